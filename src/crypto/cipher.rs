@@ -1,0 +1,401 @@
+//! Symmetric ciphers: streaming, one-shot, and from any position.
+#![forbid(unsafe_code)]
+
+mod table;
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use openssl::cipher::CipherRef;
+use openssl::cipher_ctx::CipherCtx;
+use zeroize::Zeroizing;
+
+use self::table::{Row, TABLE};
+use super::Secret;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How a cipher uses its blocks, as far as callers have to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Galois/counter mode: authenticated.
+    Gcm,
+    /// ChaCha20-Poly1305: authenticated.
+    ChaChaPoly,
+    /// Counter mode.
+    Ctr,
+    /// Cipher block chaining, PKCS#7 padding.
+    Cbc,
+    /// Cipher feedback of whole blocks.
+    Cfb,
+    /// Output feedback: a keystream, each block made from the one before.
+    Ofb,
+}
+
+/// A symmetric cipher: a row of the table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cipher(u8);
+
+/// The size of an AEAD tag in a stream.
+pub const TAG_LEN: usize = 16;
+
+/// Where in a payload [`Cipher::decrypt_at`] works.
+#[derive(Clone, Copy)]
+pub struct Position<'a> {
+    /// Offset of the data in the payload, in bytes; a multiple of 64.
+    pub offset: u64,
+    /// The block before the data, which the next is chained to: CBC's and CFB's last ciphertext
+    /// block, OFB's last keystream block. Nothing at offset 0 and in the other modes.
+    pub previous: &'a [u8],
+    /// Whether the data is the payload's end, where CBC has its padding.
+    pub last: bool,
+}
+
+impl Cipher {
+    /// AES-256-GCM: what is written by default.
+    pub const AES_256_GCM: Cipher = Cipher(0);
+    /// AES-256-CTR: key strings and version 1 streams.
+    pub const AES_256_CTR: Cipher = Cipher(1);
+    /// AES-256-CBC: wraps the key block of version 2 streams.
+    pub const AES_256_CBC: Cipher = Cipher(2);
+    /// ChaCha20-Poly1305.
+    pub const CHACHA20_POLY1305: Cipher = Cipher(3);
+
+    fn row(self) -> &'static Row {
+        &TABLE[usize::from(self.0)]
+    }
+
+    fn find(predicate: impl Fn(&Row) -> bool) -> Option<Self> {
+        TABLE
+            .iter()
+            .position(predicate)
+            .and_then(|i| u8::try_from(i).ok())
+            .map(Cipher)
+    }
+
+    /// The cipher named by a DER object identifier (tag, length, value).
+    ///
+    /// # Errors
+    /// Unsupported, naming the identifier.
+    pub fn from_oid_der(der: &[u8]) -> Result<Self> {
+        Self::find(|row| !row.oid.is_empty() && row.oid == der)
+            .ok_or_else(|| Error::unsupported(format!("cipher {}", super::oid_text(der))))
+    }
+
+    /// The cipher of that name, in any case.
+    ///
+    /// # Errors
+    /// Unsupported, with the name.
+    pub fn from_name(name: &str) -> Result<Self> {
+        Self::find(|row| row.name.eq_ignore_ascii_case(name) && row.name != "chacha20")
+            .ok_or_else(|| Error::unsupported(format!("cipher '{}'", name.escape_default())))
+    }
+
+    /// Its DER object identifier, if it has one that readers know: without it a stream can't
+    /// name the cipher.
+    pub fn oid_der(self) -> Option<&'static [u8]> {
+        Some(self.row().oid).filter(|oid| !oid.is_empty())
+    }
+
+    /// Its name in lower case.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// How it uses its blocks.
+    pub fn mode(self) -> Mode {
+        self.row().mode
+    }
+
+    /// Whether it authenticates by itself.
+    pub fn is_aead(self) -> bool {
+        matches!(self.mode(), Mode::Gcm | Mode::ChaChaPoly)
+    }
+
+    /// Key size in bytes.
+    pub fn key_len(self) -> usize {
+        self.row().key
+    }
+
+    /// IV size in bytes.
+    pub fn iv_len(self) -> usize {
+        self.row().iv
+    }
+
+    /// The size of the block that decryption goes on from ([`Position::previous`]); 0 in the
+    /// modes that need none.
+    pub fn chain_len(self) -> usize {
+        match self.mode() {
+            Mode::Cbc | Mode::Cfb | Mode::Ofb => self.iv_len(),
+            Mode::Gcm | Mode::ChaChaPoly | Mode::Ctr => 0,
+        }
+    }
+
+    /// The unit, in bytes, of which the ciphertext is a multiple (1 if any length can be).
+    pub fn granule(self) -> usize {
+        if self.mode() == Mode::Cbc {
+            self.iv_len()
+        } else {
+            1
+        }
+    }
+
+    /// How many bytes one key and IV may encrypt before the counter or the authentication
+    /// wears out: 64 GiB for GCM (NIST SP 800-38D), 256 GiB for ChaCha20 (RFC 8439).
+    pub fn max_len(self) -> u64 {
+        match self.mode() {
+            Mode::Gcm => (1 << 36) - 32,
+            Mode::ChaChaPoly => (1 << 38) - 64,
+            Mode::Ctr | Mode::Cbc | Mode::Cfb | Mode::Ofb => u64::MAX,
+        }
+    }
+
+    /// libcrypto's implementation, looked up once per process.
+    pub(super) fn fetch(self) -> Result<&'static CipherRef> {
+        type Slot = OnceLock<openssl::cipher::Cipher>;
+        static FETCHED: [Slot; TABLE.len()] = [const { Slot::new() }; TABLE.len()];
+        let slot = &FETCHED[usize::from(self.0)];
+        if let Some(cipher) = slot.get() {
+            return Ok(cipher);
+        }
+        let cipher = openssl::cipher::Cipher::fetch(None, self.name(), None)
+            .map_err(|_| Error::unsupported(format!("libcrypto has no {self} here")))?;
+        if cipher.key_length() != self.key_len() || cipher.iv_length() != self.iv_len() {
+            return Err(Error::new(
+                ErrorKind::Crypto,
+                format!("libcrypto disagrees about the key size of {self}"),
+            ));
+        }
+        Ok(slot.get_or_init(|| cipher))
+    }
+
+    /// # Errors
+    /// Unsupported if this libcrypto doesn't have the cipher.
+    pub fn available(self) -> Result<()> {
+        self.fetch().map(|_| ())
+    }
+
+    pub(super) fn check(self, key: &[u8], iv: &[u8]) -> Result<()> {
+        if key.len() != self.key_len() || iv.len() != self.iv_len() {
+            return Err(Error::corrupt(format!("wrong key or IV size for {self}")));
+        }
+        Ok(())
+    }
+
+    /// Encrypts from the start; see [`Stream`]. `aad` is for authenticated ciphers.
+    pub fn encrypt(self, key: &[u8], iv: &[u8], aad: &[u8]) -> Result<Stream> {
+        self.check(key, iv)?;
+        let mut ctx = CipherCtx::new()?;
+        ctx.encrypt_init(Some(self.fetch()?), Some(key), Some(iv))?;
+        Stream::start(self, ctx, aad)
+    }
+
+    /// Decrypts from the start; see [`Stream`]. `aad` is for authenticated ciphers.
+    pub fn decrypt(self, key: &[u8], iv: &[u8], aad: &[u8]) -> Result<Stream> {
+        self.check(key, iv)?;
+        let mut ctx = CipherCtx::new()?;
+        ctx.decrypt_init(Some(self.fetch()?), Some(key), Some(iv))?;
+        Stream::start(self, ctx, aad)
+    }
+
+    /// Decrypts `data` from the middle of a payload and appends it to `out`, authenticating
+    /// nothing: whoever calls it has checked the data.
+    ///
+    /// # Errors
+    /// Corrupt if the position isn't one that the mode can start at, or CBC's padding is wrong.
+    pub fn decrypt_at(
+        self,
+        key: &[u8],
+        iv: &[u8],
+        at: Position<'_>,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        self.check(key, iv)?;
+        let bare = Self::find(|row| row.name == self.row().bare).unwrap_or(self);
+        if at.offset % 64 != 0 {
+            return Err(Error::corrupt("decryption can't start there"));
+        }
+        let start = self.start_iv(iv, at)?;
+        let mut ctx = CipherCtx::new()?;
+        ctx.decrypt_init(
+            Some(bare.fetch()?),
+            Some(key),
+            Some(&start[..bare.iv_len()]),
+        )?;
+        if !at.last {
+            ctx.set_padding(false);
+        }
+        let mut stream = Stream { cipher: bare, ctx };
+        stream.update(data, out)?;
+        stream.finish(out)
+    }
+
+    /// The IV of the bare mode with which decryption goes on at `at`.
+    fn start_iv(self, iv: &[u8], at: Position<'_>) -> Result<[u8; 16]> {
+        let too_far = || Error::corrupt("beyond the end of the cipher's counter");
+        let mut start = [0; 16];
+        match self.mode() {
+            Mode::Ctr => {
+                start.copy_from_slice(iv);
+                let counter = u128::from_be_bytes(start).wrapping_add(u128::from(at.offset / 16));
+                start = counter.to_be_bytes();
+            }
+            Mode::Gcm => {
+                // Counter 1 masks the tag, so the payload begins with 2.
+                let counter = u32::try_from(at.offset / 16 + 2).map_err(|_| too_far())?;
+                start[..12].copy_from_slice(iv);
+                start[12..].copy_from_slice(&counter.to_be_bytes());
+            }
+            Mode::ChaChaPoly => {
+                // Counter 0 makes the Poly1305 key.
+                let counter = u32::try_from(at.offset / 64 + 1).map_err(|_| too_far())?;
+                start[..4].copy_from_slice(&counter.to_le_bytes());
+                start[4..].copy_from_slice(iv);
+            }
+            Mode::Cbc | Mode::Cfb | Mode::Ofb => {
+                let previous = if at.offset == 0 { iv } else { at.previous };
+                if previous.len() != iv.len() {
+                    return Err(Error::corrupt("the block before is missing"));
+                }
+                start[..previous.len()].copy_from_slice(previous);
+            }
+        }
+        Ok(start)
+    }
+
+    /// Decrypts a message whole, authenticating nothing: see [`Self::decrypt_at`].
+    ///
+    /// # Errors
+    /// Corrupt if CBC's padding is wrong.
+    pub fn open_bare(self, key: &[u8], iv: &[u8], data: &[u8]) -> Result<Secret> {
+        let mut out = Zeroizing::new(Vec::with_capacity(data.len() + MARGIN));
+        let whole = Position {
+            offset: 0,
+            previous: &[],
+            last: true,
+        };
+        self.decrypt_at(key, iv, whole, data, &mut out)?;
+        Ok(out)
+    }
+
+    /// Opens an authenticated message whole.
+    ///
+    /// # Errors
+    /// Tampered if the tag doesn't match; nothing of the plaintext is left then.
+    pub fn open(
+        self,
+        key: &[u8],
+        iv: &[u8],
+        aad: &[u8],
+        data: &[u8],
+        tag: &[u8],
+    ) -> Result<Secret> {
+        let mut stream = self.decrypt(key, iv, aad)?;
+        stream.set_tag(tag)?;
+        let mut out = Zeroizing::new(Vec::with_capacity(data.len() + MARGIN));
+        stream.update(data, &mut out)?;
+        stream.finish(&mut out)?;
+        Ok(out)
+    }
+}
+
+impl fmt::Display for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A cipher at work. libcrypto wipes its key when this is dropped.
+pub struct Stream {
+    cipher: Cipher,
+    ctx: CipherCtx,
+}
+
+/// Room to reserve beyond the data, for padding and libcrypto's scratch block: a `Vec` that
+/// grows leaves copies behind.
+pub const MARGIN: usize = 48;
+
+/// libcrypto counts in `int`; one call never gets more than this.
+const MAX_CALL: usize = 1 << 28;
+
+impl Stream {
+    fn start(cipher: Cipher, mut ctx: CipherCtx, aad: &[u8]) -> Result<Self> {
+        if !aad.is_empty() {
+            ctx.cipher_update(aad, None)?;
+        }
+        Ok(Stream { cipher, ctx })
+    }
+
+    /// Runs `data` through the cipher and appends what comes out. It doesn't fit exactly: block
+    /// modes keep a part of a block back. `out` may grow; where it holds secrets, reserve first.
+    pub fn update(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        for part in data.chunks(MAX_CALL) {
+            self.ctx.cipher_update_vec(part, out)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the stream and appends what was kept back.
+    ///
+    /// # Errors
+    /// When decrypting: Tampered if the tag doesn't match, Corrupt if the padding is wrong.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        match self.ctx.cipher_final_vec(out) {
+            Ok(_) => Ok(()),
+            Err(_) if self.cipher.is_aead() => Err(Error::new(
+                ErrorKind::Tampered,
+                "the authentication tag doesn't match",
+            )),
+            Err(_) => Err(Error::corrupt("the ciphertext's end is wrong")),
+        }
+    }
+
+    /// The tag, after [`Self::finish`] of an authenticated encryption.
+    pub fn tag(&self) -> Result<[u8; TAG_LEN]> {
+        let mut tag = [0; TAG_LEN];
+        self.ctx.tag(&mut tag)?;
+        Ok(tag)
+    }
+
+    /// Sets the tag that [`Self::finish`] of an authenticated decryption compares.
+    pub fn set_tag(&mut self, tag: &[u8]) -> Result<()> {
+        if tag.len() != TAG_LEN {
+            return Err(Error::corrupt("wrong tag size"));
+        }
+        Ok(self.ctx.set_tag(tag)?)
+    }
+}
+
+fn one_shot(mut stream: Stream, data: &[u8]) -> Result<Secret> {
+    let mut out = Zeroizing::new(Vec::with_capacity(data.len() + MARGIN));
+    stream.update(data, &mut out)?;
+    stream.finish(&mut out)?;
+    Ok(out)
+}
+
+/// AES-256-CBC with PKCS#7 padding.
+pub fn aes256_cbc_encrypt(key: &[u8], iv: &[u8], data: &[u8]) -> Result<Secret> {
+    one_shot(Cipher::AES_256_CBC.encrypt(key, iv, &[])?, data)
+}
+
+/// Undoes [`aes256_cbc_encrypt`].
+///
+/// # Errors
+/// Corrupt if the padding is wrong.
+pub fn aes256_cbc_decrypt(key: &[u8], iv: &[u8], data: &[u8]) -> Result<Secret> {
+    one_shot(Cipher::AES_256_CBC.decrypt(key, iv, &[])?, data)
+}
+
+/// AES-256-CTR, either way; the IV is a 128-bit big-endian counter.
+pub fn aes256_ctr(key: &[u8], iv: &[u8], data: &[u8]) -> Result<Secret> {
+    one_shot(Cipher::AES_256_CTR.encrypt(key, iv, &[])?, data)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! The only user of libcrypto: random bytes, digests, ciphers and public-key operations.
+//!
+//! Nothing here knows a file format. Provider look-ups happen once per process and algorithm
+//! (OpenSSL 3 spends more on them than on the work for one small mail).
+#![forbid(unsafe_code)]
+
+pub mod cipher;
+pub mod digest;
+pub mod ec;
+pub mod gcm;
+pub mod pkcs8;
+pub mod rsa;
+mod sha256;
+pub mod xdh;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Bytes that are wiped when they go out of scope: keys, shared secrets, plaintext.
+pub type Secret = zeroize::Zeroizing<Vec<u8>>;
+
+impl From<openssl::error::ErrorStack> for Error {
+    fn from(_: openssl::error::ErrorStack) -> Self {
+        // The stack's own text is opaque to an administrator ("bignum routines::encoding
+        // error"); whoever knows what was being done adds a context.
+        Error::new(ErrorKind::Crypto, "libcrypto refused the operation")
+    }
+}
+
+/// Fills `buf` with bytes from libcrypto's random generator.
+///
+/// # Errors
+/// [`ErrorKind::Crypto`] if the generator can't be seeded: nothing may be encrypted then.
+pub fn random(buf: &mut [u8]) -> Result<()> {
+    openssl::rand::rand_bytes(buf).map_err(|e| Error::from(e).context("random generator"))
+}
+
+/// Whether `a` and `b` are equal, in a time that depends on their lengths only.
+pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && openssl::memcmp::eq(a, b)
+}
+
+/// The dotted text of a DER object identifier, for error texts; hex where it isn't one.
+pub fn oid_text(der: &[u8]) -> String {
+    let hex = || format!("0x{}", hex(der));
+    let [6, len, body @ ..] = der else {
+        return hex();
+    };
+    if usize::from(*len) != body.len() || body.is_empty() {
+        return hex();
+    }
+    let mut arcs: Vec<u64> = Vec::new();
+    let mut arc: u64 = 0;
+    for &byte in body {
+        if arc >> 57 != 0 {
+            return hex();
+        }
+        arc = arc << 7 | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            if arcs.is_empty() {
+                let first = (arc / 40).min(2);
+                arcs.push(first);
+                arc -= first * 40;
+            }
+            arcs.push(arc);
+            arc = 0;
+        }
+    }
+    let arcs: Vec<String> = arcs.iter().map(u64::to_string).collect();
+    arcs.join(".")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn object_identifiers_are_shown_dotted() {
+        let text = |der: &[u8]| oid_text(der);
+        assert_eq!(
+            text(&[6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 1, 46]),
+            "2.16.840.1.101.3.4.1.46"
+        );
+        assert_eq!(text(&[6, 5, 0x2b, 0x0e, 3, 2, 0x1a]), "1.3.14.3.2.26");
+        assert_eq!(text(&[6, 3, 0x2a]), "0x06032a");
+        assert_eq!(
+            text(&[6, 11, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]).get(..2),
+            Some("0x")
+        );
+    }
+
+    #[test]
+    fn constant_time_comparison_compares() {
+        assert!(ct_eq(b"", b""));
+        assert!(ct_eq(b"abc", b"abc"));
+        assert!(!ct_eq(b"abc", b"abd"));
+        assert!(!ct_eq(b"abc", b"ab"));
+    }
+}

@@ -1,0 +1,36 @@
+//! PKCS#8 private keys under a password.
+#![forbid(unsafe_code)]
+
+use openssl::error::ErrorStack;
+use openssl::pkey::PKey;
+
+use super::Secret;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The longest password that libcrypto takes, in bytes.
+pub const MAX_PASSWORD: usize = 1024;
+
+/// Decrypts an EncryptedPrivateKeyInfo, in any of the ways that libcrypto knows, to a
+/// PrivateKeyInfo. The caller has bounded the work that it asks for.
+///
+/// # Errors
+/// WrongPassword if it doesn't decrypt to a key: damage can't be told apart from that.
+pub fn decrypt(encrypted: &[u8], password: &[u8]) -> Result<Secret> {
+    if password.len() > MAX_PASSWORD {
+        return Err(Error::new(
+            ErrorKind::WrongPassword,
+            format!("password of more than {MAX_PASSWORD} bytes"),
+        ));
+    }
+    // With a callback: without one libcrypto asks on the terminal.
+    let callback = |buf: &mut [u8]| match buf.get_mut(..password.len()) {
+        Some(room) => {
+            room.copy_from_slice(password);
+            Ok(password.len())
+        }
+        None => Err(ErrorStack::get()),
+    };
+    let wrong = |_| Error::new(ErrorKind::WrongPassword, "wrong password for the key");
+    let key = PKey::private_key_from_pkcs8_callback(encrypted, callback).map_err(wrong)?;
+    Ok(Secret::new(key.private_key_to_pkcs8()?))
+}

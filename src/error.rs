@@ -1,0 +1,111 @@
+//! The one error type. Its text goes to the server's log: it may name settings, key ids, offsets
+//! and sizes, and never holds a key, a password or a byte of plaintext.
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// What went wrong, for callers that react differently to different failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The data ends before its format says so.
+    Truncated,
+    /// The data contradicts its format, or a limit of ours.
+    Corrupt,
+    /// Well-formed, but a version, algorithm or key type that we don't handle.
+    Unsupported,
+    /// No private key for the recipient is at hand.
+    NoKey,
+    /// A key is there, but its password (or the key that unlocks it) doesn't fit.
+    WrongPassword,
+    /// The data was changed after it was written: its tag doesn't match.
+    Tampered,
+    /// A setting is missing or can't be used.
+    Setting,
+    /// The attribute store (Dovecot's dict) failed.
+    Store,
+    /// A client asked for something that would do harm.
+    Refused,
+    /// libcrypto refused an operation that should work.
+    Crypto,
+}
+
+impl ErrorKind {
+    /// What is wrong with the data, in a word that an administrator can search for. None where
+    /// the error is about something else, and its text says what.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            ErrorKind::Truncated => Some("truncated"),
+            ErrorKind::Corrupt => Some("corrupt"),
+            ErrorKind::Unsupported => Some("unsupported"),
+            ErrorKind::Tampered => Some("tampered"),
+            _ => None,
+        }
+    }
+}
+
+/// An error with a text for the administrator.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    text: Cow<'static, str>,
+}
+
+/// Shorthand for results with [`enum@ErrorKind`]-carrying errors.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error of `kind`; `text` is what the administrator reads.
+    pub fn new(kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
+        Error {
+            kind,
+            text: text.into(),
+        }
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The same error with `prefix: ` before its text.
+    pub fn context(self, prefix: impl fmt::Display) -> Self {
+        Error {
+            kind: self.kind,
+            text: format!("{prefix}: {}", self.text).into(),
+        }
+    }
+
+    /// Shorthand for [`ErrorKind::Truncated`].
+    pub fn truncated(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Truncated, text)
+    }
+
+    /// Shorthand for [`ErrorKind::Corrupt`].
+    pub fn corrupt(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Corrupt, text)
+    }
+
+    /// Shorthand for [`ErrorKind::Unsupported`].
+    pub fn unsupported(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Unsupported, text)
+    }
+
+    /// Shorthand for [`ErrorKind::Setting`].
+    pub fn setting(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Setting, text)
+    }
+
+    /// Shorthand for [`ErrorKind::Store`].
+    pub fn store(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Store, text)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Error {}
