@@ -1,0 +1,66 @@
+//! Public and private keys: ids, key strings, wrapping.
+#![forbid(unsafe_code)]
+
+mod jwk;
+mod private;
+mod public;
+mod stored;
+mod wrap;
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{hex, keystring};
+
+pub use private::{PrivateKey, Protect, check_curve};
+pub use public::PublicKey;
+pub use stored::{Protection, StoredKey};
+pub use wrap::PASSWORD_ROUNDS;
+
+/// The name of a key: SHA-256 over its DER SubjectPublicKeyInfo with a compressed point.
+///
+/// Keys made by very old versions are named by their *old id* instead, SHA-256 over the
+/// upper-case hexadecimal text of the compressed point. A file or an attribute may name either.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct KeyId(pub [u8; 32]);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(&self.0))
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = Error;
+
+    /// 64 hexadecimal digits of either case.
+    fn from_str(text: &str) -> Result<Self> {
+        keystring::id(text).map(KeyId)
+    }
+}
+
+/// What a key can be.
+#[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
+pub enum KeyKind {
+    /// A named curve in Weierstrass form, e.g. prime256v1.
+    Ec,
+    /// RFC 7748, written by Dovecot 2.4.
+    X25519,
+    /// RFC 7748, written by Dovecot 2.4.
+    X448,
+    /// RSA: read, and used where given, never generated.
+    Rsa,
+}
+
+/// The same error as one about a setting's value. A wrong password stays what it is, and
+/// libcrypto's failures say nothing about the value.
+fn as_setting(e: Error) -> Error {
+    match e.kind() {
+        ErrorKind::WrongPassword | ErrorKind::Crypto | ErrorKind::Setting => e,
+        _ => Error::setting(e.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,358 @@
+//! Private keys.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::public::Kind as PublicKind;
+use super::{KeyId, KeyKind, PASSWORD_ROUNDS, PublicKey, StoredKey, wrap};
+use crate::crypto::cipher::aes256_cbc_encrypt;
+use crate::crypto::digest::Digest;
+use crate::crypto::ec::{Curve, EcPrivate};
+use crate::crypto::rsa::RsaPrivate;
+use crate::crypto::xdh::{XCurve, XPrivate};
+use crate::crypto::{self, Secret};
+use crate::error::{Error, Result};
+use crate::format::keyinfo::{self, Algorithm, PrivateParts};
+use crate::format::keystring::{self, Lock};
+use crate::format::pem;
+
+/// RSA's object identifier in key strings.
+const RSA_OID: &str = "1.2.840.113549.1.1.1";
+/// The fewest bits of a curve's field for a new key: 112 bits of strength. Smaller ones are only
+/// read.
+const MIN_NEW_BITS: u32 = 224;
+
+/// A private key. A clone is another reference to the same key, which is wiped with the last.
+#[derive(Clone)]
+pub struct PrivateKey(Arc<Inner>);
+
+struct Inner {
+    key: Kind,
+    public: PublicKey,
+}
+
+enum Kind {
+    Ec(EcPrivate),
+    X(XPrivate),
+    Rsa(RsaPrivate),
+}
+
+/// What protects a private key in its key string.
+pub enum Protect<'a> {
+    /// Nothing.
+    None,
+    /// A password, which must not be empty.
+    Password(&'a [u8]),
+    /// Another key: only its private half opens the string.
+    Key(&'a PublicKey),
+}
+
+enum NewCurve {
+    Ec(Arc<Curve>),
+    X(XCurve),
+}
+
+fn new_curve(name: &str) -> Result<NewCurve> {
+    if let Some(curve) = XCurve::by_name(name) {
+        return Ok(NewCurve::X(curve));
+    }
+    match Curve::by_name(name) {
+        Ok(curve) if curve.bits() >= MIN_NEW_BITS => Ok(NewCurve::Ec(curve)),
+        // What is written here ends up in the log: a name, not whatever text was given.
+        _ => Err(Error::setting(format!(
+            "keys can't be made on the curve '{}' (use prime256v1, secp384r1, secp521r1, X25519 \
+             or X448)",
+            name.escape_default().take(40).collect::<String>()
+        ))),
+    }
+}
+
+/// Whether [`PrivateKey::generate`] can make keys on the curve of that name.
+///
+/// # Errors
+/// [`crate::ErrorKind::Setting`], naming those that can be used.
+pub fn check_curve(name: &str) -> Result<()> {
+    new_curve(name).map(|_| ())
+}
+
+impl PrivateKey {
+    /// A new key on the curve of that name: OpenSSL's name of it, case matters.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Setting`] as [`check_curve`]; else as libcrypto.
+    pub fn generate(curve: &str) -> Result<Self> {
+        Self::new(match new_curve(curve)? {
+            NewCurve::Ec(curve) => Kind::Ec(EcPrivate::generate(&curve)?),
+            NewCurve::X(curve) => Kind::X(XPrivate::generate(curve)?),
+        })
+    }
+
+    fn new(key: Kind) -> Result<Self> {
+        let public = PublicKey::new(match &key {
+            Kind::Ec(key) => PublicKind::Ec(Arc::clone(key.public())),
+            Kind::X(key) => PublicKind::X(Arc::clone(key.public())),
+            Kind::Rsa(key) => PublicKind::Rsa(Arc::clone(key.public())),
+        })?;
+        Ok(PrivateKey(Arc::new(Inner { key, public })))
+    }
+
+    /// The key in a setting's value: PEM (`PRIVATE KEY`, `ENCRYPTED PRIVATE KEY`,
+    /// `EC PRIVATE KEY`, `RSA PRIVATE KEY`), a key string of version 1 or 2 (plain or under the
+    /// password), a JSON Web Key, or any of these in base64 on one line. The password is ignored where none is needed.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::WrongPassword`] for a password that doesn't fit, else
+    /// [`crate::ErrorKind::Setting`]: the value can't be parsed, is a public key, or needs a
+    /// password. No error shows any of the value.
+    pub fn parse_setting(text: &str, password: Option<&[u8]>) -> Result<Self> {
+        let parse = || {
+            let stored = StoredKey::parse(text)?;
+            match password {
+                Some(password) => stored.unlock_with_password(password),
+                None => stored.unlock(),
+            }
+        };
+        parse().map_err(super::as_setting)
+    }
+
+    pub(super) fn from_pkcs8(der: &[u8]) -> Result<Self> {
+        Self::from_parts(keyinfo::read_pkcs8(der)?)
+    }
+
+    pub(super) fn from_sec1(der: &[u8]) -> Result<Self> {
+        Self::from_parts(keyinfo::read_sec1(der, None)?)
+    }
+
+    pub(super) fn from_pkcs1(der: &[u8]) -> Result<Self> {
+        Self::from_rsa(RsaPrivate::from_pkcs1(der)?)
+    }
+
+    pub(super) fn from_rsa(key: RsaPrivate) -> Result<Self> {
+        Self::new(Kind::Rsa(key))
+    }
+
+    pub(super) fn from_parts(parts: PrivateParts<'_>) -> Result<Self> {
+        match parts.algorithm {
+            Algorithm::Rsa => Self::from_pkcs1(parts.key),
+            Algorithm::X25519 => Self::from_raw(XCurve::X25519, parts.key),
+            Algorithm::X448 => Self::from_raw(XCurve::X448, parts.key),
+            Algorithm::Ec(oid) => {
+                let curve = wrap::curve_by_oid(oid)?;
+                let key = EcPrivate::from_bytes(&curve, parts.key)?;
+                if let Some(point) = parts.point {
+                    let claimed = crypto::ec::EcPublic::from_bytes(&curve, point)?;
+                    if claimed.compressed() != key.public().compressed() {
+                        return Err(Error::corrupt("private key with another's public key"));
+                    }
+                }
+                Self::new(Kind::Ec(key))
+            }
+        }
+    }
+
+    pub(super) fn from_raw(curve: XCurve, raw: &[u8]) -> Result<Self> {
+        Self::new(Kind::X(XPrivate::from_bytes(curve, raw)?))
+    }
+
+    /// The key that a key string holds, decrypted.
+    pub(super) fn from_string_bytes(algorithm: &KeyAlgorithm, bytes: &[u8]) -> Result<Self> {
+        match algorithm {
+            KeyAlgorithm::Number(curve) => {
+                Self::new(Kind::Ec(EcPrivate::from_bytes(curve, bytes)?))
+            }
+            KeyAlgorithm::Mpi(curve) => {
+                let number = read_mpi(bytes)?;
+                Self::new(Kind::Ec(EcPrivate::from_bytes(curve, number)?))
+            }
+            KeyAlgorithm::Raw(curve) => Self::from_raw(*curve, bytes),
+            KeyAlgorithm::Pkcs1 => Self::from_pkcs1(bytes),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> KeyId {
+        self.0.public.id()
+    }
+
+    /// Its old id. RSA keys have none.
+    pub fn old_id(&self) -> Option<KeyId> {
+        self.0.public.old_id()
+    }
+
+    /// Whether `id` is its id or old id.
+    pub fn matches(&self, id: &KeyId) -> bool {
+        self.0.public.matches(id)
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> KeyKind {
+        self.0.public.kind()
+    }
+
+    /// Its public half.
+    pub fn public(&self) -> PublicKey {
+        self.0.public.clone()
+    }
+
+    /// The secret shared with the holder of `ephemeral`: a compressed or uncompressed point on
+    /// this key's curve, X25519 and X448: the raw key. EC: the x coordinate with leading zeros.
+    ///
+    /// # Errors
+    /// Corrupt if it is not a key on this key's curve; unsupported for RSA.
+    pub fn agree(&self, ephemeral: &[u8]) -> Result<Secret> {
+        match &self.0.key {
+            Kind::Ec(key) => key.agree(ephemeral),
+            Kind::X(key) => key.agree(ephemeral),
+            Kind::Rsa(_) => Err(Error::unsupported("key agreement with an RSA key")),
+        }
+    }
+
+    /// Undoes [`PublicKey::rsa_encrypt`].
+    ///
+    /// # Errors
+    /// Corrupt if it was not made for this key; unsupported for other kinds.
+    pub fn rsa_decrypt(&self, data: &[u8]) -> Result<Secret> {
+        match &self.0.key {
+            Kind::Rsa(key) => key.decrypt(data),
+            _ => Err(Error::unsupported(
+                "RSA decryption with another kind of key",
+            )),
+        }
+    }
+
+    /// A version 2 key string.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Setting`] for an empty password; else as libcrypto.
+    pub fn to_dovecot(&self, protect: Protect<'_>) -> Result<Zeroizing<String>> {
+        let (oid, key) = match &self.0.key {
+            Kind::Ec(key) => {
+                let number = key.to_bytes()?;
+                (key.public().curve().oid_text(), write_mpi(&number))
+            }
+            Kind::X(key) => (key.public().curve().oid_text(), key.to_bytes()?),
+            Kind::Rsa(key) => (RSA_OID, key.to_pkcs1()?),
+        };
+        let (lock, key) = match protect {
+            Protect::None => (Lock::None, key),
+            Protect::Password(password) => wrap::under_password(&key, password)?,
+            Protect::Key(other) => wrap::under_key(&key, other)?,
+        };
+        keystring::write_private(oid, &lock, &key, &self.id().0)
+    }
+
+    /// PEM (PKCS#8); under a password PBES2 with PBKDF2-HMAC-SHA256 and AES-256-CBC.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Setting`] for an empty password or one that libcrypto can't take;
+    /// else as libcrypto.
+    pub fn to_pem(&self, password: Option<&[u8]>) -> Result<Zeroizing<String>> {
+        let der = self.to_pkcs8()?;
+        let Some(password) = password else {
+            return Ok(pem::write("PRIVATE KEY", &der));
+        };
+        if password.is_empty() || password.len() > crypto::pkcs8::MAX_PASSWORD {
+            return Err(Error::setting(format!(
+                "a password for PEM must have 1 to {} bytes",
+                crypto::pkcs8::MAX_PASSWORD
+            )));
+        }
+        let (mut salt, mut iv) = ([0; 16], [0; 16]);
+        crypto::random(&mut salt)?;
+        crypto::random(&mut iv)?;
+        let key = Digest::Sha256.pbkdf2(password, &salt, PASSWORD_ROUNDS, 32)?;
+        let sealed = aes256_cbc_encrypt(&key, &iv, &der)?;
+        let der = keyinfo::write_encrypted(&salt, PASSWORD_ROUNDS, &iv, &sealed);
+        Ok(pem::write("ENCRYPTED PRIVATE KEY", &der))
+    }
+
+    fn to_pkcs8(&self) -> Result<Secret> {
+        let (bytes, point);
+        let parts = match &self.0.key {
+            Kind::Ec(key) => {
+                (bytes, point) = (key.to_bytes()?, key.public().uncompressed()?);
+                PrivateParts {
+                    algorithm: Algorithm::Ec(key.public().curve().oid()),
+                    key: &bytes,
+                    point: Some(&point),
+                }
+            }
+            Kind::X(key) => {
+                bytes = key.to_bytes()?;
+                PrivateParts {
+                    algorithm: match key.public().curve() {
+                        XCurve::X25519 => Algorithm::X25519,
+                        XCurve::X448 => Algorithm::X448,
+                    },
+                    key: &bytes,
+                    point: None,
+                }
+            }
+            Kind::Rsa(key) => {
+                bytes = key.to_pkcs1()?;
+                PrivateParts {
+                    algorithm: Algorithm::Rsa,
+                    key: &bytes,
+                    point: None,
+                }
+            }
+        };
+        Ok(keyinfo::write_pkcs8(&parts))
+    }
+}
+
+/// How a key string's bytes become a key.
+pub(super) enum KeyAlgorithm {
+    /// Version 1: a big-endian number.
+    Number(Arc<Curve>),
+    /// Version 2: OpenSSL's MPI.
+    Mpi(Arc<Curve>),
+    /// X25519, X448: the key itself.
+    Raw(XCurve),
+    /// RSA.
+    Pkcs1,
+}
+
+impl KeyAlgorithm {
+    /// What the key string names.
+    ///
+    /// # Errors
+    /// Unsupported.
+    pub(super) fn of(named: &keystring::Named) -> Result<Self> {
+        match named {
+            keystring::Named::Nid(nid) => Ok(KeyAlgorithm::Number(Curve::by_number(*nid)?)),
+            keystring::Named::Oid(oid) if oid == RSA_OID => Ok(KeyAlgorithm::Pkcs1),
+            keystring::Named::Oid(oid) => match XCurve::by_name(oid) {
+                Some(curve) => Ok(KeyAlgorithm::Raw(curve)),
+                None => Ok(KeyAlgorithm::Mpi(Curve::by_name(oid)?)),
+            },
+        }
+    }
+}
+
+/// OpenSSL's MPI: u32 length, then that many bytes of a big-endian number whose top bit is the
+/// sign.
+fn read_mpi(bytes: &[u8]) -> Result<&[u8]> {
+    match bytes.split_first_chunk::<4>() {
+        Some((len, number))
+            if u32::from_be_bytes(*len) as usize == number.len()
+                && number.first().is_some_and(|top| top & 0x80 == 0) =>
+        {
+            Ok(number)
+        }
+        _ => Err(Error::corrupt("private key that is not a number")),
+    }
+}
+
+fn write_mpi(number: &[u8]) -> Secret {
+    let zeros = number.iter().take_while(|b| **b == 0).count();
+    let number = &number[zeros..];
+    let sign = usize::from(number.first().is_some_and(|top| top & 0x80 != 0));
+    let mut out = Zeroizing::new(Vec::with_capacity(4 + 1 + number.len()));
+    out.extend_from_slice(&((number.len() + sign) as u32).to_be_bytes());
+    out.extend_from_slice(&[0][..sign]);
+    out.extend_from_slice(number);
+    out
+}

@@ -1,0 +1,248 @@
+//! Public keys.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::{KeyId, KeyKind};
+use crate::crypto::Secret;
+use crate::crypto::digest::Digest;
+use crate::crypto::ec::{Curve, EcPublic};
+use crate::crypto::rsa::RsaPublic;
+use crate::crypto::xdh::{XCurve, XPublic};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::keyinfo::{self, Algorithm};
+use crate::format::keystring::{self, KeyString, PublicString};
+use crate::format::{base64, hex, pem};
+
+/// A public key with its ids. A clone is another reference to the same key.
+#[derive(Clone)]
+pub struct PublicKey(Arc<Inner>);
+
+struct Inner {
+    key: Kind,
+    id: KeyId,
+    old_id: Option<KeyId>,
+}
+
+#[derive(Clone)]
+pub(super) enum Kind {
+    Ec(Arc<EcPublic>),
+    X(Arc<XPublic>),
+    Rsa(Arc<RsaPublic>),
+}
+
+impl Kind {
+    fn algorithm(&self) -> Algorithm<'_> {
+        match self {
+            Kind::Ec(key) => Algorithm::Ec(key.curve().oid()),
+            Kind::X(key) if key.curve() == XCurve::X25519 => Algorithm::X25519,
+            Kind::X(_) => Algorithm::X448,
+            Kind::Rsa(_) => Algorithm::Rsa,
+        }
+    }
+
+    /// As the formats store it: compressed point, raw key, PKCS#1.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Kind::Ec(key) => key.compressed(),
+            Kind::X(key) => key.raw(),
+            Kind::Rsa(key) => key.pkcs1(),
+        }
+    }
+}
+
+fn sha256(data: &[u8]) -> Result<KeyId> {
+    let hash = Digest::Sha256.hash(&[data])?;
+    <[u8; 32]>::try_from(hash)
+        .map(KeyId)
+        .map_err(|_| Error::new(ErrorKind::Crypto, "SHA-256 of a wrong size"))
+}
+
+impl PublicKey {
+    pub(super) fn new(key: Kind) -> Result<Self> {
+        let id = sha256(&keyinfo::write_public(&key.algorithm(), key.bytes()))?;
+        // Dovecot 2.4 gives X25519 and X448 keys an old id too, over the raw key.
+        let old_id = match &key {
+            Kind::Rsa(_) => None,
+            _ => Some(sha256(hex::encode_upper(key.bytes()).as_bytes())?),
+        };
+        Ok(PublicKey(Arc::new(Inner { key, id, old_id })))
+    }
+
+    /// Parses a public key: a key string of version 1 or 2, PEM (SubjectPublicKeyInfo), a JSON
+    /// Web Key, or any of these in base64 on one line. White space around it is ignored.
+    ///
+    /// # Errors
+    /// Truncated, corrupt (also if the id in the string is not the key's) or unsupported; a
+    /// private key is refused as corrupt. No error shows any of the text.
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
+        if text.len() > keystring::MAX_TEXT {
+            return Err(Error::corrupt("key longer than 64 KB"));
+        }
+        if let Some(key) = Self::parse_direct(text)? {
+            return Ok(key);
+        }
+        let decoded = base64::decode(text).map_err(|_| unknown())?;
+        let text = std::str::from_utf8(&decoded).map_err(|_| unknown())?;
+        Self::parse_direct(text.trim())?.ok_or_else(unknown)
+    }
+
+    /// As [`PublicKey::parse`] for the value of a setting, with the kind of error to go with it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Setting`].
+    pub fn parse_setting(text: &str) -> Result<Self> {
+        Self::parse(text).map_err(super::as_setting)
+    }
+
+    fn parse_direct(text: &str) -> Result<Option<Self>> {
+        if text.starts_with(pem::BEGIN) {
+            let block = pem::first(text, &["EC PARAMETERS"])?;
+            return match block.label {
+                "PUBLIC KEY" => Self::from_spki(&block.data).map(Some),
+                label if label.ends_with("PRIVATE KEY") => Err(private()),
+                _ => Err(Error::unsupported(
+                    "PEM that is not a PUBLIC KEY (convert it with 'openssl pkey -pubin')",
+                )),
+            };
+        }
+        if super::jwk::looks_like(text) {
+            return super::jwk::parse_public(text).map(Some);
+        }
+        if !keystring::looks_like(text) {
+            return Ok(None);
+        }
+        let (key, id) = match keystring::parse(text)? {
+            KeyString::Private(_) => return Err(private()),
+            KeyString::Public(PublicString::V2 { spki, id }) => (Self::from_spki(&spki)?, id),
+            KeyString::Public(PublicString::V1 { nid, point, id }) => {
+                let point = EcPublic::from_bytes(&Curve::by_number(nid)?, &point)?;
+                (Self::new(Kind::Ec(Arc::new(point)))?, id)
+            }
+        };
+        if !key.matches(&KeyId(id)) {
+            return Err(Error::corrupt(format!(
+                "public key {} that says it is {}",
+                key.id(),
+                KeyId(id)
+            )));
+        }
+        Ok(Some(key))
+    }
+
+    /// The key in a DER SubjectPublicKeyInfo, its EC point compressed or not.
+    ///
+    /// # Errors
+    /// Truncated, corrupt or unsupported.
+    pub fn from_spki(spki: &[u8]) -> Result<Self> {
+        let (algorithm, bytes) = keyinfo::read_public(spki)?;
+        Self::new(match algorithm {
+            Algorithm::Ec(oid) => {
+                let curve = super::wrap::curve_by_oid(oid)?;
+                Kind::Ec(Arc::new(EcPublic::from_bytes(&curve, bytes)?))
+            }
+            Algorithm::X25519 => Kind::X(Arc::new(XPublic::from_bytes(XCurve::X25519, bytes)?)),
+            Algorithm::X448 => Kind::X(Arc::new(XPublic::from_bytes(XCurve::X448, bytes)?)),
+            Algorithm::Rsa => Kind::Rsa(Arc::new(RsaPublic::from_pkcs1(bytes)?)),
+        })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> KeyId {
+        self.0.id
+    }
+
+    /// Its old id. RSA keys have none.
+    pub fn old_id(&self) -> Option<KeyId> {
+        self.0.old_id
+    }
+
+    /// Whether `id` is its id or old id.
+    pub fn matches(&self, id: &KeyId) -> bool {
+        self.0.id == *id || self.0.old_id == Some(*id)
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> KeyKind {
+        match &self.0.key {
+            Kind::Ec(_) => KeyKind::Ec,
+            Kind::X(key) if key.curve() == XCurve::X25519 => KeyKind::X25519,
+            Kind::X(_) => KeyKind::X448,
+            Kind::Rsa(_) => KeyKind::Rsa,
+        }
+    }
+
+    /// OpenSSL's name of its curve, e.g. `prime256v1`; none for RSA.
+    pub fn curve_name(&self) -> Option<&'static str> {
+        match &self.0.key {
+            Kind::Ec(key) => Some(key.curve().name()),
+            Kind::X(key) => Some(key.curve().name()),
+            Kind::Rsa(_) => None,
+        }
+    }
+
+    /// The size of the key in bits: of the curve's field, or of RSA's modulus.
+    pub fn bits(&self) -> u32 {
+        match &self.0.key {
+            Kind::Ec(key) => key.curve().bits(),
+            Kind::X(key) if key.curve() == XCurve::X25519 => 255,
+            Kind::X(_) => 448,
+            Kind::Rsa(key) => key.bits(),
+        }
+    }
+
+    /// A version 2 key string.
+    pub fn to_dovecot(&self) -> String {
+        let key = &self.0.key;
+        let spki = keyinfo::write_public(&key.algorithm(), key.bytes());
+        keystring::write_public(&spki, &self.0.id.0)
+    }
+
+    /// PEM (SubjectPublicKeyInfo, EC point uncompressed as other software expects it).
+    ///
+    /// # Errors
+    /// As libcrypto.
+    pub fn to_pem(&self) -> Result<String> {
+        let algorithm = self.0.key.algorithm();
+        let spki = match &self.0.key {
+            Kind::Ec(key) => keyinfo::write_public(&algorithm, &key.uncompressed()?),
+            key => keyinfo::write_public(&algorithm, key.bytes()),
+        };
+        Ok(pem::write("PUBLIC KEY", &spki).to_string())
+    }
+
+    /// Agrees on a secret with the holder of the private key by means of a fresh ephemeral key.
+    ///
+    /// Returns the ephemeral public key as streams and key strings store it (EC: uncompressed
+    /// point; X25519, X448: raw) and the secret (EC: x coordinate with its leading zeros).
+    ///
+    /// # Errors
+    /// Unsupported for RSA; else as libcrypto.
+    pub fn agree_ephemeral(&self) -> Result<(Vec<u8>, Secret)> {
+        match &self.0.key {
+            Kind::Ec(key) => key.agree_ephemeral(),
+            Kind::X(key) => key.agree_ephemeral(),
+            Kind::Rsa(_) => Err(Error::unsupported("key agreement with an RSA key")),
+        }
+    }
+
+    /// Encrypts `data` to an RSA key: OAEP with SHA-1 and MGF1-SHA-1.
+    ///
+    /// # Errors
+    /// Unsupported for other keys; as libcrypto for more than 42 bytes less than the key has.
+    pub fn rsa_encrypt(&self, data: &[u8]) -> Result<Vec<u8>> {
+        match &self.0.key {
+            Kind::Rsa(key) => key.encrypt(data),
+            _ => Err(Error::unsupported("RSA encryption to another kind of key")),
+        }
+    }
+}
+
+fn unknown() -> Error {
+    Error::corrupt("not a public key in any known format")
+}
+
+pub(super) fn private() -> Error {
+    Error::corrupt("a private key where a public key belongs")
+}

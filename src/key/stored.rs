@@ -1,0 +1,232 @@
+//! Private keys as they are stored: perhaps under a password or another key.
+#![forbid(unsafe_code)]
+
+use super::private::KeyAlgorithm;
+use super::{KeyId, PrivateKey, jwk, wrap};
+use crate::crypto::{Secret, pkcs8};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::keystring::{self, KeyString, Lock, PrivateString};
+use crate::format::{base64, keyinfo, pem};
+
+/// A private key that has been parsed and perhaps still has to be unlocked.
+pub struct StoredKey(Form);
+
+enum Form {
+    String(PrivateString),
+    /// PKCS#8 EncryptedPrivateKeyInfo.
+    Encrypted(Vec<u8>),
+    Ready(PrivateKey),
+}
+
+/// What a stored key has to be unlocked with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protection {
+    /// Nothing.
+    None,
+    /// A password.
+    Password,
+    /// The private key with this id or old id.
+    Key(KeyId),
+}
+
+impl StoredKey {
+    /// Parses the value of a key attribute, or anything else that
+    /// [`PrivateKey::parse_setting`] takes.
+    ///
+    /// # Errors
+    /// Truncated, corrupt or unsupported; a public key is refused as corrupt. No error shows any
+    /// of the text.
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
+        if text.len() > keystring::MAX_TEXT {
+            return Err(Error::corrupt("key longer than 64 KB"));
+        }
+        if let Some(form) = parse_direct(text)? {
+            return Ok(StoredKey(form));
+        }
+        let decoded = base64::decode(text).map_err(|_| unknown())?;
+        let text = std::str::from_utf8(&decoded).map_err(|_| unknown())?;
+        parse_direct(text.trim())?
+            .map(StoredKey)
+            .ok_or_else(unknown)
+    }
+
+    /// The id that it names; none for PEM under a password.
+    pub fn id(&self) -> Option<KeyId> {
+        match &self.0 {
+            Form::String(string) => Some(KeyId(string.id)),
+            Form::Encrypted(_) => None,
+            Form::Ready(key) => Some(key.id()),
+        }
+    }
+
+    /// What it takes to unlock it.
+    pub fn protection(&self) -> Protection {
+        match &self.0 {
+            Form::String(string) => match &string.lock {
+                Lock::None => Protection::None,
+                Lock::Password(_) => Protection::Password,
+                Lock::Key { by, .. } => Protection::Key(KeyId(*by)),
+            },
+            Form::Encrypted(_) => Protection::Password,
+            Form::Ready(_) => Protection::None,
+        }
+    }
+
+    /// Its name in error texts.
+    fn name(&self) -> String {
+        self.id()
+            .map_or_else(|| "key".into(), |id| format!("key {id}"))
+    }
+
+    /// The key, if it is not protected.
+    ///
+    /// # Errors
+    /// NoKey if it is; corrupt if the string's id is not the key's; unsupported.
+    pub fn unlock(&self) -> Result<PrivateKey> {
+        match &self.0 {
+            Form::Ready(key) => Ok(key.clone()),
+            Form::String(string) if string.lock == Lock::None => {
+                let algorithm = KeyAlgorithm::of(&string.algorithm)?;
+                let key = PrivateKey::from_string_bytes(&algorithm, &string.key)
+                    .map_err(|e| e.context(self.name()))?;
+                if key.matches(&KeyId(string.id)) {
+                    return Ok(key);
+                }
+                let (says, is) = (self.name(), key.id());
+                Err(Error::corrupt(format!("{says} is really key {is}")))
+            }
+            _ => Err(self.locked()),
+        }
+    }
+
+    /// The key, by means of its password. An unprotected one needs none.
+    ///
+    /// # Errors
+    /// WrongPassword if the result is not the key that the string names: with this format damage
+    /// can't be told from a wrong password. NoKey if it is under another key instead.
+    pub fn unlock_with_password(&self, password: &[u8]) -> Result<PrivateKey> {
+        let wrong = || {
+            let text = format!("wrong password for {}", self.name());
+            Error::new(ErrorKind::WrongPassword, text)
+        };
+        match &self.0 {
+            Form::Encrypted(der) => {
+                let rounds = keyinfo::stretching_rounds(der)?;
+                if rounds > keystring::MAX_ROUNDS.into() {
+                    return Err(Error::corrupt(format!(
+                        "PEM whose password is stretched by {rounds} rounds (allowed are {})",
+                        keystring::MAX_ROUNDS
+                    )));
+                }
+                PrivateKey::from_pkcs8(&pkcs8::decrypt(der, password)?)
+            }
+            Form::String(string) => match &string.lock {
+                Lock::Password(stretch) => {
+                    let open = wrap::with_password(stretch, &string.key, password);
+                    opened(string, open, wrong)
+                }
+                Lock::None => self.unlock(),
+                Lock::Key { .. } => Err(self.locked()),
+            },
+            Form::Ready(_) => self.unlock(),
+        }
+    }
+
+    /// The key, by means of the key it is under. An unprotected one needs none.
+    ///
+    /// # Errors
+    /// NoKey if it is under a password or a key other than `key`; WrongPassword if it does not
+    /// unlock with it, which means that the string is damaged.
+    pub fn unlock_with_key(&self, key: &PrivateKey) -> Result<PrivateKey> {
+        let Form::String(string) = &self.0 else {
+            return self.unlock();
+        };
+        let Lock::Key {
+            stretch,
+            ephemeral,
+            by,
+        } = &string.lock
+        else {
+            return self.unlock();
+        };
+        let wrong = || {
+            let text = format!("key {} does not unlock {}", key.id(), self.name());
+            Error::new(ErrorKind::WrongPassword, text)
+        };
+        let open = wrap::with_key(stretch, ephemeral, KeyId(*by), &string.key, key)
+            .map_err(|e| e.context(self.name()));
+        opened(string, open, wrong)
+    }
+
+    fn locked(&self) -> Error {
+        let name = self.name();
+        let text = match self.protection() {
+            Protection::Key(by) => format!("{name} is under key {by}"),
+            _ => format!("{name} is under a password"),
+        };
+        Error::new(ErrorKind::NoKey, text)
+    }
+}
+
+/// The key in the decrypted bytes, if it is the one that the string names. There is no MAC: that
+/// it isn't, or isn't a key at all, is how a wrong password shows.
+fn opened(
+    string: &PrivateString,
+    bytes: Result<Secret>,
+    wrong: impl Fn() -> Error,
+) -> Result<PrivateKey> {
+    // First, so that a kind of key that is not known doesn't look like a wrong password.
+    let algorithm = KeyAlgorithm::of(&string.algorithm)?;
+    let key = bytes.and_then(|bytes| PrivateKey::from_string_bytes(&algorithm, &bytes));
+    match key {
+        Ok(key) if key.matches(&KeyId(string.id)) => Ok(key),
+        Ok(_) => Err(wrong()),
+        Err(e) => match e.kind() {
+            ErrorKind::Corrupt | ErrorKind::Truncated | ErrorKind::WrongPassword => Err(wrong()),
+            _ => Err(e),
+        },
+    }
+}
+
+fn parse_direct(text: &str) -> Result<Option<Form>> {
+    if text.starts_with(pem::BEGIN) {
+        return parse_pem(text).map(Some);
+    }
+    if jwk::looks_like(text) {
+        return jwk::parse_private(text).map(|key| Some(Form::Ready(key)));
+    }
+    if !keystring::looks_like(text) {
+        return Ok(None);
+    }
+    match keystring::parse(text)? {
+        KeyString::Private(string) => Ok(Some(Form::String(string))),
+        KeyString::Public(_) => Err(public()),
+    }
+}
+
+fn parse_pem(text: &str) -> Result<Form> {
+    // `openssl ecparam -genkey` writes the parameters first.
+    let block = pem::first(text, &["EC PARAMETERS"])?;
+    let key = match block.label {
+        "PRIVATE KEY" => PrivateKey::from_pkcs8(&block.data)?,
+        "EC PRIVATE KEY" => PrivateKey::from_sec1(&block.data)?,
+        "RSA PRIVATE KEY" => PrivateKey::from_pkcs1(&block.data)?,
+        "ENCRYPTED PRIVATE KEY" => return Ok(Form::Encrypted(block.data.to_vec())),
+        "PUBLIC KEY" | "RSA PUBLIC KEY" => return Err(public()),
+        _ => {
+            return Err(Error::unsupported(
+                "PEM that is not a PRIVATE KEY (convert it with 'openssl pkey')",
+            ));
+        }
+    };
+    Ok(Form::Ready(key))
+}
+
+fn unknown() -> Error {
+    Error::corrupt("not a private key in any known format")
+}
+
+pub(super) fn public() -> Error {
+    Error::corrupt("a public key where a private key belongs")
+}
