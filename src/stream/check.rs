@@ -1,0 +1,245 @@
+//! Checking a large mail without keeping it.
+#![forbid(unsafe_code)]
+
+use zeroize::{Zeroize, Zeroizing};
+
+use super::block::ContentKey;
+use super::open::{check_granule, tampered, truncated_tag};
+use super::verified::{MacKey, Verified};
+use crate::crypto::cipher::{Cipher, MARGIN, Mode, Position, Stream};
+use crate::crypto::digest::Hmac;
+use crate::crypto::gcm::{self, Gmac};
+use crate::crypto::{Secret, ct_eq};
+use crate::error::Result;
+use crate::format::stream::{Header, Integrity};
+
+/// What proves the whole.
+enum Proof {
+    /// The chunks' own tags, put together.
+    Gcm,
+    /// Decryption, into a buffer that is wiped.
+    ChaCha { stream: Box<Stream>, wiped: Secret },
+    /// HMAC over the ciphertext.
+    Hmac(Box<Hmac>),
+    /// Nothing does.
+    None,
+}
+
+/// Phase one over a payload that is too large to be kept.
+pub(super) struct Check {
+    proof: Proof,
+    chunks: Chunks,
+    mac_key: MacKey,
+    /// The end of what was fed: as long as the tag, which it is if the file ends here.
+    tail: Vec<u8>,
+    tag_len: usize,
+    len: u64,
+}
+
+/// Recognises each chunk again by a tag of its own.
+struct Chunks {
+    mac: Gmac,
+    size: usize,
+    filled: usize,
+    tags: Vec<[u8; 16]>,
+    /// Chaining modes: the block that each chunk but the first is chained to.
+    previous: Vec<[u8; 16]>,
+    /// Chaining modes: the last two blocks so far.
+    recent: Secret,
+    /// Block size of a chaining mode, else 0.
+    block: usize,
+    /// OFB chains keystream, which only decryption shows.
+    keystream: Option<Box<Stream>>,
+}
+
+impl Check {
+    pub(super) fn new(header: &Header, key: &ContentKey, chunk: usize) -> Result<Self> {
+        let parts = key.parts(header)?;
+        let proof = match header.integrity {
+            Integrity::None => Proof::None,
+            Integrity::Hmac => Proof::Hmac(Box::new(Hmac::new(header.digest, parts.mac)?)),
+            Integrity::Aead if header.cipher.mode() == Mode::Gcm => Proof::Gcm,
+            Integrity::Aead => Proof::ChaCha {
+                stream: Box::new(header.cipher.decrypt(parts.key, parts.iv, parts.mac)?),
+                wiped: Zeroizing::new(Vec::with_capacity(chunk + 64)),
+            },
+        };
+        // GCM's own GHASH proves the whole and marks the chunks in one pass. Knowing the key
+        // that it is under means knowing the mail's key, and who does needs no forged chunk.
+        let mac_key = if matches!(proof, Proof::Gcm) {
+            MacKey::of_mail(header.cipher, parts.key, parts.iv)
+        } else {
+            MacKey::random()?
+        };
+        let keystream = match header.cipher.mode() {
+            Mode::Ofb => Some(Box::new(header.cipher.decrypt(parts.key, parts.iv, &[])?)),
+            _ => None,
+        };
+        Ok(Check {
+            proof,
+            chunks: Chunks {
+                mac: Gmac::new(mac_key.as_ref())?,
+                size: chunk,
+                filled: 0,
+                tags: Vec::new(),
+                previous: Vec::new(),
+                recent: Secret::default(),
+                block: header.cipher.chain_len(),
+                keystream,
+            },
+            mac_key,
+            tail: Vec::new(),
+            tag_len: header.tag_len(),
+            len: 0,
+        })
+    }
+
+    /// Takes the payload's next bytes, of which the last ones may be the tag.
+    pub(super) fn feed(&mut self, data: &[u8]) -> Result<()> {
+        let sure = (self.tail.len() + data.len()).saturating_sub(self.tag_len);
+        let from_tail = sure.min(self.tail.len());
+        let tail: Vec<u8> = self.tail.drain(..from_tail).collect();
+        self.absorb(&tail)?;
+        let (now, later) = data.split_at(sure - from_tail);
+        // In pieces that stay in the CPU's cache from one use to the next.
+        for part in now.chunks(self.chunks.size) {
+            self.absorb(part)?;
+        }
+        self.tail.extend_from_slice(later);
+        Ok(())
+    }
+
+    fn absorb(&mut self, data: &[u8]) -> Result<()> {
+        self.len += data.len() as u64;
+        match &mut self.proof {
+            Proof::Gcm | Proof::None => {}
+            Proof::Hmac(hmac) => hmac.update(data)?,
+            Proof::ChaCha { stream, wiped } => {
+                stream.update(data, wiped)?;
+                wiped.zeroize();
+            }
+        }
+        self.chunks.absorb(data)
+    }
+
+    /// The payload has ended.
+    pub(super) fn finish(
+        mut self,
+        header: &Header,
+        key: &ContentKey,
+        payload_at: u64,
+    ) -> Result<Verified> {
+        self.chunks.end()?;
+        if self.tail.len() != self.tag_len {
+            return Err(truncated_tag());
+        }
+        let parts = key.parts(header)?;
+        match &mut self.proof {
+            Proof::None => {}
+            Proof::Gcm => {
+                let aad = parts.mac.first_chunk().ok_or_else(tampered)?;
+                let Chunks { tags, size, .. } = &self.chunks;
+                let tag = gcm::whole_tag(self.mac_key.as_ref(), aad, tags, *size, self.len)?;
+                if !ct_eq(&tag, &self.tail) {
+                    return Err(tampered());
+                }
+            }
+            Proof::ChaCha { stream, wiped } => {
+                stream.set_tag(&self.tail)?;
+                stream.finish(wiped)?;
+            }
+            Proof::Hmac(_) => {}
+        }
+        if let Proof::Hmac(hmac) = self.proof {
+            if !ct_eq(&hmac.finish()?, &self.tail) {
+                return Err(tampered());
+            }
+        }
+        check_granule(header, self.len)?;
+        let plain_size = self
+            .chunks
+            .plain_size(header.cipher, parts.key, parts.iv, self.len)?;
+        self.chunks.tags.shrink_to_fit();
+        self.chunks.previous.shrink_to_fit();
+        Ok(Verified {
+            cipher: header.cipher,
+            key: Zeroizing::new(parts.key.to_vec()),
+            iv: parts.iv.to_vec(),
+            mac_key: self.mac_key,
+            chunk: self.chunks.size,
+            payload_at,
+            payload_len: self.len,
+            plain_size,
+            tags: self.chunks.tags,
+            previous: self.chunks.previous,
+        })
+    }
+}
+
+impl Chunks {
+    fn absorb(&mut self, mut data: &[u8]) -> Result<()> {
+        while !data.is_empty() {
+            // A chunk ends when the next byte comes: `previous` is for chunks that exist.
+            if self.filled == self.size {
+                self.end()?;
+                if self.block > 0 {
+                    let mut block = [0; 16];
+                    let recent = &self.recent[self.recent.len().saturating_sub(self.block)..];
+                    block[..recent.len()].copy_from_slice(recent);
+                    self.previous.push(block);
+                }
+            }
+            let (now, later) = data.split_at(data.len().min(self.size - self.filled));
+            self.mac.update(now)?;
+            self.filled += now.len();
+            self.remember(now)?;
+            data = later;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if self.filled > 0 {
+            self.tags.push(self.mac.take()?);
+            self.filled = 0;
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, data: &[u8]) -> Result<()> {
+        let Some(stream) = &mut self.keystream else {
+            self.keep_end(data);
+            return Ok(());
+        };
+        let mut chain = Zeroizing::new(Vec::with_capacity(data.len() + MARGIN));
+        stream.update(data, &mut chain)?;
+        chain.iter_mut().zip(data).for_each(|(p, c)| *p ^= c);
+        self.keep_end(&chain);
+        Ok(())
+    }
+
+    fn keep_end(&mut self, chain: &[u8]) {
+        let keep = 2 * self.block;
+        let end = &chain[chain.len().saturating_sub(keep)..];
+        self.recent.extend_from_slice(end);
+        let surplus = self.recent.len().saturating_sub(keep);
+        self.recent.drain(..surplus);
+    }
+
+    /// The plaintext's size: CBC tells it only by the padding in the last block.
+    fn plain_size(&self, cipher: Cipher, key: &[u8], iv: &[u8], len: u64) -> Result<u64> {
+        if cipher.mode() != Mode::Cbc {
+            return Ok(len);
+        }
+        let (previous, last) = self.recent.split_at(self.recent.len() - self.block);
+        let at = Position {
+            // Only whether it is the start matters: chaining goes on from `previous`.
+            offset: if previous.is_empty() { 0 } else { 64 },
+            previous,
+            last: true,
+        };
+        let mut end = Zeroizing::new(Vec::with_capacity(64));
+        cipher.decrypt_at(key, iv, at, last, &mut end)?;
+        Ok(len - (self.block - end.len()) as u64)
+    }
+}

@@ -1,0 +1,32 @@
+//! Encrypting and verifying mail streams, sans-IO.
+//!
+//! [`Encryptor`] takes plaintext in pieces and gives the bytes of a file. [`Opener`] takes the
+//! file's bytes in any pieces and gives nothing away until the whole has been checked: a small
+//! mail then comes out as one wiped buffer, a large one as [`Verified`], with which the file is
+//! read a second time, chunk by chunk in any order. [`spool::Spool`] keeps what comes from a
+//! source that can't go back, in memory or sealed in a file.
+#![forbid(unsafe_code)]
+
+mod algorithm;
+mod block;
+mod check;
+mod encrypt;
+mod guard;
+mod open;
+mod secrets;
+mod sender;
+pub mod spool;
+mod verified;
+
+pub use crate::format::stream::{Header, Integrity, Version, is_encrypted};
+pub use algorithm::Algorithm;
+pub use block::ContentKey;
+pub use encrypt::Encryptor;
+pub use guard::Guard;
+pub use open::{Body, Feed, Limits, Opened, Opener};
+pub use secrets::SecretCache;
+pub use sender::Sender;
+pub use verified::Verified;
+
+#[cfg(test)]
+mod tests;

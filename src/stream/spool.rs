@@ -1,0 +1,298 @@
+//! Keeps what a source that can't go back has given, so that it can be read again from any
+//! offset: the beginning in memory, and what is too large for that sealed in a file.
+//!
+//! A file holds chunks of [`CHUNK`] plaintext bytes under AES-256-GCM, with a random key that
+//! never leaves memory and the chunk's number as nonce. Only whole chunks are sealed, each once;
+//! the last one stays in memory, so the file's length needs no proof of its own.
+//! Where there is no file to be had, nothing is kept and the source has to start again.
+#![forbid(unsafe_code)]
+
+use std::io;
+
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::crypto::cipher::{Cipher, TAG_LEN};
+use crate::crypto::{self, Secret};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Plaintext bytes of a sealed chunk.
+pub const CHUNK: usize = 64 * 1024;
+
+/// Bytes that are kept in memory before a file is asked for: a whole number of chunks.
+pub const MEMORY: usize = 16 * CHUNK;
+
+const SEALED: usize = CHUNK + TAG_LEN;
+
+/// Where sealed chunks are kept.
+pub trait File {
+    /// Writes all of `data` at `offset`.
+    ///
+    /// # Errors
+    /// Whatever keeps the file from taking it.
+    fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Fills `out` with what was written at `offset`.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` where the file has become shorter.
+    fn read_at(&mut self, out: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+/// What became of the bytes that were offered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// So many of them were taken: the rest comes next.
+    Bytes(usize),
+    /// None: memory is full, and [`Spool::set_file`] has to be called first.
+    NeedsFile,
+}
+
+/// What one source has given. Everything in memory is wiped when it goes.
+pub struct Spool<F> {
+    keep: Keep<F>,
+    /// Plaintext from `start` on. In memory: all of it. With a file: what is not sealed yet.
+    /// Where nothing is kept: what the source gave last.
+    tail: Secret,
+    start: u64,
+    key: Zeroizing<[u8; 32]>,
+    window: Window,
+    failure: Option<io::Error>,
+}
+
+enum Keep<F> {
+    Memory,
+    Sealed(F),
+    Nothing,
+}
+
+/// What is lent to the reader: in one piece, as long as it wants.
+#[derive(Default)]
+struct Window {
+    plain: Secret,
+    start: u64,
+}
+
+impl<F: File> Spool<F> {
+    /// An empty spool.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Crypto`] if there are no random bytes for the key.
+    pub fn new() -> Result<Self> {
+        let mut key = Zeroizing::new([0; 32]);
+        crypto::random(&mut *key)?;
+        Ok(Spool {
+            keep: Keep::Memory,
+            tail: Secret::default(),
+            start: 0,
+            key,
+            window: Window::default(),
+            failure: None,
+        })
+    }
+
+    /// The offset from which the source has to go on, so that `offset` can be read.
+    pub fn wants(&self, offset: u64) -> u64 {
+        match self.keep {
+            Keep::Memory | Keep::Sealed(_) => self.end(),
+            Keep::Nothing => offset,
+        }
+    }
+
+    /// Whether everything from the start to where the source is can be read without the source.
+    pub fn keeps(&self) -> bool {
+        !matches!(self.keep, Keep::Nothing)
+    }
+
+    /// Why nothing is kept any more; told once.
+    pub fn failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
+    }
+
+    /// Takes what the source has at `offset`, which is what [`Spool::wants`] said.
+    ///
+    /// # Errors
+    /// An internal error if it is not, or libcrypto fails.
+    pub fn take(&mut self, offset: u64, data: &[u8]) -> Result<Taken> {
+        let end = self.end();
+        match &mut self.keep {
+            Keep::Nothing => {
+                let data = &data[..data.len().min(CHUNK)];
+                self.tail = Zeroizing::new(data.to_vec());
+                self.start = offset;
+                Ok(Taken::Bytes(data.len()))
+            }
+            _ if offset != end => Err(out_of_order()),
+            Keep::Memory if self.tail.len() + data.len() > MEMORY => Ok(Taken::NeedsFile),
+            Keep::Memory => {
+                push(&mut self.tail, data);
+                Ok(Taken::Bytes(data.len()))
+            }
+            Keep::Sealed(_) => {
+                let data = &data[..data.len().min(CHUNK - self.tail.len())];
+                push(&mut self.tail, data);
+                self.seal()?;
+                Ok(Taken::Bytes(data.len()))
+            }
+        }
+    }
+
+    /// Gives the spool its file, or tells it that there is none. A file that can't be written to
+    /// is as good as none.
+    ///
+    /// # Errors
+    /// If libcrypto fails.
+    pub fn set_file(&mut self, file: Option<F>) -> Result<()> {
+        match (file, &self.keep) {
+            (Some(file), Keep::Memory) => {
+                self.keep = Keep::Sealed(file);
+                self.seal()
+            }
+            _ => {
+                self.keep = Keep::Nothing;
+                Ok(())
+            }
+        }
+    }
+
+    /// Lends what is there from `keep` (what the reader hasn't consumed; at most `next`) to
+    /// somewhere behind `next`. None: the source has to give more, and what was lent stays.
+    ///
+    /// # Errors
+    /// Tampered or truncated: the file is not what was written.
+    pub fn read(&mut self, keep: u64, next: u64) -> Result<Option<&[u8]>> {
+        let keep = keep.min(next);
+        if !self.window.covers(keep, next) {
+            self.window.restart(keep);
+        }
+        while self.window.end() <= next {
+            let at = self.window.end();
+            let behind = at.checked_sub(self.start).map(usize::try_from);
+            if let Some(Ok(i)) = behind {
+                let Some(rest) = self.tail.get(i..).filter(|rest| !rest.is_empty()) else {
+                    return Ok(None);
+                };
+                self.window.push(keep, &rest[..rest.len().min(CHUNK)]);
+            } else if let Keep::Sealed(file) = &mut self.keep {
+                let plain = open(file, &self.key, at / CHUNK as u64)?;
+                let skip = usize::try_from(at % CHUNK as u64).unwrap_or(CHUNK);
+                self.window
+                    .push(keep, plain.get(skip..).unwrap_or_default());
+            } else {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.window.from(keep)))
+    }
+
+    fn end(&self) -> u64 {
+        self.start + self.tail.len() as u64
+    }
+
+    /// Moves the whole chunks of the tail into the file.
+    fn seal(&mut self) -> Result<()> {
+        let Keep::Sealed(file) = &mut self.keep else {
+            return Ok(());
+        };
+        let whole = self.tail.len() / CHUNK * CHUNK;
+        for (i, plain) in self.tail[..whole].chunks(CHUNK).enumerate() {
+            let number = self.start / CHUNK as u64 + i as u64;
+            let sealed = seal(&self.key, number, plain)?;
+            if let Err(e) = file.write_at(&sealed, number * SEALED as u64) {
+                self.failure = Some(e);
+                // The file is closed: what it took is free again.
+                self.keep = Keep::Nothing;
+                return Ok(());
+            }
+        }
+        let mut rest = Zeroizing::new(Vec::with_capacity(CHUNK));
+        rest.extend_from_slice(&self.tail[whole..]);
+        self.tail = rest;
+        self.start += whole as u64;
+        Ok(())
+    }
+}
+
+impl Window {
+    fn end(&self) -> u64 {
+        self.start + self.plain.len() as u64
+    }
+
+    fn covers(&self, keep: u64, next: u64) -> bool {
+        self.start <= keep && next <= self.end()
+    }
+
+    fn restart(&mut self, at: u64) {
+        self.plain.zeroize();
+        self.start = at;
+    }
+
+    fn from(&self, keep: u64) -> &[u8] {
+        let skip = usize::try_from(keep - self.start).unwrap_or(usize::MAX);
+        self.plain.get(skip..).unwrap_or_default()
+    }
+
+    /// Appends, and drops what comes before `keep`.
+    fn push(&mut self, keep: u64, data: &[u8]) {
+        let used = usize::try_from(keep - self.start).unwrap_or(usize::MAX);
+        let used = used.min(self.plain.len());
+        let kept = self.plain.len() - used;
+        self.plain.copy_within(used.., 0);
+        self.plain[kept..].zeroize();
+        self.plain.truncate(kept);
+        self.start += used as u64;
+        push(&mut self.plain, data);
+    }
+}
+
+/// Appends `data`; memory that is left behind is wiped.
+fn push(plain: &mut Secret, data: &[u8]) {
+    if plain.capacity() - plain.len() < data.len() {
+        let mut larger = Vec::with_capacity((plain.len() + data.len()).next_power_of_two());
+        larger.extend_from_slice(plain);
+        plain.zeroize();
+        **plain = larger;
+    }
+    plain.extend_from_slice(data);
+}
+
+/// A nonce is used once: each chunk of a key is sealed once.
+fn nonce(number: u64) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[4..].copy_from_slice(&number.to_be_bytes());
+    nonce
+}
+
+fn seal(key: &[u8; 32], number: u64, plain: &[u8]) -> Result<Vec<u8>> {
+    let mut stream = Cipher::AES_256_GCM.encrypt(key, &nonce(number), b"")?;
+    let mut sealed = Vec::with_capacity(SEALED);
+    stream.update(plain, &mut sealed)?;
+    stream.finish(&mut sealed)?;
+    sealed.extend_from_slice(&stream.tag()?);
+    Ok(sealed)
+}
+
+fn open<F: File>(file: &mut F, key: &[u8; 32], number: u64) -> Result<Secret> {
+    let mut sealed = vec![0; SEALED];
+    file.read_at(&mut sealed, number * SEALED as u64)
+        .map_err(unreadable)?;
+    let (data, tag) = sealed.split_at(CHUNK);
+    Cipher::AES_256_GCM
+        .open(key, &nonce(number), b"", data, tag)
+        .map_err(|e| e.context("temporary file"))
+}
+
+fn unreadable(e: io::Error) -> Error {
+    let kind = match e.kind() {
+        io::ErrorKind::UnexpectedEof => ErrorKind::Truncated,
+        _ => ErrorKind::Store,
+    };
+    Error::new(kind, format!("temporary file can't be read: {e}"))
+}
+
+fn out_of_order() -> Error {
+    Error::new(ErrorKind::Crypto, "internal error: spooled out of order")
+}
+
+#[cfg(test)]
+#[path = "spool_tests.rs"]
+mod tests;

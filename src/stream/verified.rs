@@ -1,0 +1,138 @@
+//! Reading a large mail, phase two: any chunk, in any order, as it was when it was checked.
+#![forbid(unsafe_code)]
+
+use zeroize::Zeroizing;
+
+use super::open::tampered;
+use crate::crypto::cipher::{Cipher, MARGIN, Position};
+use crate::crypto::gcm::{Gmac, GmacKey};
+use crate::crypto::{self, Secret, ct_eq};
+use crate::error::{Error, Result};
+
+/// The key of the chunks' tags.
+pub(super) struct MacKey {
+    cipher: Cipher,
+    key: Secret,
+    iv: [u8; 12],
+}
+
+impl MacKey {
+    pub(super) fn of_mail(cipher: Cipher, key: &[u8], iv: &[u8]) -> Self {
+        let mut own = [0; 12];
+        own[..iv.len().min(12)].copy_from_slice(&iv[..iv.len().min(12)]);
+        MacKey {
+            cipher,
+            key: Zeroizing::new(key.to_vec()),
+            iv: own,
+        }
+    }
+
+    /// A key for one opening.
+    pub(super) fn random() -> Result<Self> {
+        let cipher = Cipher::AES_256_GCM;
+        let mut key = Zeroizing::new(vec![0; cipher.key_len()]);
+        crypto::random(&mut key)?;
+        Ok(Self::of_mail(cipher, &key, &[0; 12]))
+    }
+
+    pub(super) fn as_ref(&self) -> GmacKey<'_> {
+        GmacKey {
+            cipher: self.cipher,
+            key: &self.key,
+            iv: &self.iv,
+        }
+    }
+}
+
+/// A large mail whose whole was checked: serves plaintext of chunks that are still the same.
+///
+/// The file may have changed since, or be another: a chunk that isn't what was checked is never
+/// served. Cheap to keep (see [`Self::mem_size`]); holds the mail's content key.
+pub struct Verified {
+    pub(super) cipher: Cipher,
+    pub(super) key: Secret,
+    pub(super) iv: Vec<u8>,
+    pub(super) mac_key: MacKey,
+    pub(super) chunk: usize,
+    pub(super) payload_at: u64,
+    pub(super) payload_len: u64,
+    pub(super) plain_size: u64,
+    pub(super) tags: Vec<[u8; 16]>,
+    pub(super) previous: Vec<[u8; 16]>,
+}
+
+impl Verified {
+    /// Size of the plaintext in bytes.
+    pub fn plain_size(&self) -> u64 {
+        self.plain_size
+    }
+
+    /// Plaintext bytes per chunk, but for the last. Plaintext offset `o` is in chunk
+    /// `o / chunk_size()`, at `o % chunk_size()`.
+    pub fn chunk_size(&self) -> usize {
+        self.chunk
+    }
+
+    /// Number of chunks.
+    pub fn chunk_count(&self) -> usize {
+        self.tags.len()
+    }
+
+    /// Where a chunk's ciphertext is: its offset in the file and its length in bytes. The
+    /// length is 0 beyond the last chunk.
+    pub fn ciphertext_range(&self, chunk: usize) -> (u64, usize) {
+        let start = (chunk as u64).saturating_mul(self.chunk as u64);
+        let len = self
+            .payload_len
+            .saturating_sub(start)
+            .min(self.chunk as u64);
+        // The minimum with a usize fits into one.
+        (self.payload_at.saturating_add(start), len as usize)
+    }
+
+    /// Checks a chunk's ciphertext, exactly [`Self::ciphertext_range`], and appends its
+    /// plaintext to `out`. Reserve room for it there: a `Vec` that grows leaves copies behind.
+    ///
+    /// # Errors
+    /// Tampered if it isn't the ciphertext that was checked, truncated if it is shorter. Nothing
+    /// is appended then.
+    pub fn decrypt_chunk(&self, chunk: usize, ciphertext: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let (_, len) = self.ciphertext_range(chunk);
+        if ciphertext.len() < len {
+            return Err(Error::truncated(
+                "the file became shorter while it was read",
+            ));
+        }
+        let expected = self
+            .tags
+            .get(chunk)
+            .filter(|_| ciphertext.len() == len)
+            .ok_or_else(|| Error::corrupt("that isn't a chunk of this mail"))?;
+        let mut mac = Gmac::new(self.mac_key.as_ref())?;
+        mac.update(ciphertext)?;
+        if !ct_eq(&mac.take()?, expected) {
+            return Err(tampered().context("the file changed while it was read"));
+        }
+        let previous = match chunk.checked_sub(1).and_then(|i| self.previous.get(i)) {
+            Some(block) => &block[..self.iv.len()],
+            None => &[],
+        };
+        let at = Position {
+            offset: chunk as u64 * self.chunk as u64,
+            previous,
+            last: chunk + 1 == self.tags.len(),
+        };
+        out.reserve(len + MARGIN);
+        self.cipher
+            .decrypt_at(&self.key, &self.iv, at, ciphertext, out)
+    }
+
+    /// Bytes of memory that this holds.
+    pub fn mem_size(&self) -> usize {
+        size_of::<Self>()
+            + 16 * (self.tags.capacity() + self.previous.capacity())
+            + self.key.capacity()
+            + self.mac_key.key.capacity()
+            + self.iv.capacity()
+    }
+}
