@@ -1,0 +1,437 @@
+//! Sharing a folder's keys as its ACL changes: rights and keys change together or not at all.
+//!
+//! Who may read by an entry for a user gets every key of the folder, encrypted to that user's key.
+//! Groups, "anyone" and users without a key can only be given the keys as they are: one
+//! unencrypted copy, which exists exactly as long as one of them may read.
+//!
+//! Asking about other users is the caller's business, in between: [`Sharing::wanted`] names them,
+//! [`Sharing::answer`] takes what was found.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+
+use zeroize::Zeroizing;
+
+use super::acl::{self, Entry, Readers, Update, Who};
+use super::attributes::{Access, Attributes, Change, Host, Level, Scope, shared_with};
+use super::keyring::Keyring;
+use super::names::Setting;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{KeyId, PrivateKey, Protect, PublicKey};
+
+/// What is known about somebody with whom a folder is shared.
+pub enum Sharee {
+    /// There is no such user.
+    Unknown,
+    /// A user, by the name that the user's own sessions have.
+    User {
+        /// That name.
+        name: String,
+        /// The user's active public key.
+        key: Option<PublicKey>,
+    },
+}
+
+/// One change of a folder's ACL, or one look at who lacks its keys.
+pub struct Sharing {
+    owner: String,
+    update: Option<Update>,
+    before: Readers,
+    after: Readers,
+    /// Whether the update lets those read whom it is about.
+    grants: bool,
+    /// The folder's keys.
+    keys: Vec<KeyId>,
+    /// What there is under [`Level::private_prefix`] in [`Scope::Shared`].
+    copies: Vec<String>,
+    /// Nothing to share here, now or later.
+    idle: bool,
+    /// Whom the caller asked about; `None` where it can't be told.
+    found: BTreeMap<String, Option<Sharee>>,
+    undo: Vec<Change>,
+}
+
+impl Sharing {
+    /// Begins with the folder's ACL as it is, and what is going to be changed, if anything.
+    /// `owner` is the folder's owner, who isn't a sharee.
+    ///
+    /// The caller holds the folder's lock, and has held it while it read `entries`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`] where the folder's attributes can't be read.
+    pub fn new(
+        owner: &str,
+        entries: &[Entry],
+        update: Option<Update>,
+        ring: &Keyring,
+        folder: &mut dyn Attributes,
+    ) -> Result<Self> {
+        let later = match &update {
+            Some(update) => acl::updated(entries, update),
+            None => entries.to_vec(),
+        };
+        let keys = folder_keys(folder)?;
+        // Keys of public folders belong to nobody; a global key is shared by configuration.
+        let global = ring.settings().global_public.is_some() && keys.is_empty();
+        Ok(Sharing {
+            owner: owner.to_owned(),
+            before: acl::readers(entries),
+            after: acl::readers(&later),
+            grants: update.as_ref().is_some_and(|u| acl::gives(&later, &u.who)),
+            update,
+            keys,
+            copies: folder.list(Scope::Shared, &Level::Folder.private_prefix())?,
+            idle: global || folder.access() == Access::Public,
+            found: BTreeMap::new(),
+            undo: Vec::new(),
+        })
+    }
+
+    /// The next user about whom something has to be known, until [`Sharing::answer`].
+    pub fn wanted(&self) -> Option<String> {
+        if self.idle {
+            return None;
+        }
+        let mut names = Vec::new();
+        if let Some(user) = self.updated_user() {
+            // A user who can read no more may have copies under a name that isn't the ACL's.
+            let gone = self.before.users.contains(user) && !self.has_copies(user);
+            if self.grants || gone {
+                names.push(user);
+            }
+        }
+        let lacking = |user: &&str| *user != self.owner && self.lacks(user);
+        names.extend(self.after.users.iter().map(String::as_str).filter(lacking));
+        let new = names.into_iter().find(|n| !self.found.contains_key(*n));
+        new.map(str::to_owned)
+    }
+
+    /// Takes what was found out about `name`, or why nothing could be.
+    ///
+    /// # Errors
+    /// Where the update lets that user read, who then couldn't.
+    pub fn answer(&mut self, name: &str, found: Result<Sharee>) -> Result<()> {
+        let granted = self.grants && self.updated_user() == Some(name);
+        let found = match found {
+            Ok(Sharee::Unknown) if granted => Err(Error::new(
+                ErrorKind::NoKey,
+                format!("there is no user {name} to share the folder's keys with"),
+            )),
+            Err(e) if granted => Err(e.context(format!("the key of user {name}"))),
+            found => Ok(found.ok()),
+        };
+        self.found.insert(name.to_owned(), found?);
+        Ok(())
+    }
+
+    /// Stores and removes the copies that the change asks for. Every check comes before the first
+    /// change, and a change that fails is undone.
+    ///
+    /// # Errors
+    /// The rights must then not change. [`ErrorKind::Setting`] where an unencrypted copy would be
+    /// needed and isn't allowed; what unlocking says where a key can't be shared.
+    pub fn apply(
+        &mut self,
+        ring: &mut Keyring,
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        if self.idle {
+            return Ok(());
+        }
+        let mut changes = Changes::default();
+        let open = self.open_wanted(ring, folder, host)?;
+        self.unshare(&mut changes);
+        let keys = self.unlock(open, ring, folder, host)?;
+        self.share(&keys, &mut changes)?;
+        self.share_open(open, &keys, &mut changes)?;
+        self.store(changes, folder)
+    }
+
+    /// Takes back what [`Sharing::apply`] did, because the rights could not be changed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`]: then keys and rights differ.
+    pub fn undo(&mut self, folder: &mut dyn Attributes) -> Result<()> {
+        match std::mem::take(&mut self.undo) {
+            undo if undo.is_empty() => Ok(()),
+            undo => folder.commit(undo),
+        }
+    }
+
+    fn updated_user(&self) -> Option<&str> {
+        match self.update.as_ref().map(|u| &u.who) {
+            Some(Who::User(name)) if *name != self.owner => Some(name),
+            _ => None,
+        }
+    }
+
+    fn sharee(&self, asked: &str) -> Option<&Sharee> {
+        self.found.get(asked).and_then(Option::as_ref)
+    }
+
+    fn has_copies(&self, user: &str) -> bool {
+        let folder = hex_folder(user);
+        self.copies.iter().any(|c| c.starts_with(&folder))
+    }
+
+    fn lacks(&self, user: &str) -> bool {
+        let folder = hex_folder(user);
+        let has = |id: &KeyId| self.copies.contains(&format!("{folder}{id}"));
+        !self.keys.iter().all(has)
+    }
+
+    /// What is to become of the unencrypted copy.
+    fn open_wanted(
+        &self,
+        ring: &Keyring,
+        folder: &dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<Open> {
+        let readers = self.after.users.iter().filter(|u| **u != self.owner);
+        let mut wanted = self.after.others;
+        let mut unsure = false;
+        for user in readers {
+            match self.found.get(user) {
+                Some(Some(Sharee::User { key: None, .. })) => wanted = true,
+                Some(None) => unsure = true,
+                _ => {}
+            }
+        }
+        if wanted && ring.settings().require_secure_sharing {
+            let why = format!(
+                "it can only be shared unencrypted, and {} is set",
+                ring.settings().name(Setting::RequireSecureSharing)
+            );
+            if self.grants && self.needs_open() {
+                return Err(Error::setting(why));
+            }
+            if self.update.is_none() {
+                host.warn(&format!("key of mailbox {}: {why}", folder.mailbox()));
+            }
+            // Older copies stay as long as their readers.
+            return Ok(Open::Leave);
+        }
+        Ok(match (wanted, unsure) {
+            (true, _) => Open::Store,
+            (false, true) => Open::Leave,
+            (false, false) => Open::Remove,
+        })
+    }
+
+    /// Whether those whom the update is about have to read by the unencrypted copy.
+    fn needs_open(&self) -> bool {
+        match self.updated_user() {
+            Some(user) => matches!(self.sharee(user), Some(Sharee::User { key: None, .. })),
+            None => !matches!(
+                self.update.as_ref().map(|u| &u.who),
+                Some(Who::User(_) | Who::Owner)
+            ),
+        }
+    }
+
+    /// Removes the copies of the user who can read no more, and what no reader could find.
+    fn unshare(&self, changes: &mut Changes) {
+        let mut gone = Vec::new();
+        if let Some(user) = self.updated_user() {
+            if !self.after.users.contains(user) {
+                gone.push(hex_folder(user));
+                if let Some(Sharee::User { name, .. }) = self.sharee(user) {
+                    gone.push(hex_folder(name));
+                }
+            }
+        }
+        for copy in &self.copies {
+            let id = copy.rsplit('/').next().unwrap_or_default();
+            if gone.iter().any(|g| copy.starts_with(g)) || id.parse::<KeyId>().is_err() {
+                changes.unset(copy);
+            }
+        }
+    }
+
+    /// The keys that have to be stored anew for somebody, by the id under which they are kept.
+    fn unlock(
+        &self,
+        open: Open,
+        ring: &mut Keyring,
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<Vec<(KeyId, PrivateKey)>> {
+        let mut keys = Vec::new();
+        for id in self.keys.iter().filter(|id| self.is_missing(id, open)) {
+            match ring.private_key(&[*id], folder, host) {
+                Ok(key) => keys.push((*id, key)),
+                Err(e) if self.grants => return Err(e.context("a key of the folder")),
+                Err(e) => host.warn(&format!(
+                    "mailbox {}: a key can't be shared: {e}",
+                    folder.mailbox()
+                )),
+            }
+        }
+        Ok(keys)
+    }
+
+    fn is_missing(&self, id: &KeyId, open: Open) -> bool {
+        let has = |user: &str| self.copies.contains(&format!("{}{id}", hex_folder(user)));
+        (open == Open::Store && !self.copies.contains(&id.to_string()))
+            || self.recipients().any(|r| r.anew || !has(r.name))
+    }
+
+    /// The users with a key who shall be able to read, of those who were asked about.
+    fn recipients(&self) -> impl Iterator<Item = Recipient<'_>> {
+        self.found.iter().filter_map(|(asked, found)| match found {
+            Some(Sharee::User { name, key }) if self.after.users.contains(asked) => {
+                Some(Recipient {
+                    name,
+                    key: key.as_ref()?,
+                    anew: self.grants && self.updated_user() == Some(asked),
+                })
+            }
+            _ => None,
+        })
+    }
+
+    /// Encrypts `keys` to those who lack them.
+    fn share(&self, keys: &[(KeyId, PrivateKey)], changes: &mut Changes) -> Result<()> {
+        for to in self.recipients() {
+            for (id, key) in keys.iter().flat_map(|(id, key)| names(id, key)) {
+                let copy = format!("{}{id}", hex_folder(to.name));
+                if to.anew || !self.copies.contains(&copy) {
+                    let value = key.to_dovecot(Protect::Key(to.key))?;
+                    changes.set(shared_with(to.name, &id), value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn share_open(
+        &self,
+        open: Open,
+        keys: &[(KeyId, PrivateKey)],
+        changes: &mut Changes,
+    ) -> Result<()> {
+        let is_there = |id: &KeyId| self.copies.contains(&id.to_string());
+        match open {
+            Open::Leave => {}
+            Open::Remove => {
+                for copy in self.copies.iter().filter(|c| !c.contains('/')) {
+                    changes.unset(copy);
+                }
+            }
+            Open::Store => {
+                for (id, key) in keys.iter().flat_map(|(id, key)| names(id, key)) {
+                    if !is_there(&id) {
+                        let value = key.to_dovecot(Protect::None)?;
+                        changes.set(Level::Folder.private(&id), value);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, changes: Changes, folder: &mut dyn Attributes) -> Result<()> {
+        if changes.0.is_empty() {
+            return Ok(());
+        }
+        for name in changes.0.keys() {
+            let value = folder.get(Scope::Shared, name)?;
+            let name = name.clone();
+            let scope = Scope::Shared;
+            self.undo.push(Change { scope, name, value });
+        }
+        folder.commit(changes.into_list()).inspect_err(|_| {
+            // Some dicts may have applied a part. The first error says what is wrong.
+            let _ = self.undo(folder);
+        })
+    }
+}
+
+/// Somebody to whom keys are encrypted.
+struct Recipient<'a> {
+    name: &'a str,
+    key: &'a PublicKey,
+    /// Also what is there already: it may be for a key that the user lost.
+    anew: bool,
+}
+
+/// What becomes of the copy that is not encrypted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Store,
+    Remove,
+    Leave,
+}
+
+/// Attributes to change, each once, in [`Scope::Shared`].
+#[derive(Default)]
+struct Changes(BTreeMap<String, Option<Zeroizing<String>>>);
+
+impl Changes {
+    fn set(&mut self, name: String, value: Zeroizing<String>) {
+        self.0.insert(name, Some(value));
+    }
+
+    /// `copy` is what follows [`Level::private_prefix`].
+    fn unset(&mut self, copy: &str) {
+        let name = format!("{}{copy}", Level::Folder.private_prefix());
+        self.0.insert(name, None);
+    }
+
+    fn into_list(self) -> Vec<Change> {
+        let change = |(name, value)| Change {
+            scope: Scope::Shared,
+            name,
+            value,
+        };
+        self.0.into_iter().map(change).collect()
+    }
+}
+
+/// The ids of the folder's keys. Who isn't the owner can't see the private ones.
+fn folder_keys(folder: &mut dyn Attributes) -> Result<Vec<KeyId>> {
+    let names = match folder.access() {
+        Access::Own => folder.list(Scope::Private, &Level::Folder.private_prefix())?,
+        Access::Shared => folder.list(Scope::Shared, &Level::Folder.public_prefix())?,
+        Access::Public => Vec::new(),
+    };
+    Ok(names.iter().filter_map(|n| n.parse().ok()).collect())
+}
+
+/// Under which ids a key is shared. A mail may name a key by its new id where the owner keeps it
+/// under the old one, and a sharee has no list of keys to look through.
+fn names<'a>(id: &KeyId, key: &'a PrivateKey) -> Vec<(KeyId, &'a PrivateKey)> {
+    let mut ids = vec![(*id, key)];
+    if key.id() != *id {
+        ids.push((key.id(), key));
+    }
+    ids
+}
+
+/// What the copies for `user` begin with, after [`Level::private_prefix`].
+fn hex_folder(user: &str) -> String {
+    let hex: Vec<String> = user.bytes().map(|b| format!("{b:02x}")).collect();
+    hex.concat() + "/"
+}
+
+/// The active key of the user whose INBOX is `inbox`; `None` for a user without keys.
+///
+/// # Errors
+/// [`ErrorKind::Store`] where the dict can't answer; corrupt where it is no usable key.
+pub fn active_key(inbox: &mut dyn Attributes) -> Result<Option<PublicKey>> {
+    let Some(active) = inbox.get(Scope::Shared, &Level::User.active())? else {
+        return Ok(None);
+    };
+    let id: KeyId = active.trim().parse()?;
+    let Some(text) = inbox.get(Scope::Shared, &Level::User.public(&id))? else {
+        return Err(Error::corrupt(format!("public key {id} is gone")));
+    };
+    let key = PublicKey::parse(&text).map_err(|e| e.context(format!("public key {id}")))?;
+    if !key.matches(&id) {
+        return Err(Error::corrupt(format!(
+            "public key {id}: another key is stored under this id"
+        )));
+    }
+    Ok(Some(key))
+}
