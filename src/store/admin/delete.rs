@@ -1,0 +1,181 @@
+//! `cryptokey delete`: a key that nothing needs any more.
+#![forbid(unsafe_code)]
+
+use super::super::attributes::{
+    Access, Attributes, Change, Host, Level, Scope, shared_with_prefix,
+};
+use super::super::keyring::Keyring;
+use super::{ids, key_id, not_there, owner, public_of, stored_key};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{KeyId, Protection, PublicKey};
+
+/// A key that is to be deleted: first everything that might need it is shown to it, then it goes.
+#[derive(Clone)]
+pub struct Doomed {
+    level: Level,
+    name: KeyId,
+    /// Both ids come from here; where nothing is left to read it from, only `name` is known.
+    public: Option<PublicKey>,
+}
+
+impl Doomed {
+    /// The key of `level` that is stored at `at` under `name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoKey`] where there is none; [`ErrorKind::Refused`] for the active key and for
+    /// a user key that another user key is under, unless `force`.
+    pub fn find(
+        ring: &mut Keyring,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+        name: &str,
+        force: bool,
+    ) -> Result<Self> {
+        let name = key_id(name)?;
+        let private = at.get(Scope::Private, &level.private(&name))?;
+        if private.is_none() && at.get(Scope::Shared, &level.public(&name))?.is_none() {
+            return Err(not_there(level, at, host, &name));
+        }
+        let public = public_of(ring, level, at, host, &name);
+        let doomed = Doomed {
+            level,
+            name,
+            public,
+        };
+        if !force {
+            doomed.check_active(at, host)?;
+            if level == Level::User {
+                doomed.check_keys(at, Scope::Private, &level.private_prefix())?;
+            }
+        }
+        Ok(doomed)
+    }
+
+    /// The name under which it is stored.
+    pub fn name(&self) -> &KeyId {
+        &self.name
+    }
+
+    /// Whether `id` is one of its ids.
+    fn is(&self, id: &KeyId) -> bool {
+        self.name == *id || self.public.as_ref().is_some_and(|key| key.matches(id))
+    }
+
+    fn check_active(&self, at: &mut dyn Attributes, host: &dyn Host) -> Result<()> {
+        let active = at.get(Scope::Shared, &self.level.active())?;
+        let active = active.and_then(|a| a.trim().parse::<KeyId>().ok());
+        match active {
+            Some(active) if self.is(&active) => Err(Error::new(
+                ErrorKind::Refused,
+                format!(
+                    "key {} is the active key of {}: generate another one first",
+                    self.name,
+                    owner(self.level, at, host)
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A mail, by what it is encrypted to.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] where it needs this key.
+    pub fn check_mail(&self, uid: u32, recipients: &[KeyId]) -> Result<()> {
+        if recipients.iter().any(|id| self.is(id)) {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!(
+                    "key {} is still needed by the mail with UID {uid}",
+                    self.name
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// A folder, by the keys that are stored for the user there: for a user key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] where one of them is under this key.
+    pub fn check_folder(&self, folder: &mut dyn Attributes, host: &dyn Host) -> Result<()> {
+        let own = Level::Folder.private_prefix();
+        let shared = shared_with_prefix(host.username());
+        match folder.access() {
+            Access::Own => self.check_keys(folder, Scope::Private, &own),
+            Access::Shared => self.check_keys(folder, Scope::Shared, &shared),
+            Access::Public => {
+                self.check_keys(folder, Scope::Private, &own)?;
+                self.check_keys(folder, Scope::Shared, &shared)
+            }
+        }
+    }
+
+    fn check_keys(&self, at: &mut dyn Attributes, scope: Scope, prefix: &str) -> Result<()> {
+        for id in ids(at, scope, prefix)? {
+            let Some(text) = at.get(scope, &format!("{prefix}{id}"))? else {
+                continue;
+            };
+            // A key that can't be read can't be ruled out either.
+            let by = stored_key(&id, &text)?.protection();
+            if matches!(by, Protection::Key(by) if self.is(&by)) {
+                return Err(Error::new(
+                    ErrorKind::Refused,
+                    format!(
+                        "key {} is still needed: key {id} of mailbox {} is under it",
+                        self.name,
+                        at.mailbox()
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes it, with every copy for others.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`]; [`ErrorKind::Refused`] where it has become active meanwhile, unless
+    /// `force`.
+    pub fn delete(
+        self,
+        ring: &mut Keyring,
+        at: &mut dyn Attributes,
+        host: &dyn Host,
+        force: bool,
+    ) -> Result<()> {
+        let _lock = at.lock(self.level)?;
+        let active = self.check_active(at, host);
+        let is_active = active.is_err();
+        if !force {
+            active?;
+        }
+        let mut changes = Vec::new();
+        if is_active {
+            changes.push(Change::unset(Scope::Shared, self.level.active()));
+        }
+        changes.push(Change::unset(Scope::Shared, self.level.public(&self.name)));
+        for copy in self.copies(at)? {
+            changes.push(Change::unset(Scope::Shared, copy));
+        }
+        changes.push(Change::unset(
+            Scope::Private,
+            self.level.private(&self.name),
+        ));
+        at.commit(changes)?;
+        ring.forget();
+        Ok(())
+    }
+
+    /// The attributes that hold it for others.
+    fn copies(&self, at: &mut dyn Attributes) -> Result<Vec<String>> {
+        let prefix = self.level.private_prefix();
+        let name = self.name.to_string();
+        let names = at.list(Scope::Shared, &prefix)?;
+        let copies = names
+            .into_iter()
+            .filter(|n| n.rsplit('/').next().is_some_and(|last| last == name));
+        Ok(copies.map(|n| format!("{prefix}{n}")).collect())
+    }
+}

@@ -1,0 +1,124 @@
+//! `cryptokey import`: a key from a backup.
+#![forbid(unsafe_code)]
+
+use zeroize::Zeroizing;
+
+use super::super::attributes::{Attributes, Change, Host, Level, Scope};
+use super::super::keyring::{Keyring, activation};
+use super::{commit_surely, ids, owner, protected_user_key};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
+
+/// What became of an imported key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// The name under which it is stored.
+    pub id: KeyId,
+    /// New data is encrypted to it.
+    pub active: bool,
+}
+
+/// Stores the private key in `text` (PEM or a key string) at `at`, in place of any that is
+/// there under its id, protected as a new one would be. It becomes active only where no key is.
+///
+/// # Errors
+/// [`ErrorKind::Refused`] for a key whose id nothing there names, unless `force`; what
+/// parsing and unlocking say: no error shows any of the text.
+pub fn import(
+    ring: &mut Keyring,
+    level: Level,
+    at: &mut dyn Attributes,
+    host: &mut dyn Host,
+    text: &str,
+    force: bool,
+) -> Result<Imported> {
+    let key = read(ring, host, text)?;
+    if level == Level::Folder {
+        ring.require_own(at)?;
+    }
+    let text = match level {
+        Level::User => protected_user_key(ring, host, &key)?,
+        Level::Folder => key.to_dovecot(Protect::Key(&ring.user_public(host)?))?,
+    };
+    let _lock = at.lock(level)?;
+    let imported = store(level, at, host, &key, text, force)?;
+    ring.forget();
+    Ok(imported)
+}
+
+fn store(
+    level: Level,
+    at: &mut dyn Attributes,
+    host: &dyn Host,
+    key: &PrivateKey,
+    text: Zeroizing<String>,
+    force: bool,
+) -> Result<Imported> {
+    let active = at.get(Scope::Shared, &level.active())?;
+    let active = active.map(|a| a.trim().to_owned());
+    let id = match (known_as(level, at, active.as_deref(), key)?, force) {
+        (Some(id), _) => id,
+        (None, true) => key.id(),
+        (None, false) => return Err(unknown(level, at, host, key)),
+    };
+    let is_active = active.is_none_or(|a| a == id.to_string());
+    let public = level.public(&id);
+    let has_public = at.get(Scope::Shared, &public)?.is_some();
+    let private = Change::set(Scope::Private, level.private(&id), text);
+    // The private key first, and alone: see `Keyring::generate`.
+    commit_surely(at, vec![private])?;
+    let mut changes = activation(level, &id, &key.public());
+    if !is_active {
+        changes.truncate(1);
+    }
+    if !(is_active && has_public) {
+        commit_surely(at, changes)?;
+    }
+    let active = is_active;
+    Ok(Imported { id, active })
+}
+
+/// Unlocks the key with what the settings and the user's own keys offer.
+fn read(ring: &mut Keyring, host: &mut dyn Host, text: &str) -> Result<PrivateKey> {
+    let stored = StoredKey::parse(text).map_err(|e| e.context("the key to import"))?;
+    let key = match stored.protection() {
+        Protection::None => stored.unlock(),
+        Protection::Password => match &ring.settings().password {
+            Some(password) => stored.unlock_with_password(password.as_bytes()),
+            None => Err(Error::new(
+                ErrorKind::NoKey,
+                "it is under a password, and mail_crypt_private_password is not set",
+            )),
+        },
+        Protection::Key(by) => {
+            let id = stored.id().unwrap_or(by);
+            let by = ring.unlocking_key(&id, &by, host, 0)?;
+            stored.unlock_with_key(&by)
+        }
+    };
+    key.map_err(|e| e.context("the key to import"))
+}
+
+/// The name by which the attributes know `key` already.
+fn known_as(
+    level: Level,
+    at: &mut dyn Attributes,
+    active: Option<&str>,
+    key: &PrivateKey,
+) -> Result<Option<KeyId>> {
+    let mut names: Vec<KeyId> = active.iter().filter_map(|a| a.parse().ok()).collect();
+    names.extend(ids(at, Scope::Private, &level.private_prefix())?);
+    names.extend(ids(at, Scope::Shared, &level.public_prefix())?);
+    Ok(names.into_iter().find(|id| key.matches(id)))
+}
+
+fn unknown(level: Level, at: &dyn Attributes, host: &dyn Host, key: &PrivateKey) -> Error {
+    Error::new(
+        ErrorKind::Refused,
+        format!(
+            "{} knows no key {}: use -f to add it all the same",
+            owner(level, at, host),
+            key.id()
+        ),
+    )
+}

@@ -1,0 +1,159 @@
+//! What an administrator does with keys: the rules of `doveadm mailbox cryptokey`.
+//!
+//! A folder's attributes are lent by the caller; the user's keys are those of INBOX. Every change
+//! is made under the lock of its level, and the two locks are never held together. Nothing here
+//! removes a key but [`delete`], which is asked to.
+#![forbid(unsafe_code)]
+
+mod delete;
+mod generate;
+mod import;
+mod password;
+
+#[cfg(test)]
+mod tests;
+
+use zeroize::Zeroizing;
+
+use super::attributes::{Attributes, Change, Host, Level, Scope};
+use super::keyring::Keyring;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{KeyId, PrivateKey, Protect, PublicKey, StoredKey};
+
+pub use delete::Doomed;
+pub use generate::{Made, folder_key, rekey_folder, rekey_target, user_key};
+pub use import::{Imported, import};
+pub use password::{NewPassword, password};
+
+/// One private key of a mailbox, by the name under which it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The last part of the attribute's name: the key's id, or its old id.
+    pub name: String,
+    /// New data is encrypted to this one.
+    pub active: bool,
+}
+
+/// The private keys of `level` that are stored for the user at `at`, the active one first; none
+/// needs to be unlocked.
+///
+/// # Errors
+/// [`ErrorKind::Store`] where the dict can't answer.
+pub fn list(level: Level, at: &mut dyn Attributes) -> Result<Vec<Entry>> {
+    let active = at.get(Scope::Shared, &level.active())?;
+    let active = active.as_ref().map_or("", |a| a.trim());
+    let names = at.list(Scope::Private, &level.private_prefix())?;
+    let entry = |name: String| Entry {
+        active: name == active,
+        name,
+    };
+    let mut entries: Vec<Entry> = names.into_iter().map(entry).collect();
+    // Dicts answer in any order.
+    entries.sort_by(|a, b| (b.active, &a.name).cmp(&(a.active, &b.name)));
+    Ok(entries)
+}
+
+/// The private key that is stored under `name`, as unprotected PEM.
+///
+/// # Errors
+/// What unlocking it says; the text names the key.
+pub fn export(
+    ring: &mut Keyring,
+    level: Level,
+    at: &mut dyn Attributes,
+    host: &mut dyn Host,
+    name: &str,
+) -> Result<Zeroizing<String>> {
+    let id = key_id(name)?;
+    let stored = at.get(Scope::Private, &level.private(&id))?;
+    let stored = stored.ok_or_else(|| not_there(level, at, host, &id))?;
+    ring.unlock(&id, &stored, host, 0)?.to_pem(None)
+}
+
+fn key_id(name: &str) -> Result<KeyId> {
+    let id = name.parse::<KeyId>();
+    id.map_err(|e| e.context(format!("'{}' is no key id", name.escape_default())))
+}
+
+fn not_there(level: Level, at: &dyn Attributes, host: &dyn Host, id: &KeyId) -> Error {
+    Error::new(
+        ErrorKind::NoKey,
+        format!("{} has no private key {id}", owner(level, at, host)),
+    )
+}
+
+/// Whose keys these are, for messages.
+fn owner(level: Level, at: &dyn Attributes, host: &dyn Host) -> String {
+    match level {
+        Level::User => format!("user {}", host.username()),
+        Level::Folder => format!("mailbox {}", at.mailbox()),
+    }
+}
+
+/// The keys that are stored under the names that follow `prefix`, where the names are ids.
+fn ids(at: &mut dyn Attributes, scope: Scope, prefix: &str) -> Result<Vec<KeyId>> {
+    let names = at.list(scope, prefix)?;
+    Ok(names.iter().filter_map(|n| n.parse().ok()).collect())
+}
+
+/// A user key as the settings want it protected.
+///
+/// # Errors
+/// [`ErrorKind::Setting`] where it would be unprotected and must not be.
+fn protected_user_key(
+    ring: &mut Keyring,
+    host: &mut dyn Host,
+    key: &PrivateKey,
+) -> Result<Zeroizing<String>> {
+    let above = ring.settings().user_key_keys.first();
+    if let Some(above) = above.map(PrivateKey::public) {
+        return key.to_dovecot(Protect::Key(&above));
+    }
+    if let Some(password) = ring.settings().password.clone() {
+        return key.to_dovecot(Protect::Password(password.as_bytes()));
+    }
+    ring.unprotected_user_key(host)?;
+    key.to_dovecot(Protect::None)
+}
+
+/// Sets `changes` and reads them back: what a dict lost is better known now than when the old
+/// password or key is gone.
+fn commit_surely(at: &mut dyn Attributes, changes: Vec<Change>) -> Result<()> {
+    let expected: Vec<_> = changes
+        .iter()
+        .map(|c| (c.scope, c.name.clone(), c.value.clone()))
+        .collect();
+    at.commit(changes)?;
+    for (scope, name, value) in expected {
+        if at.get(scope, &name)? != value {
+            return Err(Error::store(format!(
+                "mailbox {}: attribute {name} does not hold what was just stored in it",
+                at.mailbox()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The public key that is stored under `id`, or that of the private key under it.
+fn public_of(
+    ring: &mut Keyring,
+    level: Level,
+    at: &mut dyn Attributes,
+    host: &mut dyn Host,
+    id: &KeyId,
+) -> Option<PublicKey> {
+    let public = at.get(Scope::Shared, &level.public(id)).ok().flatten();
+    let public = public.and_then(|text| PublicKey::parse(&text).ok());
+    if let Some(key) = public.filter(|key| key.matches(id)) {
+        return Some(key);
+    }
+    let stored = at.get(Scope::Private, &level.private(id)).ok().flatten()?;
+    let key = ring.unlock(id, &stored, host, 0).ok()?;
+    Some(key.public())
+}
+
+/// Parses the stored private key `id`.
+fn stored_key(id: &KeyId, text: &str) -> Result<StoredKey> {
+    StoredKey::parse(text).map_err(|e| e.context(format!("key {id}")))
+}

@@ -1,0 +1,107 @@
+//! `cryptokey password`: the password of the user's keys.
+#![forbid(unsafe_code)]
+
+use zeroize::Zeroizing;
+
+use super::super::attributes::{Attributes, Change, Host, Level, Scope};
+use super::super::keyring::Keyring;
+use super::{commit_surely, ids, stored_key};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{KeyId, PrivateKey, Protect, Protection};
+
+/// What the user's keys are to be under.
+#[derive(Clone, Copy)]
+pub enum NewPassword<'a> {
+    /// This password.
+    Set(&'a [u8]),
+    /// None: the keys become readable for whoever reads the dict.
+    Clear,
+}
+
+/// Puts all keys of the user under the new password, or none: each must open with `old` (without
+/// it: with `mail_crypt_private_password`) first, and all are stored in one transaction. Answers
+/// their number.
+///
+/// # Errors
+/// [`ErrorKind::WrongPassword`], naming the key; [`ErrorKind::NoKey`] where a password is needed
+/// and none is there; [`ErrorKind::Setting`] for an empty password, or where
+/// `mail_crypt_require_encrypted_user_key` forbids to clear it; [`ErrorKind::Refused`] for a key
+/// that is under another key: it has no password to change.
+pub fn password(
+    ring: &mut Keyring,
+    host: &mut dyn Host,
+    old: Option<&[u8]>,
+    new: NewPassword<'_>,
+) -> Result<usize> {
+    check_new(ring, new)?;
+    let mut inbox = host.inbox()?;
+    let _lock = inbox.lock(Level::User)?;
+    let names = ids(
+        inbox.as_mut(),
+        Scope::Private,
+        &Level::User.private_prefix(),
+    )?;
+    let mut keys = Vec::new();
+    for id in &names {
+        keys.extend(open(ring, inbox.as_mut(), id, old)?);
+    }
+    let mut changes = Vec::new();
+    for (id, key) in &keys {
+        let text = protect(key, new)?;
+        changes.push(Change::set(Scope::Private, Level::User.private(id), text));
+    }
+    if !changes.is_empty() {
+        commit_surely(inbox.as_mut(), changes)?;
+    }
+    ring.forget();
+    Ok(keys.len())
+}
+
+fn check_new(ring: &Keyring, new: NewPassword<'_>) -> Result<()> {
+    match new {
+        NewPassword::Set([]) => Err(Error::setting("the new password is empty")),
+        NewPassword::Clear if ring.settings().require_encrypted_user_key => Err(Error::setting(
+            "mail_crypt_require_encrypted_user_key is set: the password can't be cleared",
+        )),
+        NewPassword::Set(_) | NewPassword::Clear => Ok(()),
+    }
+}
+
+fn open(
+    ring: &Keyring,
+    inbox: &mut dyn Attributes,
+    id: &KeyId,
+    old: Option<&[u8]>,
+) -> Result<Option<(KeyId, PrivateKey)>> {
+    let Some(text) = inbox.get(Scope::Private, &Level::User.private(id))? else {
+        return Ok(None);
+    };
+    let stored = stored_key(id, &text)?;
+    let configured = ring.settings().password.as_ref().map(|p| p.as_bytes());
+    let key = match stored.protection() {
+        Protection::None => stored.unlock(),
+        Protection::Password => match old.or(configured) {
+            Some(password) => stored.unlock_with_password(password),
+            None => Err(Error::new(
+                ErrorKind::NoKey,
+                format!("key {id} is under a password: give the old one"),
+            )),
+        },
+        Protection::Key(by) => Err(Error::new(
+            ErrorKind::Refused,
+            format!("key {id} is not under a password but under key {by} (mail_crypt_private_key)"),
+        )),
+    }?;
+    if !key.matches(id) {
+        let text = format!("key {id}: another key is stored under this id");
+        return Err(Error::corrupt(text));
+    }
+    Ok(Some((*id, key)))
+}
+
+fn protect(key: &PrivateKey, new: NewPassword<'_>) -> Result<Zeroizing<String>> {
+    key.to_dovecot(match new {
+        NewPassword::Set(password) => Protect::Password(password),
+        NewPassword::Clear => Protect::None,
+    })
+}

@@ -1,0 +1,488 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::super::attributes::shared_with;
+use super::super::testing::{Mailbox, Session, SharedDict, keyring};
+use super::*;
+use crate::key::Protection;
+
+const SECRET: (&str, &str) = ("mail_crypt_private_password", "secret");
+
+struct User {
+    ring: Keyring,
+    session: Session,
+    dict: SharedDict,
+}
+
+impl User {
+    fn new(settings: &[(&str, &str)]) -> Self {
+        Self::again(&SharedDict::default(), settings)
+    }
+
+    /// A new session on an old dict.
+    fn again(dict: &SharedDict, settings: &[(&str, &str)]) -> Self {
+        User {
+            ring: keyring(settings),
+            session: Session::new(dict),
+            dict: SharedDict::clone(dict),
+        }
+    }
+
+    fn folder(&self, name: &str) -> Mailbox {
+        Mailbox::new(&self.dict, name)
+    }
+
+    fn user_key(&mut self, force: bool) -> Result<Made> {
+        user_key(&mut self.ring, &mut self.session, force)
+    }
+
+    fn folder_key(&mut self, name: &str, force: bool) -> Result<Made> {
+        let mut folder = self.folder(name);
+        let (ring, host) = (&mut self.ring, &mut self.session);
+        folder_key(ring, &mut folder, host, force)
+    }
+
+    fn password(&mut self, old: Option<&str>, new: NewPassword<'_>) -> Result<usize> {
+        let old = old.map(str::as_bytes);
+        password(&mut self.ring, &mut self.session, old, new)
+    }
+
+    fn rekey(&mut self, name: &str) -> Result<Vec<KeyId>> {
+        let mut folder = self.folder(name);
+        let target = rekey_target(&mut self.ring, &mut self.session)?;
+        rekey_folder(&mut self.ring, &mut folder, &mut self.session, &target)
+    }
+
+    fn import(&mut self, level: Level, name: &str, text: &str, force: bool) -> Result<Imported> {
+        let mut at = self.folder(name);
+        let (ring, host) = (&mut self.ring, &mut self.session);
+        import(ring, level, &mut at, host, text, force)
+    }
+
+    fn export(&mut self, level: Level, name: &str, id: &KeyId) -> Result<Zeroizing<String>> {
+        let mut at = self.folder(name);
+        let (ring, host) = (&mut self.ring, &mut self.session);
+        export(ring, level, &mut at, host, &id.to_string())
+    }
+
+    fn doom(&mut self, level: Level, name: &str, id: &KeyId, force: bool) -> Result<Doomed> {
+        let mut at = self.folder(name);
+        let (ring, host) = (&mut self.ring, &mut self.session);
+        Doomed::find(ring, level, &mut at, host, &id.to_string(), force)
+    }
+
+    fn delete(&mut self, level: Level, name: &str, id: &KeyId, force: bool) -> Result<()> {
+        let doomed = self.doom(level, name, id, force)?;
+        let mut at = self.folder(name);
+        doomed.delete(&mut self.ring, &mut at, &self.session, force)
+    }
+
+    fn list(&self, level: Level, name: &str) -> Vec<Entry> {
+        list(level, &mut self.folder(name)).unwrap()
+    }
+
+    fn protection(&self, level: Level, name: &str, id: &KeyId) -> Protection {
+        let stored = self.folder(name).get(Scope::Private, &level.private(id));
+        let stored = stored.unwrap().unwrap();
+        StoredKey::parse(&stored).unwrap().protection()
+    }
+
+    fn entries(&self) -> std::collections::BTreeMap<String, String> {
+        self.dict.borrow().entries.clone()
+    }
+}
+
+fn error<T>(result: Result<T>) -> Error {
+    match result {
+        Ok(_) => panic!("worked"),
+        Err(e) => e,
+    }
+}
+
+#[test]
+fn an_existing_key_is_answered_and_not_replaced() {
+    let mut user = User::new(&[]);
+    let made = user.user_key(false).unwrap();
+    assert!(made.fresh);
+    let again = user.user_key(false).unwrap();
+    assert_eq!((again.id, again.fresh), (made.id, false));
+    let made = user.folder_key("Work", false).unwrap();
+    assert!(made.fresh);
+    let again = user.folder_key("Work", false).unwrap();
+    assert_eq!((again.id, again.fresh), (made.id, false));
+}
+
+#[test]
+fn force_makes_a_new_active_key_and_keeps_the_old_one() {
+    let mut user = User::new(&[SECRET]);
+    for force in [false, true] {
+        user.user_key(force).unwrap();
+        user.folder_key("Work", force).unwrap();
+    }
+    for (level, name) in [(Level::User, "INBOX"), (Level::Folder, "Work")] {
+        let entries = user.list(level, name);
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries.iter().filter(|e| e.active).count(), 1);
+        for entry in entries {
+            user.export(level, name, &entry.name.parse().unwrap())
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn rekeying_puts_every_key_of_a_folder_under_the_new_user_key() {
+    let mut user = User::new(&[SECRET]);
+    let old = user.folder_key("Work", false).unwrap().id;
+    let new = user.folder_key("Work", true).unwrap().id;
+    let target = user.user_key(true).unwrap().id;
+    let mut done = user.rekey("Work").unwrap();
+    done.sort();
+    let mut both = [old, new];
+    both.sort();
+    assert_eq!(done, both);
+    for id in both {
+        assert_eq!(
+            user.protection(Level::Folder, "Work", &id),
+            Protection::Key(target)
+        );
+    }
+    // The old user key is no longer needed.
+    let users = user.list(Level::User, "INBOX");
+    let old_user = users.iter().find(|e| !e.active).unwrap();
+    let old_user = old_user.name.parse().unwrap();
+    let doomed = user.doom(Level::User, "INBOX", &old_user, false).unwrap();
+    doomed
+        .check_folder(&mut user.folder("Work"), &user.session)
+        .unwrap();
+    user.delete(Level::User, "INBOX", &old_user, false).unwrap();
+    let mut later = User::again(&user.dict, &[SECRET]);
+    for id in both {
+        later.export(Level::Folder, "Work", &id).unwrap();
+    }
+}
+
+#[test]
+fn rekeying_that_is_interrupted_loses_nothing_and_can_be_repeated() {
+    let mut user = User::new(&[SECRET]);
+    let ids = ["a", "b", "c"].map(|name| (name, user.folder_key(name, false).unwrap().id));
+    user.user_key(true).unwrap();
+    user.dict.borrow_mut().commits_left = Some(1);
+    user.rekey("a").unwrap();
+    error(user.rekey("b"));
+    user.dict.borrow_mut().commits_left = None;
+    let mut later = User::again(&user.dict, &[SECRET]);
+    for (name, id) in ids {
+        later.export(Level::Folder, name, &id).unwrap();
+        later.rekey(name).unwrap();
+        later.export(Level::Folder, name, &id).unwrap();
+    }
+}
+
+#[test]
+fn nothing_is_put_under_a_user_key_that_nobody_can_unlock() {
+    let mut user = User::new(&[SECRET]);
+    user.folder_key("Work", false).unwrap();
+    user.user_key(true).unwrap();
+    let before = user.entries();
+    let mut other = User::again(&user.dict, &[("mail_crypt_private_password", "wrong")]);
+    assert_eq!(error(other.rekey("Work")).kind(), ErrorKind::WrongPassword);
+    let target = user.user_key(false).unwrap().id;
+    let name = format!("priv/INBOX/{}", Level::User.private(&target));
+    user.dict.borrow_mut().entries.remove(&name).unwrap();
+    assert_eq!(error(user.rekey("Work")).kind(), ErrorKind::NoKey);
+    user.dict
+        .borrow_mut()
+        .entries
+        .insert(name.clone(), before[&name].clone());
+    assert_eq!(user.entries(), before);
+}
+
+#[test]
+fn a_password_changes_for_all_keys_or_none() {
+    let mut user = User::new(&[SECRET]);
+    let keys = [(); 3].map(|()| user.user_key(true).unwrap().id);
+    assert_eq!(
+        user.password(Some("secret"), NewPassword::Set(b"new"))
+            .unwrap(),
+        3
+    );
+    let before = user.entries();
+    let e = error(user.password(Some("secret"), NewPassword::Set(b"other")));
+    assert_eq!(e.kind(), ErrorKind::WrongPassword);
+    assert!(
+        keys.iter()
+            .any(|id| e.to_string().contains(&id.to_string())),
+        "{e}"
+    );
+    assert_eq!(user.entries(), before);
+
+    // One of them under another password, and none is changed.
+    let odd = PrivateKey::generate("prime256v1").unwrap();
+    let text = odd.to_dovecot(Protect::Password(b"odd")).unwrap();
+    let name = format!("priv/INBOX/{}", Level::User.private(&odd.id()));
+    user.dict
+        .borrow_mut()
+        .entries
+        .insert(name.clone(), text.to_string());
+    let before = user.entries();
+    let e = error(user.password(Some("new"), NewPassword::Set(b"other")));
+    assert!(e.to_string().contains(&odd.id().to_string()), "{e}");
+    assert_eq!(user.entries(), before);
+}
+
+#[test]
+fn a_password_is_cleared_also_where_one_is_configured() {
+    let mut user = User::new(&[SECRET]);
+    let id = user.user_key(false).unwrap().id;
+    assert_eq!(user.password(None, NewPassword::Clear).unwrap(), 1);
+    assert_eq!(user.protection(Level::User, "INBOX", &id), Protection::None);
+    assert_eq!(user.password(None, NewPassword::Set(b"x")).unwrap(), 1);
+    assert_eq!(
+        user.protection(Level::User, "INBOX", &id),
+        Protection::Password
+    );
+}
+
+#[test]
+fn a_password_that_must_not_be_is_refused() {
+    let required = ("mail_crypt_require_encrypted_user_key", "yes");
+    let mut user = User::new(&[SECRET, required]);
+    user.user_key(false).unwrap();
+    let before = user.entries();
+    for new in [NewPassword::Set(b""), NewPassword::Clear] {
+        assert_eq!(
+            error(user.password(Some("secret"), new)).kind(),
+            ErrorKind::Setting
+        );
+    }
+    assert_eq!(user.entries(), before);
+    let mut later = User::again(&user.dict, &[]);
+    let e = error(later.password(None, NewPassword::Set(b"new")));
+    assert_eq!(e.kind(), ErrorKind::NoKey);
+}
+
+#[test]
+fn a_key_under_a_key_has_no_password() {
+    let above = PrivateKey::generate("prime256v1").unwrap();
+    let above = above.to_dovecot(Protect::None).unwrap();
+    let mut user = User::new(&[("mail_crypt_private_key", &above)]);
+    let id = user.user_key(false).unwrap().id;
+    let before = user.entries();
+    let e = error(user.password(None, NewPassword::Set(b"new")));
+    assert_eq!(e.kind(), ErrorKind::Refused);
+    assert!(e.to_string().contains(&id.to_string()), "{e}");
+    assert_eq!(user.entries(), before);
+}
+
+#[test]
+fn a_lost_key_comes_back_from_its_export() {
+    for (level, name) in [(Level::User, "INBOX"), (Level::Folder, "Work")] {
+        let mut user = User::new(&[SECRET]);
+        let folder = user.folder_key("Work", false).unwrap().id;
+        let id = match level {
+            Level::User => user.user_key(false).unwrap().id,
+            Level::Folder => folder,
+        };
+        let pem = user.export(level, name, &id).unwrap();
+        let lost = format!("priv/{name}/{}", level.private(&id));
+        user.dict.borrow_mut().entries.remove(&lost).unwrap();
+        let mut later = User::again(&user.dict, &[SECRET]);
+        error(later.export(Level::Folder, "Work", &folder));
+        let imported = later.import(level, name, &pem, false).unwrap();
+        assert_eq!(imported, Imported { id, active: true });
+        assert_ne!(later.protection(level, name, &id), Protection::None);
+        later.export(Level::Folder, "Work", &folder).unwrap();
+    }
+}
+
+#[test]
+fn a_key_that_nothing_names_is_only_imported_by_force() {
+    let mut user = User::new(&[]);
+    let active = user.folder_key("Work", false).unwrap().id;
+    let other = PrivateKey::generate("secp384r1").unwrap();
+    let pem = other.to_pem(None).unwrap();
+    let before = user.entries();
+    let e = error(user.import(Level::Folder, "Work", &pem, false));
+    assert_eq!(e.kind(), ErrorKind::Refused);
+    assert!(e.to_string().contains(&other.id().to_string()), "{e}");
+    assert_eq!(user.entries(), before);
+
+    let imported = user.import(Level::Folder, "Work", &pem, true).unwrap();
+    assert_eq!(
+        imported,
+        Imported {
+            id: other.id(),
+            active: false
+        }
+    );
+    assert_eq!(user.folder_key("Work", false).unwrap().id, active);
+    user.export(Level::Folder, "Work", &other.id()).unwrap();
+
+    // Where there is no key at all it becomes the active one.
+    let imported = user.import(Level::Folder, "Empty", &pem, true).unwrap();
+    assert!(imported.active);
+    assert_eq!(user.folder_key("Empty", false).unwrap().id, other.id());
+}
+
+#[test]
+fn a_key_known_by_its_old_id_is_imported_under_that() {
+    let mut user = User::new(&[]);
+    user.user_key(false).unwrap();
+    let key = PrivateKey::generate("prime256v1").unwrap();
+    let old = key.old_id().unwrap();
+    let active = format!("shared/Work/{}", Level::Folder.active());
+    user.dict
+        .borrow_mut()
+        .entries
+        .insert(active, old.to_string());
+    let pem = key.to_pem(None).unwrap();
+    let imported = user.import(Level::Folder, "Work", &pem, false).unwrap();
+    assert_eq!(
+        imported,
+        Imported {
+            id: old,
+            active: true
+        }
+    );
+    user.export(Level::Folder, "Work", &old).unwrap();
+}
+
+#[test]
+fn garbage_is_not_imported_and_not_quoted() {
+    let mut user = User::new(&[]);
+    user.user_key(false).unwrap();
+    for text in [
+        "",
+        "hunter2",
+        "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
+    ] {
+        let e = error(user.import(Level::User, "INBOX", text, true));
+        assert!(!e.to_string().contains("hunter2"), "{e}");
+    }
+}
+
+#[test]
+fn the_active_key_is_not_deleted_unless_forced() {
+    let mut user = User::new(&[]);
+    let id = user.folder_key("Work", false).unwrap().id;
+    let e = error(user.delete(Level::Folder, "Work", &id, false));
+    assert_eq!(e.kind(), ErrorKind::Refused);
+    assert!(e.to_string().contains("Work"), "{e}");
+    user.delete(Level::Folder, "Work", &id, true).unwrap();
+    assert!(user.dict.borrow().matching("Work").is_empty());
+    assert!(user.folder_key("Work", false).unwrap().fresh);
+}
+
+#[test]
+fn a_key_that_a_mail_or_a_folder_needs_is_not_deleted() {
+    let mut user = User::new(&[]);
+    let id = user.folder_key("Work", false).unwrap().id;
+    user.folder_key("Work", true).unwrap();
+    let doomed = user.doom(Level::Folder, "Work", &id, false).unwrap();
+    let pem = user.export(Level::Folder, "Work", &id).unwrap();
+    let key = StoredKey::parse(&pem).unwrap().unlock().unwrap();
+    let other = KeyId([7; 32]);
+    doomed.check_mail(1, &[other]).unwrap();
+    let e = error(doomed.check_mail(17, &[other, id]));
+    assert!(e.to_string().contains("17"), "{e}");
+    error(doomed.check_mail(1, &[key.old_id().unwrap()]));
+
+    let old = user.user_key(false).unwrap().id;
+    user.user_key(true).unwrap();
+    let doomed = user.doom(Level::User, "INBOX", &old, false).unwrap();
+    let e = error(doomed.check_folder(&mut user.folder("Work"), &user.session));
+    assert!(e.to_string().contains("Work"), "{e}");
+    doomed
+        .check_folder(&mut user.folder("Empty"), &user.session)
+        .unwrap();
+}
+
+#[test]
+fn a_user_key_that_a_shared_folder_needs_is_not_deleted() {
+    let mut user = User::new(&[]);
+    let old = user.user_key(false).unwrap().id;
+    let public = user.ring.user_public(&mut user.session).unwrap();
+    user.user_key(true).unwrap();
+    let theirs = PrivateKey::generate("prime256v1").unwrap();
+    let text = theirs.to_dovecot(Protect::Key(&public)).unwrap();
+    let mut folder = user.folder("shared/bob");
+    folder.access = crate::store::Access::Shared;
+    let name = shared_with(user.session.username(), &theirs.id());
+    folder
+        .commit(vec![Change::set(Scope::Shared, name, text)])
+        .unwrap();
+    let doomed = user.doom(Level::User, "INBOX", &old, false).unwrap();
+    error(doomed.check_folder(&mut folder, &user.session));
+}
+
+#[test]
+fn a_key_is_deleted_with_its_copies_for_others() {
+    let mut user = User::new(&[]);
+    let id = user.folder_key("Work", false).unwrap().id;
+    let kept = user.folder_key("Work", true).unwrap().id;
+    for id in [id, kept] {
+        for name in [shared_with("bob", &id), Level::Folder.private(&id)] {
+            let text = Zeroizing::new("copy".to_owned());
+            let change = Change::set(Scope::Shared, name, text);
+            user.folder("Work").commit(vec![change]).unwrap();
+        }
+    }
+    user.delete(Level::Folder, "Work", &id, false).unwrap();
+    assert!(user.dict.borrow().matching(&id.to_string()).is_empty());
+    assert_eq!(user.dict.borrow().matching(&kept.to_string()).len(), 4);
+    error(user.delete(Level::Folder, "Work", &id, false));
+}
+
+#[test]
+fn an_old_session_makes_no_keys_under_a_deleted_user_key() {
+    let mut user = User::new(&[]);
+    let old = user.user_key(false).unwrap().id;
+    user.ring.user_public(&mut user.session).unwrap();
+    let mut admin = User::again(&user.dict, &[]);
+    let new = admin.user_key(true).unwrap().id;
+    admin.delete(Level::User, "INBOX", &old, false).unwrap();
+    let mut folder = user.folder("Late");
+    user.ring.sender(&mut folder, &mut user.session).unwrap();
+    let id = user.list(Level::Folder, "Late")[0].name.parse().unwrap();
+    assert_eq!(
+        admin.protection(Level::Folder, "Late", &id),
+        Protection::Key(new)
+    );
+}
+
+#[test]
+fn a_dict_that_loses_what_it_is_given_is_noticed() {
+    struct Forgetful(Mailbox);
+    impl Attributes for Forgetful {
+        fn get(&mut self, scope: Scope, name: &str) -> Result<Option<Zeroizing<String>>> {
+            self.0.get(scope, name)
+        }
+        fn list(&mut self, scope: Scope, prefix: &str) -> Result<Vec<String>> {
+            self.0.list(scope, prefix)
+        }
+        fn commit(&mut self, _: Vec<Change>) -> Result<()> {
+            Ok(())
+        }
+        fn lock(&mut self, level: Level) -> Result<Box<dyn std::any::Any>> {
+            self.0.lock(level)
+        }
+        fn mailbox(&self) -> String {
+            self.0.mailbox()
+        }
+        fn access(&self) -> crate::store::Access {
+            self.0.access()
+        }
+    }
+    let mut user = User::new(&[]);
+    user.folder_key("Work", false).unwrap();
+    user.user_key(true).unwrap();
+    let target = rekey_target(&mut user.ring, &mut user.session).unwrap();
+    let mut folder = Forgetful(user.folder("Work"));
+    let e = error(rekey_folder(
+        &mut user.ring,
+        &mut folder,
+        &mut user.session,
+        &target,
+    ));
+    assert_eq!(e.kind(), ErrorKind::Store);
+}
