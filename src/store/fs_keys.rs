@@ -1,0 +1,212 @@
+//! The keys of one fs driver: from files, or from settings.
+#![forbid(unsafe_code)]
+
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::fs_params::FsParams;
+use super::settings;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{KeyId, PrivateKey, PublicKey};
+use crate::stream::Algorithm;
+
+/// Bytes of a key file: the longest RSA keys have a tenth of that.
+const MAX_KEY_FILE: u64 = 64 * 1024;
+
+/// Looks a setting up; `None` where it isn't set, an error where that can't be known.
+pub type FsLookup<'a> = dyn FnMut(&str) -> Result<Option<Zeroizing<String>>> + 'a;
+
+/// The keys that one fs driver's files are encrypted to and decrypted with.
+///
+/// They are read when they are first needed: deleting or listing needs none. Key files that were
+/// changed since are read again, so that a long-lived process follows when a key is replaced.
+pub struct FsKeys {
+    params: FsParams,
+    keys: Option<Keys>,
+}
+
+struct Keys {
+    public: Option<PublicKey>,
+    private: Vec<PrivateKey>,
+    /// The files as they were when they were read.
+    public_file: Option<Stamp>,
+    private_file: Option<Stamp>,
+}
+
+/// What tells that a file was replaced or written to.
+#[derive(PartialEq, Eq)]
+struct Stamp([u64; 3], [i64; 3]);
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        Stamp(
+            [file.dev(), file.ino(), file.size()],
+            [file.mtime(), file.mtime_nsec(), file.ctime_nsec()],
+        )
+    }
+
+    /// A file that is out of reach now (the process may have given up its rights since) counts
+    /// as what it was.
+    fn is_current(stamp: Option<&Self>, path: Option<&Path>) -> bool {
+        let (Some(stamp), Some(path)) = (stamp, path) else {
+            return true;
+        };
+        std::fs::metadata(path).map_or(true, |now| Stamp::of(&now) == *stamp)
+    }
+}
+
+impl FsKeys {
+    /// The keys that `params` speak of; nothing is read yet.
+    pub fn new(params: FsParams) -> Self {
+        FsKeys { params, keys: None }
+    }
+
+    /// What new files are encrypted with.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Setting`] if `algo=` can't be used.
+    pub fn algorithm(&self) -> Result<Algorithm> {
+        let name = self.params.algorithm();
+        name.map_or(Ok(Algorithm::default()), |name| {
+            name.parse().map_err(|e: Error| e.context("algo="))
+        })
+    }
+
+    /// To whom new files are encrypted.
+    ///
+    /// # Errors
+    /// The keys can't be read, or there is no public one: no file may then be written.
+    pub fn public_key(&mut self, lookup: &mut FsLookup<'_>) -> Result<PublicKey> {
+        let public = self.current(lookup)?.public.clone();
+        public.ok_or_else(|| {
+            let where_from = self.sources("public_key_path=", "_public_key");
+            Error::setting(format!(
+                "no public key, and nothing is written without: set {where_from}"
+            ))
+        })
+    }
+
+    /// The private key that one of `ids` names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoKey`] where none is there; else why the keys can't be read.
+    pub fn private_key(&mut self, ids: &[KeyId], lookup: &mut FsLookup<'_>) -> Result<PrivateKey> {
+        let private = &self.current(lookup)?.private;
+        let found = private
+            .iter()
+            .find(|key| ids.iter().any(|id| key.matches(id)));
+        found.cloned().ok_or_else(|| {
+            let ids: Vec<String> = ids.iter().map(KeyId::to_string).collect();
+            let where_from = self.sources("private_key_path=", "_private_key");
+            Error::new(
+                ErrorKind::NoKey,
+                format!("no private key {} in {where_from}", ids.join(", ")),
+            )
+        })
+    }
+
+    /// Where a key would have to be, for error texts.
+    fn sources(&self, parameter: &str, setting: &str) -> String {
+        if self.params.uses_files() {
+            parameter.to_owned()
+        } else {
+            format!("{}{setting} (or {parameter})", self.params.prefix())
+        }
+    }
+
+    fn current(&mut self, lookup: &mut FsLookup<'_>) -> Result<&Keys> {
+        let params = &self.params;
+        let keys = self.keys.take().filter(|keys| {
+            Stamp::is_current(keys.public_file.as_ref(), params.public_key_path())
+                && Stamp::is_current(keys.private_file.as_ref(), params.private_key_path())
+        });
+        let keys = match keys {
+            Some(keys) => keys,
+            None if params.uses_files() => from_files(params)?,
+            None => from_settings(params.prefix(), lookup)?,
+        };
+        Ok(self.keys.insert(keys))
+    }
+}
+
+fn from_files(params: &FsParams) -> Result<Keys> {
+    const PUBLIC: &str = "public_key_path=";
+    const PRIVATE: &str = "private_key_path=";
+    let mut keys = Keys {
+        public: None,
+        private: Vec::new(),
+        public_file: None,
+        private_file: None,
+    };
+    if let Some(path) = params.public_key_path() {
+        let (text, stamp) = read_file(path).map_err(|e| e.context(PUBLIC))?;
+        let key = PublicKey::parse_setting(&text).map_err(|e| e.context(PUBLIC))?;
+        keys.public = Some(key);
+        keys.public_file = Some(stamp);
+    }
+    if let Some(path) = params.private_key_path() {
+        let (text, stamp) = read_file(path).map_err(|e| e.context(PRIVATE))?;
+        let key = PrivateKey::parse_setting(&text, params.password());
+        keys.private.push(key.map_err(|e| match e.kind() {
+            ErrorKind::WrongPassword => e.context("password="),
+            _ => e.context(PRIVATE),
+        })?);
+        keys.private_file = Some(stamp);
+    }
+    Ok(keys)
+}
+
+fn read_file(path: &Path) -> Result<(Zeroizing<String>, Stamp)> {
+    let failed = |e: std::io::Error| Error::setting(format!("{}: {e}", path.display()));
+    let file = File::open(path).map_err(failed)?;
+    let stamp = Stamp::of(&file.metadata().map_err(failed)?);
+    // Read into memory that never grows: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(vec![0; MAX_KEY_FILE as usize + 1]);
+    let mut len = 0;
+    let mut file = file;
+    loop {
+        match file.read(&mut bytes[len..]).map_err(failed)? {
+            0 => break,
+            n => len += n,
+        }
+    }
+    if len as u64 > MAX_KEY_FILE {
+        return Err(Error::setting(format!(
+            "{}: too long for a key",
+            path.display()
+        )));
+    }
+    let text = std::str::from_utf8(&bytes[..len])
+        .map_err(|_| Error::setting(format!("{}: not a text", path.display())))?;
+    Ok((Zeroizing::new(text.to_owned()), stamp))
+}
+
+fn from_settings(prefix: &str, lookup: &mut FsLookup<'_>) -> Result<Keys> {
+    let mut failed = None;
+    // "Can't say" must not end up as "not set": the first failure is what counts.
+    let mut infallible = |name: &str| match lookup(name) {
+        Ok(value) => value,
+        Err(e) => {
+            failed.get_or_insert(e);
+            None
+        }
+    };
+    let public = settings::public_key(&mut infallible, &format!("{prefix}_public_key"));
+    let private = settings::private_keys(&mut infallible, &format!("{prefix}_private_key"));
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    Ok(Keys {
+        public: public?,
+        private: private?,
+        public_file: None,
+        private_file: None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

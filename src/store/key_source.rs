@@ -1,0 +1,63 @@
+//! What readers ask for keys, and what they remember for each other.
+#![forbid(unsafe_code)]
+
+use std::rc::Rc;
+
+use super::attributes::Attributes;
+use super::bounded::Bounded;
+use crate::crypto::Secret;
+use crate::error::Result;
+use crate::key::{KeyId, PrivateKey};
+use crate::stream::{SecretCache, Verified};
+
+/// Large files whose chunk tags are remembered: a client reads one or a few at a time.
+const MAX_VERIFIED: usize = 8;
+
+/// Where a reader gets private keys from: a user's session, or an fs driver's fixed keys.
+pub trait KeySource {
+    /// The private key that one of `ids` names, for a file in `folder` (of a mail store).
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NoKey`] where none is there, else why it can't be had.
+    fn private_key(
+        &mut self,
+        ids: &[KeyId],
+        folder: Option<&mut dyn Attributes>,
+    ) -> Result<PrivateKey>;
+
+    /// What was found out about files that were read before.
+    fn memory(&mut self) -> &mut Memory;
+
+    /// The secret that seals index cache entries for mails under `key`; `None` where there is no
+    /// index cache.
+    ///
+    /// # Errors
+    /// Where libcrypto fails.
+    fn cache_secret(&mut self, key: &PrivateKey) -> Result<Option<Secret>>;
+}
+
+/// What the readers of one session remember.
+pub struct Memory {
+    /// Secrets shared with the senders of files, which files of one process have in common.
+    pub secrets: SecretCache,
+    /// Large files that were verified in this session, by the hash of their header.
+    pub verified: Bounded<[u8; 32], VerifiedFile>,
+}
+
+impl Memory {
+    /// Room for the secrets of `max_secrets` senders.
+    pub fn new(max_secrets: usize) -> Self {
+        Memory {
+            secrets: SecretCache::new(max_secrets),
+            verified: Bounded::new(MAX_VERIFIED),
+        }
+    }
+}
+
+/// A large file that was verified in this session.
+pub struct VerifiedFile {
+    /// Its bytes on disk at that time.
+    pub file_size: u64,
+    /// What proves each of its chunks to be what was verified.
+    pub content: Rc<Verified>,
+}
