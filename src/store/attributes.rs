@@ -1,0 +1,166 @@
+//! Where keys live: the names of the mailbox attributes, and what the store asks of its host.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+
+use zeroize::Zeroizing;
+
+use crate::error::Result;
+use crate::key::KeyId;
+
+/// Which of the two attribute trees of a mailbox; Dovecot's `priv/` and `shared/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Seen by the accessing user only, kept in that user's own dict.
+    Private,
+    /// Seen by everyone who can access the mailbox, kept in its owner's dict.
+    Shared,
+}
+
+/// Whose keys: the user's (kept on INBOX) or one folder's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// The user's own key pair, on INBOX's attributes.
+    User,
+    /// A folder's key pairs, on that folder's attributes.
+    Folder,
+}
+
+/// How the accessing user stands to a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The user's own mailbox.
+    Own,
+    /// Another user's mailbox, shared with this one.
+    Shared,
+    /// A mailbox that no user owns.
+    Public,
+}
+
+/// One attribute to set (`Some`) or to unset (`None`).
+pub struct Change {
+    /// The tree.
+    pub scope: Scope,
+    /// The name inside the tree, as [`Level`]'s functions make it.
+    pub name: String,
+    /// The new value.
+    pub value: Option<Zeroizing<String>>,
+}
+
+impl Change {
+    /// Sets `name` in `scope` to `value`.
+    pub fn set(scope: Scope, name: String, value: Zeroizing<String>) -> Self {
+        let value = Some(value);
+        Change { scope, name, value }
+    }
+
+    /// Removes `name` from `scope`.
+    pub fn unset(scope: Scope, name: String) -> Self {
+        let value = None;
+        Change { scope, name, value }
+    }
+}
+
+/// The attributes of one open mailbox.
+pub trait Attributes {
+    /// The value of `name`, or `None` where it isn't set.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Store`] where the dict can't answer: "can't say" is never "not set".
+    fn get(&mut self, scope: Scope, name: &str) -> Result<Option<Zeroizing<String>>>;
+
+    /// The rest of each name that begins with `prefix`.
+    ///
+    /// # Errors
+    /// As [`Attributes::get`].
+    fn list(&mut self, scope: Scope, prefix: &str) -> Result<Vec<String>>;
+
+    /// Applies `changes` in one transaction.
+    ///
+    /// # Errors
+    /// As [`Attributes::get`]; some dicts may then have applied a part.
+    fn commit(&mut self, changes: Vec<Change>) -> Result<()>;
+
+    /// Keeps other processes from changing this mailbox's keys of `level` until the result drops.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Store`] where the lock can't be had in time.
+    fn lock(&mut self, level: Level) -> Result<Box<dyn Any>>;
+
+    /// The mailbox's name, for messages.
+    fn mailbox(&self) -> String;
+
+    /// How the accessing user stands to this mailbox.
+    fn access(&self) -> Access;
+}
+
+/// What the store asks of the user's session.
+pub trait Host {
+    /// Opens the user's INBOX, where the user's own keys are kept.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Store`] where it can't be opened.
+    fn inbox(&mut self) -> Result<Box<dyn Attributes>>;
+
+    /// Puts a warning into the server's log.
+    fn warn(&mut self, text: &str);
+
+    /// The user's name, as Dovecot has it.
+    fn username(&self) -> &str;
+}
+
+const FOLDER_PREFIX: &str = "vendor/vendor.dovecot/pvt/crypt/";
+const USER_PREFIX: &str = "vendor/vendor.dovecot/pvt/server/vendor/vendor.dovecot/pvt/crypt/";
+
+impl Level {
+    /// What all attributes of this level begin with.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Level::User => USER_PREFIX,
+            Level::Folder => FOLDER_PREFIX,
+        }
+    }
+
+    /// Names the key that new data is encrypted to (in [`Scope::Shared`]).
+    pub fn active(self) -> String {
+        format!("{}active", self.prefix())
+    }
+
+    /// Holds the public key `id` (in [`Scope::Shared`]).
+    pub fn public(self, id: &KeyId) -> String {
+        format!("{}{id}", self.public_prefix())
+    }
+
+    /// What the names of public keys begin with.
+    pub fn public_prefix(self) -> String {
+        format!("{}pubkeys/", self.prefix())
+    }
+
+    /// Holds the private key `id`: in [`Scope::Private`] under the user's protection, in
+    /// [`Scope::Shared`] without any (shared with everyone who can see the folder).
+    pub fn private(self, id: &KeyId) -> String {
+        format!("{}{id}", self.private_prefix())
+    }
+
+    /// What the names of private keys begin with.
+    pub fn private_prefix(self) -> String {
+        format!("{}privkeys/", self.prefix())
+    }
+}
+
+/// Holds a folder's private key `id` encrypted to `user`'s key (in [`Scope::Shared`]).
+pub fn shared_with(user: &str, id: &KeyId) -> String {
+    format!("{}{id}", shared_with_prefix(user))
+}
+
+/// What the names of a folder's private keys encrypted to `user`'s key begin with.
+pub fn shared_with_prefix(user: &str) -> String {
+    use std::fmt::Write;
+    let mut name = Level::Folder.private_prefix();
+    for byte in user.bytes() {
+        // Writing to a String can't fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    name.push('/');
+    name
+}

@@ -1,0 +1,569 @@
+//! What one user's session knows about keys, and how it finds or makes the rest.
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use zeroize::Zeroizing;
+
+use super::attributes::{Access, Attributes, Change, Host, Level, Scope, shared_with};
+use super::bounded::Bounded;
+use super::content_cache;
+use super::key_source::Memory;
+use super::names::Setting;
+use super::senders;
+use super::settings::{SaveVersion, Settings};
+use crate::crypto::Secret;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{KeyId, PrivateKey, Protect, Protection, PublicKey, StoredKey};
+use crate::stream::Sender;
+
+/// Private keys remembered in one session: a user's folders, with room for other people's.
+const MAX_KEYS: usize = 1024;
+/// A user key under a settings key under a password: nothing real nests deeper.
+const MAX_UNLOCK_DEPTH: u32 = 4;
+
+/// One user's keys in one session. Never shared between users: a delivery process serves many.
+pub struct Keyring {
+    settings: Settings,
+    private: Bounded<KeyId, PrivateKey>,
+    /// Keys that could not be unlocked. Trying again costs a password stretching for each mail.
+    failed: Bounded<KeyId, Error>,
+    user_public: Option<PublicKey>,
+    /// What the readers of this session remember.
+    pub memory: Memory,
+    /// What seals the index cache's entries, by folder key.
+    cache_secrets: Bounded<KeyId, Secret>,
+    warned_unprotected: bool,
+    folder_key_made: bool,
+}
+
+impl Keyring {
+    /// The keyring of a user with these settings; nothing is looked up yet.
+    pub fn new(settings: Settings) -> Self {
+        Keyring {
+            settings,
+            private: Bounded::new(MAX_KEYS),
+            failed: Bounded::new(MAX_KEYS),
+            user_public: None,
+            memory: Memory::new(MAX_KEYS),
+            cache_secrets: Bounded::new(MAX_KEYS),
+            warned_unprotected: false,
+            folder_key_made: false,
+        }
+    }
+
+    /// The user's settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Forgets what was looked up: the keys have just been changed.
+    pub fn forget(&mut self) {
+        self.private.clear();
+        self.failed.clear();
+        self.user_public = None;
+    }
+
+    /// To whom new mail in `folder` is encrypted; makes the folder's (and the user's) first key
+    /// where there is none.
+    ///
+    /// # Errors
+    /// No mail may then be stored in the folder: never plaintext instead.
+    pub fn sender(
+        &mut self,
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<Rc<RefCell<Sender>>> {
+        let key = match &self.settings.global_public {
+            Some(key) => key.clone(),
+            None => self.folder_public(folder, host)?,
+        };
+        Ok(senders::sender(key))
+    }
+
+    /// The secret that seals index cache entries for mails under `key`.
+    ///
+    /// # Errors
+    /// Where libcrypto fails.
+    pub fn cache_secret(&mut self, key: &PrivateKey) -> Result<Secret> {
+        let id = key.id();
+        if let Some(secret) = self.cache_secrets.get(&id) {
+            return Ok(secret.clone());
+        }
+        let secret = content_cache::derive(key)?;
+        self.cache_secrets.insert(id, secret.clone());
+        Ok(secret)
+    }
+
+    /// The private key that one of `ids` names, for a mail in `folder`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoKey`] where none is there; what the unlocking says where one is but can't
+    /// be used; [`ErrorKind::Store`] where the dict can't answer.
+    pub fn private_key(
+        &mut self,
+        ids: &[KeyId],
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<PrivateKey> {
+        for id in ids {
+            if let Some(key) = self.known_private(id) {
+                return Ok(key);
+            }
+        }
+        let mut error = None;
+        for id in ids {
+            match self.find_folder_private(id, folder, host) {
+                Ok(Some(key)) => return Ok(key),
+                Ok(None) => {}
+                Err(e) => error = Some(e),
+            }
+        }
+        Err(error.unwrap_or_else(|| no_key(ids, folder)))
+    }
+
+    /// Keys that need no attribute: the session's, and the settings' global ones.
+    fn known_private(&self, id: &KeyId) -> Option<PrivateKey> {
+        let global = &self.settings.global_private;
+        let found = self.private.get(id);
+        found
+            .or_else(|| global.iter().find(|key| key.matches(id)))
+            .cloned()
+    }
+
+    fn find_folder_private(
+        &mut self,
+        id: &KeyId,
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<Option<PrivateKey>> {
+        if let Some(stored) = stored_folder_key(id, folder, host)? {
+            return self.unlock(id, &stored, host, 0).map(Some);
+        }
+        self.find_by_other_id(id, folder, host)
+    }
+
+    /// A key may be stored under its new id and named in a mail by its old one, or the reverse.
+    /// Only looked at when the direct way failed: it unlocks every key of the folder.
+    fn find_by_other_id(
+        &mut self,
+        id: &KeyId,
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<Option<PrivateKey>> {
+        if folder.access() != Access::Own {
+            return Ok(None);
+        }
+        let names = folder.list(Scope::Private, &Level::Folder.private_prefix())?;
+        for other in names.iter().filter_map(|n| n.parse::<KeyId>().ok()) {
+            let value = folder.get(Scope::Private, &Level::Folder.private(&other))?;
+            let Some(value) = value else { continue };
+            let Ok(key) = self.unlock(&other, &value, host, 0) else {
+                continue;
+            };
+            if key.matches(id) {
+                self.private.insert(*id, key.clone());
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Unlocks `text`, the stored private key `id`, with whatever its protection asks for.
+    ///
+    /// # Errors
+    /// The text names the key and the setting that would help.
+    pub fn unlock(
+        &mut self,
+        id: &KeyId,
+        text: &str,
+        host: &mut dyn Host,
+        depth: u32,
+    ) -> Result<PrivateKey> {
+        if let Some(key) = self.private.get(id) {
+            return Ok(key.clone());
+        }
+        if let Some(error) = self.failed.get(id) {
+            return Err(error.clone());
+        }
+        match self.unlock_now(id, text, host, depth) {
+            Ok(key) => {
+                self.private.insert(*id, key.clone());
+                Ok(key)
+            }
+            Err(e) => {
+                // A dict that can't answer now may answer later.
+                if e.kind() != ErrorKind::Store {
+                    self.failed.insert(*id, e.clone());
+                }
+                Err(e)
+            }
+        }
+    }
+
+    fn unlock_now(
+        &mut self,
+        id: &KeyId,
+        text: &str,
+        host: &mut dyn Host,
+        depth: u32,
+    ) -> Result<PrivateKey> {
+        let stored = StoredKey::parse(text).map_err(|e| e.context(format!("key {id}")))?;
+        let key = match stored.protection() {
+            Protection::None => stored.unlock(),
+            Protection::Password => match &self.settings.password {
+                Some(password) => stored.unlock_with_password(password.as_bytes()),
+                None => Err(Error::new(
+                    ErrorKind::NoKey,
+                    format!(
+                        "key {id} needs a password: {} is not set",
+                        self.settings.name(Setting::Password)
+                    ),
+                )),
+            },
+            Protection::Key(other) => {
+                let other = self.unlocking_key(id, &other, host, depth)?;
+                stored.unlock_with_key(&other)
+            }
+        }
+        .map_err(|e| naming(e, id))?;
+        if !key.matches(id) {
+            return Err(Error::corrupt(format!(
+                "key {id}: another key is stored under this id"
+            )));
+        }
+        Ok(key)
+    }
+
+    /// The key `other`, under which the key `id` is stored: the user's, or one from the settings.
+    pub(super) fn unlocking_key(
+        &mut self,
+        id: &KeyId,
+        other: &KeyId,
+        host: &mut dyn Host,
+        depth: u32,
+    ) -> Result<PrivateKey> {
+        if depth >= MAX_UNLOCK_DEPTH {
+            return Err(Error::corrupt(format!(
+                "key {id}: keys under keys, nested too deeply"
+            )));
+        }
+        let known = self
+            .settings
+            .user_key_keys
+            .iter()
+            .find(|k| k.matches(other));
+        if let Some(key) = known {
+            return Ok(key.clone());
+        }
+        if let Some(key) = self.known_private(other) {
+            return Ok(key);
+        }
+        let value = host
+            .inbox()?
+            .get(Scope::Private, &Level::User.private(other))?;
+        match value {
+            Some(value) => self.unlock(other, &value, host, depth + 1),
+            None => Err(Error::new(
+                ErrorKind::NoKey,
+                format!(
+                    "key {id} is encrypted to key {other}, which is neither a user key nor a {}",
+                    self.settings.name(Setting::UserKeyKey)
+                ),
+            )),
+        }
+    }
+
+    /// The folder's active public key, made where there is none.
+    fn folder_public(
+        &mut self,
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<PublicKey> {
+        if let Some(key) = self.active_public(Level::Folder, folder, host)? {
+            return Ok(key);
+        }
+        self.require_own(folder)?;
+        if self.settings.save_version == SaveVersion::V1 {
+            // A stream of version 1 names its key by the old id, and the packaged plugin looks
+            // keys up by the name that they are stored under: it couldn't read such mail.
+            return Err(Error::setting(format!(
+                "mailbox {} has no key, and mail_crypt_save_version = 1 makes none: use 2",
+                folder.mailbox()
+            )));
+        }
+        // Before the folder's lock: the two locks are never held together.
+        self.check_user_public(host)?;
+        let user = self.user_public(host)?;
+        let _lock = folder.lock(Level::Folder)?;
+        if let Some(key) = self.active_public(Level::Folder, folder, host)? {
+            return Ok(key);
+        }
+        let key = match self.adopt(Level::Folder, folder, host)? {
+            Some(key) => key,
+            None => self.generate(Level::Folder, folder, Protect::Key(&user))?,
+        };
+        self.folder_key_made = true;
+        Ok(key)
+    }
+
+    /// Whether a folder got its first key since the last call: those with whom the folder is
+    /// shared don't have it yet.
+    pub fn take_folder_key_made(&mut self) -> bool {
+        std::mem::take(&mut self.folder_key_made)
+    }
+
+    /// A key made by somebody else than the owner could never be read by the owner.
+    pub(super) fn require_own(&self, folder: &dyn Attributes) -> Result<()> {
+        let reason = match folder.access() {
+            Access::Own => return Ok(()),
+            Access::Shared => "its owner has to store a mail there first".to_owned(),
+            Access::Public => format!(
+                "nobody owns it: use {}",
+                self.settings.name(Setting::GlobalPublic)
+            ),
+        };
+        Err(Error::new(
+            ErrorKind::NoKey,
+            format!("mailbox {} has no key, and {reason}", folder.mailbox()),
+        ))
+    }
+
+    /// The user's active public key, made where there is none.
+    ///
+    /// # Errors
+    /// As [`Keyring::sender`].
+    pub fn user_public(&mut self, host: &mut dyn Host) -> Result<PublicKey> {
+        if let Some(key) = &self.user_public {
+            return Ok(key.clone());
+        }
+        let mut inbox = host.inbox()?;
+        let key = match self.active_public(Level::User, inbox.as_mut(), host)? {
+            Some(key) => key,
+            None => self.make_user_key(inbox.as_mut(), host)?,
+        };
+        self.user_public = Some(key.clone());
+        Ok(key)
+    }
+
+    /// Forgets the user key if it is no longer the active one: a session may be old, and a key
+    /// that was replaced and deleted meanwhile must not get new keys under it.
+    fn check_user_public(&mut self, host: &mut dyn Host) -> Result<()> {
+        let Some(key) = &self.user_public else {
+            return Ok(());
+        };
+        let active = host.inbox()?.get(Scope::Shared, &Level::User.active())?;
+        let active = active.and_then(|a| a.trim().parse::<KeyId>().ok());
+        if !active.is_some_and(|id| key.matches(&id)) {
+            self.user_public = None;
+        }
+        Ok(())
+    }
+
+    fn make_user_key(
+        &mut self,
+        inbox: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<PublicKey> {
+        let _lock = inbox.lock(Level::User)?;
+        if let Some(key) = self.active_public(Level::User, inbox, host)? {
+            return Ok(key);
+        }
+        if let Some(key) = self.adopt(Level::User, inbox, host)? {
+            return Ok(key);
+        }
+        self.generate_user_key(inbox, host)
+    }
+
+    /// Makes a new user key under the protection that the settings ask for and makes it active.
+    /// The caller holds the lock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Setting`] where the key would be unprotected and must not be.
+    pub fn generate_user_key(
+        &mut self,
+        inbox: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<PublicKey> {
+        let above = self.settings.user_key_keys.first().map(PrivateKey::public);
+        let password = self.settings.password.clone();
+        let protect = match (&above, &password) {
+            (Some(key), _) => Protect::Key(key),
+            (None, Some(password)) => Protect::Password(password.as_bytes()),
+            (None, None) => {
+                self.unprotected_user_key(host)?;
+                Protect::None
+            }
+        };
+        self.generate(Level::User, inbox, protect)
+    }
+
+    pub(super) fn unprotected_user_key(&mut self, host: &mut dyn Host) -> Result<()> {
+        let name = |setting| self.settings.name(setting);
+        let (password, key) = (name(Setting::Password), name(Setting::UserKeyKey));
+        if self.settings.require_encrypted_user_key {
+            return Err(Error::setting(format!(
+                "{} is set, and neither {password} nor {key} is there to protect a new user key",
+                name(Setting::RequireEncrypted)
+            )));
+        }
+        if !self.warned_unprotected {
+            self.warned_unprotected = true;
+            host.warn(&format!(
+                "making an unprotected user key: neither {password} nor {key} is set"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The key that the attributes name as active, or `None` where they name none.
+    pub(super) fn active_public(
+        &mut self,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<Option<PublicKey>> {
+        let Some(active) = at.get(Scope::Shared, &level.active())? else {
+            return Ok(None);
+        };
+        let id: KeyId = active.trim().parse().map_err(|_| {
+            Error::corrupt(format!(
+                "mailbox {}: the active key's id is malformed",
+                at.mailbox()
+            ))
+        })?;
+        if let Some(text) = at.get(Scope::Shared, &level.public(&id))? {
+            let key = PublicKey::parse(&text).map_err(|e| e.context(format!("public key {id}")))?;
+            if !key.matches(&id) {
+                return Err(Error::corrupt(format!(
+                    "public key {id}: another key is stored under this id"
+                )));
+            }
+            return Ok(Some(key));
+        }
+        // The public key is lost; the private one still has it.
+        match at.get(Scope::Private, &level.private(&id))? {
+            Some(text) => Ok(Some(self.unlock(&id, &text, host, 0)?.public())),
+            None => Err(Error::new(
+                ErrorKind::NoKey,
+                format!("mailbox {}: its active key {id} is gone", at.mailbox()),
+            )),
+        }
+    }
+
+    /// Takes up a private key that was stored by somebody who died before making it active.
+    /// The caller holds the lock.
+    pub(super) fn adopt(
+        &mut self,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<Option<PublicKey>> {
+        let names = at.list(Scope::Private, &level.private_prefix())?;
+        for id in names.iter().filter_map(|n| n.parse::<KeyId>().ok()) {
+            let Some(text) = at.get(Scope::Private, &level.private(&id))? else {
+                continue;
+            };
+            // One that can't be unlocked is of no use for new mail; it stays where it is.
+            if let Ok(key) = self.unlock(&id, &text, host, 0) {
+                let public = key.public();
+                at.commit(activation(level, &id, &public))?;
+                return Ok(Some(public));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a key pair, stores it and makes it active. The caller holds the lock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Setting`] without a curve, [`ErrorKind::Store`] where storing failed.
+    pub fn generate(
+        &mut self,
+        level: Level,
+        at: &mut dyn Attributes,
+        protect: Protect<'_>,
+    ) -> Result<PublicKey> {
+        let Some(curve) = &self.settings.curve else {
+            return Err(Error::setting(format!(
+                "mailbox {} has no key, and {} is not set to make one",
+                at.mailbox(),
+                self.settings.name(Setting::Curve)
+            )));
+        };
+        let key = PrivateKey::generate(curve)?;
+        let (id, public) = (key.id(), key.public());
+        // The private key first: some dicts apply a transaction in parts, and a private key
+        // without the rest is taken up later, where a public one alone would lose mail.
+        at.commit(vec![Change::set(
+            Scope::Private,
+            level.private(&id),
+            key.to_dovecot(protect)?,
+        )])?;
+        at.commit(activation(level, &id, &public))?;
+        self.private.insert(id, key);
+        Ok(public)
+    }
+}
+
+/// Makes the public key `id` known and active.
+pub(super) fn activation(level: Level, id: &KeyId, public: &PublicKey) -> Vec<Change> {
+    vec![
+        Change::set(
+            Scope::Shared,
+            level.public(id),
+            Zeroizing::new(public.to_dovecot()),
+        ),
+        Change::set(
+            Scope::Shared,
+            level.active(),
+            Zeroizing::new(id.to_string()),
+        ),
+    ]
+}
+
+/// The folder's private key `id` as stored for the accessing user.
+fn stored_folder_key(
+    id: &KeyId,
+    folder: &mut dyn Attributes,
+    host: &mut dyn Host,
+) -> Result<Option<Zeroizing<String>>> {
+    let own = Level::Folder.private(id);
+    match folder.access() {
+        Access::Own => folder.get(Scope::Private, &own),
+        Access::Shared => match folder.get(Scope::Shared, &shared_with(host.username(), id))? {
+            Some(text) => Ok(Some(text)),
+            None => folder.get(Scope::Shared, &own),
+        },
+        // The packaged plugin stores keys of public folders as the saving user's own.
+        Access::Public => match folder.get(Scope::Shared, &own)? {
+            Some(text) => Ok(Some(text)),
+            None => folder.get(Scope::Private, &own),
+        },
+    }
+}
+
+fn no_key(ids: &[KeyId], folder: &dyn Attributes) -> Error {
+    let ids: Vec<String> = ids.iter().map(KeyId::to_string).collect();
+    let hint = match folder.access() {
+        Access::Shared => " (was it shared with this user?)",
+        Access::Own | Access::Public => "",
+    };
+    Error::new(
+        ErrorKind::NoKey,
+        format!(
+            "no private key {} for mailbox {}{hint}",
+            ids.join(", "),
+            folder.mailbox()
+        ),
+    )
+}
+
+/// What is wrong inside a stored key says nothing about where it is stored.
+fn naming(error: Error, id: &KeyId) -> Error {
+    if error.to_string().contains(&id.to_string()) {
+        return error;
+    }
+    error.context(format!("key {id}"))
+}

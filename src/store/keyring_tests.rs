@@ -1,0 +1,259 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::attributes::{Access, Attributes, Host, Level, Scope};
+use super::keyring::Keyring;
+use super::testing::{Mailbox, Session, SharedDict, keyring};
+use crate::ErrorKind;
+use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
+
+struct User {
+    ring: Keyring,
+    session: Session,
+}
+
+impl User {
+    /// A new session of the user whose keys are in `dict`.
+    fn new(dict: &SharedDict, settings: &[(&str, &str)]) -> Self {
+        User {
+            ring: keyring(settings),
+            session: Session::new(dict),
+        }
+    }
+
+    /// Does what storing a mail does, and answers to whom it is encrypted.
+    fn store(&mut self, folder: &mut Mailbox) -> crate::Result<KeyId> {
+        let sender = self.ring.sender(folder, &mut self.session)?;
+        let id = sender.borrow().id();
+        Ok(id)
+    }
+
+    fn open(&mut self, folder: &mut Mailbox, id: KeyId) -> crate::Result<PrivateKey> {
+        self.ring.private_key(&[id], folder, &mut self.session)
+    }
+}
+
+fn kind<T>(result: crate::Result<T>) -> ErrorKind {
+    match result {
+        Ok(_) => panic!("worked"),
+        Err(e) => e.kind(),
+    }
+}
+
+#[test]
+fn a_first_mail_makes_one_user_key_and_one_folder_key() {
+    let dict = SharedDict::default();
+    let mut box_a = Mailbox::new(&dict, "Work");
+    let first = User::new(&dict, &[]).store(&mut box_a).unwrap();
+    let second = User::new(&dict, &[]).store(&mut box_a).unwrap();
+    assert_eq!(first, second);
+    assert_eq!(dict.borrow().matching("privkeys/").len(), 2);
+    assert_eq!(dict.borrow().matching("pubkeys/").len(), 2);
+    assert_eq!(dict.borrow().matching("/active").len(), 2);
+}
+
+#[test]
+fn what_is_stored_is_read_in_a_later_session() {
+    let settings = [("mail_crypt_private_password", "pass")];
+    let dict = SharedDict::default();
+    let mut folder = Mailbox::new(&dict, "Work");
+    let id = User::new(&dict, &settings).store(&mut folder).unwrap();
+    let key = User::new(&dict, &settings).open(&mut folder, id).unwrap();
+    assert!(key.matches(&id));
+}
+
+#[test]
+fn inbox_is_opened_once_a_session_for_many_folders() {
+    let dict = SharedDict::default();
+    let folders = ["a", "b", "c"];
+    let ids = folders.map(|name| {
+        let mut folder = Mailbox::new(&dict, name);
+        User::new(&dict, &[]).store(&mut folder).unwrap()
+    });
+    let mut user = User::new(&dict, &[]);
+    dict.borrow_mut().inbox_opened = 0;
+    for (name, id) in folders.iter().zip(ids) {
+        user.open(&mut Mailbox::new(&dict, name), id).unwrap();
+    }
+    assert_eq!(dict.borrow().inbox_opened, 1);
+}
+
+#[test]
+fn a_wrong_password_is_named_and_tried_once_a_session() {
+    let dict = SharedDict::default();
+    let mut folder = Mailbox::new(&dict, "Work");
+    let id = User::new(&dict, &[("mail_crypt_private_password", "right")])
+        .store(&mut folder)
+        .unwrap();
+    let mut user = User::new(&dict, &[("mail_crypt_private_password", "wrong")]);
+    for _ in 0..2 {
+        let error = user.open(&mut folder, id).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::WrongPassword);
+        assert!(error.to_string().contains("wrong password"), "{error}");
+        assert!(!error.to_string().contains("\"wrong\""), "{error}");
+    }
+}
+
+#[test]
+fn without_the_password_the_error_names_the_setting() {
+    let dict = SharedDict::default();
+    let mut folder = Mailbox::new(&dict, "Work");
+    let id = User::new(&dict, &[("mail_crypt_private_password", "right")])
+        .store(&mut folder)
+        .unwrap();
+    let error = User::new(&dict, &[]).open(&mut folder, id).err().unwrap();
+    assert!(
+        error.to_string().contains("mail_crypt_private_password"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_settings_key_protects_the_user_key() {
+    let above = PrivateKey::generate("prime256v1").unwrap();
+    let text = above.to_dovecot(Protect::None).unwrap();
+    let settings = [("mail_crypt_private_key", text.as_str())];
+    let dict = SharedDict::default();
+    let mut folder = Mailbox::new(&dict, "Work");
+    let id = User::new(&dict, &settings).store(&mut folder).unwrap();
+    let path = dict
+        .borrow()
+        .matching("server/vendor/vendor.dovecot/pvt/crypt/privkeys/");
+    let stored = dict.borrow().entries[&path[0]].clone();
+    match StoredKey::parse(&stored).unwrap().protection() {
+        Protection::Key(id) => assert!(above.matches(&id)),
+        _ => panic!("the user key is not under the settings' key"),
+    }
+    User::new(&dict, &settings).open(&mut folder, id).unwrap();
+}
+
+#[test]
+fn an_unprotected_user_key_warns_once_or_is_refused() {
+    let dict = SharedDict::default();
+    let mut folder = Mailbox::new(&dict, "Work");
+    let strict = [("mail_crypt_require_encrypted_user_key", "yes")];
+    let refused = User::new(&dict, &strict).store(&mut folder);
+    assert_eq!(kind(refused), ErrorKind::Setting);
+    assert!(dict.borrow().entries.is_empty());
+
+    User::new(&dict, &[]).store(&mut folder).unwrap();
+    assert_eq!(dict.borrow().warnings.len(), 1);
+}
+
+#[test]
+fn a_dict_that_is_down_never_makes_keys() {
+    let dict = SharedDict::default();
+    let mut folder = Mailbox::new(&dict, "Work");
+    dict.borrow_mut().down = true;
+    let failed = User::new(&dict, &[]).store(&mut folder);
+    assert_eq!(kind(failed), ErrorKind::Store);
+    dict.borrow_mut().down = false;
+    assert!(dict.borrow().entries.is_empty());
+}
+
+#[test]
+fn a_store_that_fails_is_asked_again_later() {
+    let dict = SharedDict::default();
+    let mut folder = Mailbox::new(&dict, "Work");
+    let id = User::new(&dict, &[]).store(&mut folder).unwrap();
+    let mut user = User::new(&dict, &[]);
+    dict.borrow_mut().down = true;
+    assert_eq!(kind(user.open(&mut folder, id)), ErrorKind::Store);
+    dict.borrow_mut().down = false;
+    user.open(&mut folder, id).unwrap();
+}
+
+#[test]
+fn a_crash_while_keys_are_made_leaves_nothing_or_a_usable_key() {
+    for commits in 0..4 {
+        let dict = SharedDict::default();
+        let mut folder = Mailbox::new(&dict, "Work");
+        dict.borrow_mut().commits_left = Some(commits);
+        assert!(User::new(&dict, &[]).store(&mut folder).is_err());
+        dict.borrow_mut().commits_left = None;
+        let id = User::new(&dict, &[]).store(&mut folder).unwrap();
+        User::new(&dict, &[]).open(&mut folder, id).unwrap();
+        assert_eq!(dict.borrow().matching("privkeys/").len(), 2, "{commits}");
+    }
+}
+
+#[test]
+fn a_mail_may_name_its_key_by_the_old_id() {
+    let dict = SharedDict::default();
+    let mut folder = Mailbox::new(&dict, "Work");
+    let id = User::new(&dict, &[]).store(&mut folder).unwrap();
+    let old = User::new(&dict, &[])
+        .open(&mut folder, id)
+        .unwrap()
+        .old_id()
+        .unwrap();
+    let key = User::new(&dict, &[]).open(&mut folder, old).unwrap();
+    assert!(key.matches(&id));
+}
+
+#[test]
+fn a_lost_public_key_is_recovered_from_the_private_one() {
+    let dict = SharedDict::default();
+    let mut folder = Mailbox::new(&dict, "Work");
+    let id = User::new(&dict, &[]).store(&mut folder).unwrap();
+    let path = format!("shared/Work/{}", Level::Folder.public(&id));
+    assert!(dict.borrow_mut().entries.remove(&path).is_some());
+    assert_eq!(User::new(&dict, &[]).store(&mut folder).unwrap(), id);
+}
+
+#[test]
+fn a_key_stored_under_another_id_is_refused() {
+    let dict = SharedDict::default();
+    let mut folder = Mailbox::new(&dict, "Work");
+    User::new(&dict, &[]).store(&mut folder).unwrap();
+    let other = PrivateKey::generate("prime256v1").unwrap().public();
+    let active = folder.get(Scope::Shared, &Level::Folder.active());
+    let id: KeyId = active.unwrap().unwrap().parse().unwrap();
+    let path = format!("shared/Work/{}", Level::Folder.public(&id));
+    dict.borrow_mut().entries.insert(path, other.to_dovecot());
+    assert_eq!(
+        kind(User::new(&dict, &[]).store(&mut folder)),
+        ErrorKind::Corrupt
+    );
+}
+
+#[test]
+fn nobody_but_the_owner_makes_a_folder_key() {
+    for access in [Access::Shared, Access::Public] {
+        let dict = SharedDict::default();
+        let mut folder = Mailbox::new(&dict, "Team");
+        folder.access = access;
+        assert_eq!(
+            kind(User::new(&dict, &[]).store(&mut folder)),
+            ErrorKind::NoKey
+        );
+    }
+}
+
+#[test]
+fn the_legacy_format_makes_no_keys() {
+    let dict = SharedDict::default();
+    let legacy = [("mail_crypt_save_version", "1")];
+    let failed = User::new(&dict, &legacy).store(&mut Mailbox::new(&dict, "Work"));
+    assert_eq!(kind(failed), ErrorKind::Setting);
+    assert!(dict.borrow().entries.is_empty());
+}
+
+#[test]
+fn a_global_key_needs_no_attributes() {
+    let key = PrivateKey::generate("prime256v1").unwrap();
+    let public = key.public().to_dovecot();
+    let private = key.to_dovecot(Protect::None).unwrap();
+    let dict = SharedDict::default();
+    dict.borrow_mut().down = true;
+    let mut user = User::new(
+        &dict,
+        &[
+            ("mail_crypt_global_public_key", &public),
+            ("mail_crypt_global_private_key", &private),
+        ],
+    );
+    let mut folder = Mailbox::new(&dict, "Work");
+    let id = user.store(&mut folder).unwrap();
+    user.open(&mut folder, id).unwrap();
+    assert_eq!(user.session.username(), "alice");
+}

@@ -1,0 +1,32 @@
+//! The key store's rules: which keys a user and a folder have, where they live in the mailbox
+//! attributes, how they are made and unlocked. Knows nothing of Dovecot but the two traits in
+//! [`attributes`].
+#![forbid(unsafe_code)]
+
+pub mod acl;
+pub mod admin;
+pub mod attributes;
+pub mod bounded;
+pub mod content_cache;
+pub mod fs_keys;
+pub mod fs_params;
+pub mod key_source;
+pub mod keyring;
+pub mod names;
+pub mod senders;
+pub mod settings;
+pub mod sharing;
+
+#[cfg(test)]
+mod keyring_tests;
+#[cfg(test)]
+mod sharing_tests;
+#[cfg(test)]
+pub mod testing;
+
+pub use attributes::{Access, Attributes, Change, Host, Level, Scope};
+pub use key_source::{KeySource, Memory, VerifiedFile};
+pub use keyring::Keyring;
+pub use names::{Line, Setting};
+pub use settings::{SaveVersion, Settings};
+pub use sharing::{Sharee, Sharing};

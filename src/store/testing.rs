@@ -1,0 +1,173 @@
+//! Mailboxes and a session in memory, for the store's tests.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
+
+use zeroize::Zeroizing;
+
+use super::attributes::{Access, Attributes, Change, Host, Level, Scope};
+use super::keyring::Keyring;
+use super::names::Line;
+use super::settings::Settings;
+use crate::error::{Error, Result};
+
+/// What a dict holds: `priv/MAILBOX/NAME` and `shared/MAILBOX/NAME`.
+#[derive(Default)]
+pub struct Dict {
+    pub entries: BTreeMap<String, String>,
+    /// Every call fails.
+    pub down: bool,
+    /// Commits fail after this many more.
+    pub commits_left: Option<usize>,
+    pub inbox_opened: usize,
+    pub warnings: Vec<String>,
+    held: HashSet<String>,
+}
+
+pub type SharedDict = Rc<RefCell<Dict>>;
+
+/// One mailbox of the dict.
+pub struct Mailbox {
+    pub dict: SharedDict,
+    pub name: String,
+    pub access: Access,
+}
+
+/// The session of a user whose INBOX is in the dict.
+pub struct Session {
+    pub dict: SharedDict,
+    pub username: String,
+}
+
+struct Lock(SharedDict, String);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.0.borrow_mut().held.remove(&self.1);
+    }
+}
+
+impl Mailbox {
+    pub fn new(dict: &SharedDict, name: &str) -> Self {
+        Mailbox {
+            dict: Rc::clone(dict),
+            name: name.to_owned(),
+            access: Access::Own,
+        }
+    }
+
+    fn path(&self, scope: Scope, name: &str) -> String {
+        let tree = match scope {
+            Scope::Private => "priv",
+            Scope::Shared => "shared",
+        };
+        format!("{tree}/{}/{name}", self.name)
+    }
+}
+
+impl Dict {
+    fn check(&self) -> Result<()> {
+        if self.down {
+            return Err(Error::store("the dict is down"));
+        }
+        Ok(())
+    }
+
+    /// The entries whose path contains `part`.
+    pub fn matching(&self, part: &str) -> Vec<String> {
+        let paths = self.entries.keys().filter(|p| p.contains(part));
+        paths.cloned().collect()
+    }
+}
+
+impl Attributes for Mailbox {
+    fn get(&mut self, scope: Scope, name: &str) -> Result<Option<Zeroizing<String>>> {
+        let dict = self.dict.borrow();
+        dict.check()?;
+        let value = dict.entries.get(&self.path(scope, name));
+        Ok(value.cloned().map(Zeroizing::new))
+    }
+
+    fn list(&mut self, scope: Scope, prefix: &str) -> Result<Vec<String>> {
+        let dict = self.dict.borrow();
+        dict.check()?;
+        let prefix = self.path(scope, prefix);
+        let names = dict.entries.keys().filter_map(|p| p.strip_prefix(&prefix));
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    fn commit(&mut self, changes: Vec<Change>) -> Result<()> {
+        let mut dict = self.dict.borrow_mut();
+        dict.check()?;
+        match &mut dict.commits_left {
+            Some(0) => return Err(Error::store("the dict failed")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        for change in changes {
+            let path = self.path(change.scope, &change.name);
+            match change.value {
+                Some(value) => dict.entries.insert(path, value.to_string()),
+                None => dict.entries.remove(&path),
+            };
+        }
+        Ok(())
+    }
+
+    fn lock(&mut self, level: Level) -> Result<Box<dyn Any>> {
+        let name = format!("{level:?}");
+        let fresh = self.dict.borrow_mut().held.insert(name.clone());
+        assert!(fresh, "a process must not wait for its own lock");
+        Ok(Box::new(Lock(Rc::clone(&self.dict), name)))
+    }
+
+    fn mailbox(&self) -> String {
+        self.name.clone()
+    }
+
+    fn access(&self) -> Access {
+        self.access
+    }
+}
+
+impl Session {
+    pub fn new(dict: &SharedDict) -> Self {
+        Session {
+            dict: Rc::clone(dict),
+            username: "alice".to_owned(),
+        }
+    }
+}
+
+impl Host for Session {
+    fn inbox(&mut self) -> Result<Box<dyn Attributes>> {
+        self.dict.borrow_mut().inbox_opened += 1;
+        Ok(Box::new(Mailbox::new(&self.dict, "INBOX")))
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.dict.borrow_mut().warnings.push(text.to_owned());
+    }
+
+    fn username(&self) -> &str {
+        &self.username
+    }
+}
+
+/// A keyring with these settings besides `save_version = 2` and the curve P-256.
+pub fn keyring(settings: &[(&str, &str)]) -> Keyring {
+    let defaults = [
+        ("mail_crypt_save_version", "2"),
+        ("mail_crypt_curve", "prime256v1"),
+    ];
+    let all: Vec<_> = settings.iter().chain(&defaults).collect();
+    let settings = Settings::load(Line::V2_3, &mut |name| {
+        let found = all.iter().find(|(n, _)| *n == name);
+        found.map(|(_, v)| Zeroizing::new((*v).to_owned()))
+    });
+    Keyring::new(settings.unwrap())
+}
