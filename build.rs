@@ -1,0 +1,174 @@
+//! Binds the installed Dovecot's headers and writes the core's own C header.
+//!
+//! Only with the `dovecot` feature; the pure part needs neither.
+// A build that can't go on stops: there is nobody else to tell.
+#![allow(clippy::expect_used, clippy::panic)]
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    #[cfg(feature = "dovecot")]
+    dovecot::build();
+}
+
+#[cfg(feature = "dovecot")]
+mod dovecot {
+    use std::collections::HashMap;
+    use std::env;
+    use std::path::{Path, PathBuf};
+
+    /// Where distributions and Dovecot's own `make install` put `dovecot-config`.
+    const CONFIG_PATHS: &[&str] = &[
+        "/usr/lib/dovecot/dovecot-config",
+        "/usr/lib64/dovecot/dovecot-config",
+        "/usr/local/lib/dovecot/dovecot-config",
+    ];
+
+    /// The functions of Dovecot that the core calls; everything else stays unbound.
+    const FUNCTIONS: &[&str] = &[
+        "file_create_locked",
+        "file_lock_free",
+        "file_lock_set_close_on_free",
+        "file_lock_set_unlink_on_free",
+        "i_error",
+        "i_warning",
+        "mail_namespace_find_inbox",
+        "mail_storage_get_user",
+        "mailbox_alloc",
+        "mailbox_attribute_get",
+        "mailbox_attribute_iter_deinit",
+        "mailbox_attribute_iter_init",
+        "mailbox_attribute_iter_next",
+        "mailbox_attribute_set",
+        "mailbox_free",
+        "mailbox_get_last_internal_error",
+        "mailbox_get_namespace",
+        "mailbox_get_storage",
+        "mailbox_get_vname",
+        "mailbox_list_get_root_path",
+        "mailbox_open",
+        "mailbox_transaction_begin",
+        "mailbox_transaction_commit",
+        "mailbox_transaction_rollback",
+        "t_pop",
+        "t_push",
+    ];
+
+    /// The files of `src/ffi` that export something.
+    const EXPORTING: &[&str] = &[
+        "boundary.rs",
+        "user.rs",
+        "writer.rs",
+        "reader.rs",
+        "sharing.rs",
+        "fs.rs",
+        "spool.rs",
+        "admin.rs",
+    ];
+
+    pub fn build() {
+        let config = read_config();
+        let include = config
+            .get("dovecot_pkgincludedir")
+            .expect("dovecot-config names no dovecot_pkgincludedir");
+        let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+        check_version(Path::new(include));
+        bind(include, &out);
+        header(&out);
+        link(&config);
+    }
+
+    /// `KEY=value` lines, values perhaps quoted.
+    fn read_config() -> HashMap<String, String> {
+        println!("cargo:rerun-if-env-changed=DOVECOT_CONFIG");
+        let path = env::var("DOVECOT_CONFIG")
+            .ok()
+            .filter(|path| !path.is_empty())
+            .or_else(|| {
+                let found = CONFIG_PATHS.iter().find(|p| Path::new(p).exists());
+                found.map(|p| (*p).to_owned())
+            })
+            .expect("no dovecot-config found: install dovecot-dev, or set DOVECOT_CONFIG");
+        println!("cargo:rerun-if-changed={path}");
+        let text = std::fs::read_to_string(&path).expect("dovecot-config can't be read");
+        text.lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(k, v)| (k.to_owned(), v.trim_matches(['"', '\'']).to_owned()))
+            .collect()
+    }
+
+    /// Sets `cfg(dovecot_2_4)` where the headers are 2.4's; refuses what nobody has tried.
+    fn check_version(include: &Path) {
+        println!("cargo:rustc-check-cfg=cfg(dovecot_2_4)");
+        let config_h = std::fs::read_to_string(include.join("config.h")).expect("no config.h");
+        let version = config_h
+            .lines()
+            .find_map(|l| l.strip_prefix("#define PACKAGE_VERSION \""))
+            .and_then(|v| v.split('"').next())
+            .expect("config.h names no PACKAGE_VERSION");
+        let numbers: Vec<&str> = version.split(['.', '-']).collect();
+        match numbers.as_slice() {
+            ["2", "3", ..] => {}
+            ["2", "4", ..] => println!("cargo:rustc-cfg=dovecot_2_4"),
+            _ => panic!("Dovecot {version} is neither 2.3 nor 2.4"),
+        }
+    }
+
+    fn bind(include: &str, out: &Path) {
+        println!("cargo:rerun-if-changed=src/ffi/dovecot.h");
+        let mut builder = bindgen::Builder::default()
+            .header("src/ffi/dovecot.h")
+            .clang_args([format!("-I{include}"), "-DHAVE_CONFIG_H".to_owned()])
+            .allowlist_type("mail_user")
+            .allowlist_type("mail_namespace")
+            .allowlist_type("file_create_settings")
+            .allowlist_var("MAIL_ATTRIBUTE_TYPE_.*")
+            .allowlist_var("MAILBOX_FLAG_READONLY")
+            .allowlist_var("MAILBOX_TRANSACTION_FLAG_.*")
+            .default_enum_style(bindgen::EnumVariation::Consts)
+            .prepend_enum_name(false)
+            .layout_tests(true)
+            .merge_extern_blocks(true)
+            .rust_target(bindgen::RustTarget::stable(85, 0).unwrap_or_else(|_| panic!("1.85")))
+            .rust_edition(bindgen::RustEdition::Edition2024)
+            .generate_comments(false);
+        for name in FUNCTIONS {
+            builder = builder.allowlist_function(name);
+        }
+        builder
+            .generate()
+            .expect("Dovecot's headers can't be bound: is libclang installed?")
+            .write_to_file(out.join("dovecot.rs"))
+            .expect("the bindings can't be written");
+    }
+
+    /// Writes the header beside the bindings; `make check` holds the committed one against it.
+    fn header(out: &Path) {
+        println!("cargo:rerun-if-changed=cbindgen.toml");
+        println!("cargo:rerun-if-changed=src/ffi");
+        let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+        let config = cbindgen::Config::from_root_or_default(&root);
+        let mut builder = cbindgen::Builder::new().with_config(config);
+        for file in EXPORTING {
+            builder = builder.with_src(Path::new(&root).join("src/ffi").join(file));
+        }
+        builder
+            .generate()
+            .expect("cbindgen failed")
+            .write_to_file(out.join("mail_crypt_core.h"));
+        println!("cargo:rustc-env=MAIL_CRYPT_OUT_DIR={}", out.display());
+    }
+
+    /// The core needs Dovecot's libraries by name: a process that loads only the fs driver has
+    /// libdovecot but not libdovecot-storage.
+    fn link(config: &HashMap<String, String>) {
+        let lib = config
+            .get("dovecot_pkglibdir")
+            .expect("dovecot-config names no dovecot_pkglibdir");
+        println!("cargo:rustc-link-search=native={lib}");
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libmail_crypt_core.so.0");
+        // Not for the core alone: test programs are linked against them, too.
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+        println!("cargo:rustc-link-lib=dylib=dovecot-storage");
+        println!("cargo:rustc-link-lib=dylib=dovecot");
+    }
+}

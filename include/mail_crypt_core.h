@@ -1,0 +1,763 @@
+/* The boundary of libmail_crypt_core, made by cbindgen from src/ffi: don't edit. */
+
+#ifndef MAIL_CRYPT_CORE_H
+#define MAIL_CRYPT_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct mail_user;
+struct mailbox;
+
+/*
+ The core's version, as the modules were built for; [`mcrs_init`] compares.
+ */
+#define MCRS_VERSION 1
+
+/*
+ Bytes of [`mcrs_error::text`], with its NUL.
+ */
+#define MCRS_TEXT_SIZE 768
+
+/*
+ Bytes of [`mcrs_error::client`], with its NUL.
+ */
+#define MCRS_CLIENT_SIZE 160
+
+/*
+ Everyone.
+ */
+#define MCRS_WHO_ANYONE 0
+
+/*
+ Everyone who is logged in.
+ */
+#define MCRS_WHO_AUTHENTICATED 1
+
+/*
+ The members of a group.
+ */
+#define MCRS_WHO_GROUP 2
+
+/*
+ The folder's owner.
+ */
+#define MCRS_WHO_OWNER 3
+
+/*
+ One user.
+ */
+#define MCRS_WHO_USER 4
+
+/*
+ The members of a group, stronger than users.
+ */
+#define MCRS_WHO_GROUP_OVERRIDE 5
+
+/*
+ Given rights are taken away.
+ */
+#define MCRS_ACL_REMOVE 0
+
+/*
+ Given rights are added.
+ */
+#define MCRS_ACL_ADD 1
+
+/*
+ Given rights replace the old ones.
+ */
+#define MCRS_ACL_REPLACE 2
+
+/*
+ All rights are taken away.
+ */
+#define MCRS_ACL_CLEAR 3
+
+/*
+ One command of the administrator, for one user.
+ */
+struct mcrs_admin;
+
+/*
+ One fs. Readers and writers may outlive it: they share what is inside.
+ */
+struct mcrs_fs;
+
+/*
+ One mail being read.
+ */
+struct mcrs_reader;
+
+/*
+ One change of a folder's ACL. Holds the folder's key lock.
+ */
+struct mcrs_sharing;
+
+/*
+ What one stream has given.
+ */
+struct mcrs_spool;
+
+/*
+ A user's session. Readers and writers may outlive it: they share what is inside.
+ */
+struct mcrs_user;
+
+/*
+ One mail being written.
+ */
+struct mcrs_writer;
+
+/*
+ Answers a setting by its 2.3 name, or NULL where it isn't set; the text is copied at once.
+ Under 2.4 `c-shim/crypt-settings.c` says what is asked besides.
+ */
+typedef const char *(*mcrs_setting_fn)(void *context, const char *name);
+
+/*
+ What went wrong, in a buffer that the caller owns.
+ */
+struct mcrs_error {
+  /*
+   Trying again later may help: the key store didn't answer.
+   */
+  bool temporary;
+  /*
+   For the mail user's client: says what, and no internals.
+   */
+  char client[MCRS_CLIENT_SIZE];
+  /*
+   For the server's log: says why and what to do.
+   */
+  char text[MCRS_TEXT_SIZE];
+};
+
+/*
+ An entry of a folder's ACL, or a change of one.
+ */
+struct mcrs_acl_entry {
+  /*
+   `MCRS_WHO_*`
+   */
+  int who;
+  /*
+   The user's or group's name; NULL for the others.
+   */
+  const char *identifier;
+  /*
+   It holds for all folders.
+   */
+  bool global;
+  /*
+   Whether its rights include reading: 1 yes, 0 no, -1 it has none.
+   */
+  int read;
+  /*
+   The same for its negative rights.
+   */
+  int denied;
+  /*
+   Of a change: what it does to the rights, `MCRS_ACL_*`.
+   */
+  int mode;
+  /*
+   Of a change: what it does to the negative rights.
+   */
+  int denied_mode;
+};
+
+/*
+ Called after a key of the open `mailbox` was made, so that it can be shared. Returns 0, or -1 if
+ that failed, which it has said in the log.
+ */
+typedef int (*mcrs_key_hook)(struct mailbox *mailbox);
+
+/*
+ Answers a setting: 1 and sets `value_r` to its value, 0 where it isn't set, -1 and sets
+ `value_r` to why that can't be known. What `value_r` is set to is copied at once.
+
+ A `name` of NULL comes before the names of each reading of the keys, and is answered with 0
+ or -1: the settings as they are then are what is asked for.
+ */
+typedef int (*mcrs_fs_setting_fn)(void *context, const char *name, const char **value_r);
+
+/*
+ One key; the texts are lent until the next call.
+ */
+struct mcrs_key_row {
+  /*
+   The mailbox's name; empty for the user's own key.
+   */
+  const char *mailbox;
+  /*
+   The key's id.
+   */
+  const char *id;
+  /*
+   Its PEM, where it was asked for, or why it can't be had.
+   */
+  const char *text;
+  /*
+   It was done.
+   */
+  bool ok;
+  /*
+   New data is encrypted to it.
+   */
+  bool active;
+  /*
+   It was not there before.
+   */
+  bool fresh;
+};
+
+/*
+ Prepares the core; each module calls it when it is loaded, before anything else.
+
+ `version` is the [`MCRS_VERSION`] that the module was built for. Returns 0, or -1 where the
+ module and the core don't belong together.
+ */
+int mcrs_init(uint32_t version);
+
+/*
+ Reads the settings of `user` and makes its session.
+
+ Returns 0 and sets `user_r`, or -1: the user must then not be served.
+
+ # Safety
+ `user` lives until `mcrs_user_free`; `lookup` answers NULL or NUL-terminated texts; `user_r`
+ and `error` are valid.
+ */
+int mcrs_user_new(struct mail_user *user,
+                  mcrs_setting_fn lookup,
+                  void *context,
+                  struct mcrs_user **user_r,
+                  struct mcrs_error *error);
+
+/*
+ Ends the session and clears the pointer. Its readers and writers stay valid, and fail where
+ they would need the user.
+
+ # Safety
+ `user` is valid, and `*user` NULL or from `mcrs_user_new`.
+ */
+void mcrs_user_free(struct mcrs_user **user);
+
+/*
+ Whether mail may be copied between this user's folders as it is on disk: only where one key
+ serves them all and new mail is encrypted. 1 yes, 0 no, -1 error.
+
+ # Safety
+ `user` is from `mcrs_user_new`.
+ */
+int mcrs_user_can_copy_raw(struct mcrs_user *user);
+
+/*
+ Makes a writer for a mail that is stored in `mailbox`, and the mailbox's key where it has none.
+
+ `user` is NULL where mail_crypt isn't enabled for the user: the mail stays plaintext.
+ Returns 0 and sets `writer_r`, or -1: the mail must then not be stored.
+
+ # Safety
+ `user` is NULL or from `mcrs_user_new`; `mailbox` is open; `writer_r` and `error` are valid.
+ */
+int mcrs_writer_new(struct mcrs_user *user,
+                    struct mailbox *mailbox,
+                    struct mcrs_writer **writer_r,
+                    struct mcrs_error *error);
+
+/*
+ Takes `size` bytes of the mail; what is to be stored for them is lent until the next call.
+ Returns 0, or -1: the mail must then not be stored.
+
+ # Safety
+ `writer` is from `mcrs_writer_new`; `data` has `size` bytes; the rest is valid.
+ */
+int mcrs_writer_update(struct mcrs_writer *writer,
+                       const uint8_t *data,
+                       size_t size,
+                       const uint8_t **out_r,
+                       size_t *out_size_r,
+                       struct mcrs_error *error);
+
+/*
+ Ends the mail; the rest of what is to be stored is lent until the writer is freed.
+ Returns 0, or -1: the mail must then not be stored.
+
+ # Safety
+ As `mcrs_writer_update`.
+ */
+int mcrs_writer_finish(struct mcrs_writer *writer,
+                       const uint8_t **out_r,
+                       size_t *out_size_r,
+                       struct mcrs_error *error);
+
+/*
+ Whether the mail must not be stored because it only looks encrypted: 1 yes, 0 no, -1 error.
+ `error` then holds the reason.
+
+ # Safety
+ `writer` is from `mcrs_writer_new`; `error` is valid.
+ */
+int mcrs_writer_refused(struct mcrs_writer *writer, struct mcrs_error *error);
+
+/*
+ Frees the writer and clears the pointer.
+
+ # Safety
+ `writer` is valid, and `*writer` NULL or from `mcrs_writer_new`.
+ */
+void mcrs_writer_free(struct mcrs_writer **writer);
+
+/*
+ Whether a stream that begins with these bytes is encrypted.
+
+ # Safety
+ `data` has `size` bytes.
+ */
+bool mcrs_is_encrypted(const uint8_t *data, size_t size);
+
+/*
+ Makes a reader for a mail of `file_size` bytes on disk (`UINT64_MAX`: unknown).
+ Returns 0 and sets `reader_r`, or -1.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `reader_r` and `error` are valid.
+ */
+int mcrs_reader_new(struct mcrs_user *user,
+                    uint64_t file_size,
+                    struct mcrs_reader **reader_r,
+                    struct mcrs_error *error);
+
+/*
+ Hands over the index cache's entry for the mail, before the first byte of the file.
+ Returns 0 or -1.
+
+ # Safety
+ `reader` is from `mcrs_reader_new`; `data` has `size` bytes.
+ */
+int mcrs_reader_set_cached(struct mcrs_reader *reader, const uint8_t *data, size_t size);
+
+/*
+ After the mail was verified: the entry that the index cache should get. Returns 1 and lends it
+ until the reader is freed, 0 where none is needed, -1 on error.
+
+ # Safety
+ `reader` is from `mcrs_reader_new`; the other pointers are valid.
+ */
+int mcrs_reader_get_cacheable(struct mcrs_reader *reader, const uint8_t **entry_r, size_t *size_r);
+
+/*
+ Takes the next `size` bytes of the file; the keys of `mailbox` are looked up when the header
+ is complete (NULL: the file is in none). Returns 0: go on, 1: opened already, no more is needed, -1: the mail can't be read.
+
+ # Safety
+ `reader` is from `mcrs_reader_new`, `mailbox` is NULL or open, `data` has `size` bytes, `error`
+ is valid.
+ */
+int mcrs_reader_feed(struct mcrs_reader *reader,
+                     struct mailbox *mailbox,
+                     const uint8_t *data,
+                     size_t size,
+                     struct mcrs_error *error);
+
+/*
+ The file has ended: checks the mail. Returns 0: it may be served, -1: not a byte of it.
+
+ # Safety
+ `reader` is from `mcrs_reader_new`; `error` is valid.
+ */
+int mcrs_reader_finish(struct mcrs_reader *reader, struct mcrs_error *error);
+
+/*
+ The plaintext's size in bytes, once the mail is opened. Returns 0 or -1.
+
+ # Safety
+ `reader` is from `mcrs_reader_new`; `size_r` and `error` are valid.
+ */
+int mcrs_reader_size(struct mcrs_reader *reader, uint64_t *size_r, struct mcrs_error *error);
+
+/*
+ Asks for the plaintext from `offset` (below the size) on. Returns 1: it is lent until the next
+ call; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r` on; -1: error.
+
+ # Safety
+ `reader` is from `mcrs_reader_new`; the other pointers are valid.
+ */
+int mcrs_reader_want(struct mcrs_reader *reader,
+                     uint64_t offset,
+                     const uint8_t **data_r,
+                     uint64_t *offset_r,
+                     size_t *size_r,
+                     struct mcrs_error *error);
+
+/*
+ Takes the ciphertext that `mcrs_reader_want` asked for at `offset`, or its first part (none of
+ it: the file has ended). Returns 1: the plaintext from `keep` (at most `offset`: what the
+ stream's reader hasn't consumed) to the chunk's end is lent until the next call; 0: ask
+ `mcrs_reader_want` what else it takes; -1: the file was changed since it was verified.
+
+ # Safety
+ `reader` is from `mcrs_reader_new`, `data` has `size` bytes, the other pointers are valid.
+ */
+int mcrs_reader_serve(struct mcrs_reader *reader,
+                      uint64_t keep,
+                      uint64_t offset,
+                      const uint8_t *data,
+                      size_t size,
+                      const uint8_t **data_r,
+                      size_t *size_r,
+                      struct mcrs_error *error);
+
+/*
+ Frees the reader, wipes its plaintext and clears the pointer.
+
+ # Safety
+ `reader` is valid, and `*reader` NULL or from `mcrs_reader_new`.
+ */
+void mcrs_reader_free(struct mcrs_reader **reader);
+
+/*
+ Begins a change of the ACL of `mailbox`, which must be read after this.
+
+ `owner` is the folder's owner, or NULL. Returns 0 and sets `sharing_r`, or -1.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `mailbox` is open; `owner` is NULL or NUL-terminated; the rest
+ is valid.
+ */
+int mcrs_sharing_new(struct mcrs_user *user,
+                     struct mailbox *mailbox,
+                     const char *owner,
+                     struct mcrs_sharing **sharing_r,
+                     struct mcrs_error *error);
+
+/*
+ Takes one entry of the ACL as it is. Returns 0 or -1.
+
+ # Safety
+ `sharing` is from `mcrs_sharing_new`; `acl_entry` is valid, its texts are NUL-terminated.
+ */
+int mcrs_sharing_entry(struct mcrs_sharing *sharing,
+                       const struct mcrs_acl_entry *acl_entry,
+                       struct mcrs_error *error);
+
+/*
+ Takes the change, after all entries; NULL where there is none, to see who lacks keys.
+ Returns 0 or -1.
+
+ # Safety
+ `sharing` is from `mcrs_sharing_new`, `mailbox` the same and open; `change` is NULL or as for
+ `mcrs_sharing_entry`.
+ */
+int mcrs_sharing_plan(struct mcrs_sharing *sharing,
+                      struct mailbox *mailbox,
+                      const struct mcrs_acl_entry *change,
+                      struct mcrs_error *error);
+
+/*
+ The next user whom the caller has to look up for `mcrs_sharing_answer`; the name is lent until
+ the next call. Returns 1, 0 where there is none, or -1.
+
+ # Safety
+ `sharing` is from `mcrs_sharing_new`; `name_r` is valid.
+ */
+int mcrs_sharing_wanted(struct mcrs_sharing *sharing,
+                        const char **name_r,
+                        struct mcrs_error *error);
+
+/*
+ Answers `mcrs_sharing_wanted`: `found` is 1 for a user, who is `user`, 0 where there is no such
+ user, and -1 where it can't be told. Returns 0, or -1: the ACL must then not change.
+
+ # Safety
+ `sharing` is from `mcrs_sharing_new`; `user` lives for the length of this call, or `found` is
+ not 1.
+ */
+int mcrs_sharing_answer(struct mcrs_sharing *sharing,
+                        int found,
+                        struct mail_user *user,
+                        struct mcrs_error *error);
+
+/*
+ Stores and removes shared keys. Returns 0, or -1: the ACL must then not change, and keys are as
+ they were.
+
+ # Safety
+ `sharing` is from `mcrs_sharing_new`, `mailbox` the same and open.
+ */
+int mcrs_sharing_apply(struct mcrs_sharing *sharing,
+                       struct mailbox *mailbox,
+                       struct mcrs_error *error);
+
+/*
+ Takes `mcrs_sharing_apply` back, where the ACL could not be changed. Returns 0 or -1.
+
+ # Safety
+ As `mcrs_sharing_apply`.
+ */
+int mcrs_sharing_undo(struct mcrs_sharing *sharing,
+                      struct mailbox *mailbox,
+                      struct mcrs_error *error);
+
+/*
+ Ends the change, gives the lock back and clears the pointer.
+
+ # Safety
+ `sharing` is valid, and `*sharing` NULL or from `mcrs_sharing_new`.
+ */
+void mcrs_sharing_free(struct mcrs_sharing **sharing);
+
+/*
+ Sets what is called after a key of a folder was made; NULL for nothing. One hook a process.
+ */
+void mcrs_set_key_hook(mcrs_key_hook hook);
+
+/*
+ Parses the parameters of an fs driver, up to its parent's, which begin at byte `parent_r` of
+ `args`. No key is read yet. Returns 0 and sets `fs_r`, or -1.
+
+ # Safety
+ `args` is NUL-terminated; `setting` can be called with `context` until `mcrs_fs_free`;
+ the other pointers are valid.
+ */
+int mcrs_fs_new(const char *args,
+                mcrs_fs_setting_fn setting,
+                void *context,
+                struct mcrs_fs **fs_r,
+                size_t *parent_r,
+                struct mcrs_error *error);
+
+/*
+ Makes a reader for a file of `file_size` bytes (`UINT64_MAX`: unknown). The keys are read when
+ they are needed. Returns 0 and sets `reader_r`, or -1.
+
+ # Safety
+ `fs` is from `mcrs_fs_new`; `reader_r` and `error` are valid.
+ */
+int mcrs_fs_reader_new(struct mcrs_fs *fs,
+                       uint64_t file_size,
+                       struct mcrs_reader **reader_r,
+                       struct mcrs_error *error);
+
+/*
+ Makes a writer for a file. Returns 0 and sets `writer_r`, or -1: the file must then not be
+ written.
+
+ # Safety
+ `fs` is from `mcrs_fs_new`; `writer_r` and `error` are valid.
+ */
+int mcrs_fs_writer_new(struct mcrs_fs *fs, struct mcrs_writer **writer_r, struct mcrs_error *error);
+
+/*
+ Frees the fs and clears the pointer. Its readers and writers stay valid, and fail where they
+ would need the settings.
+
+ # Safety
+ `fs` is valid, and `*fs` NULL or from `mcrs_fs_new`.
+ */
+void mcrs_fs_free(struct mcrs_fs **fs);
+
+/*
+ Makes an empty spool. Returns 0 and sets `spool_r`, or -1.
+
+ # Safety
+ `spool_r` and `error` are valid.
+ */
+int mcrs_spool_new(struct mcrs_spool **spool_r, struct mcrs_error *error);
+
+/*
+ Asks for the data at `next`, together with what the reader hasn't consumed from `keep` (at most
+ `next`) on. Returns 1: it is lent, in one piece from `keep` on, until this returns 1 again;
+ 0: `mcrs_spool_take` needs what the source has at `offset_r`, or `next` is the end; -1: error.
+
+ # Safety
+ `spool` is from `mcrs_spool_new`; the other pointers are valid.
+ */
+int mcrs_spool_read(struct mcrs_spool *spool,
+                    uint64_t keep,
+                    uint64_t next,
+                    const uint8_t **data_r,
+                    size_t *size_r,
+                    uint64_t *offset_r,
+                    struct mcrs_error *error);
+
+/*
+ Takes the `size` bytes that the source has at `offset`. Returns 1: `taken_r` of them were taken,
+ at least one if there are any; 0: none, `mcrs_spool_set_file` must be called first; -1: error.
+
+ # Safety
+ `spool` is from `mcrs_spool_new`; `data` has `size` bytes; `taken_r` and `error` are valid.
+ */
+int mcrs_spool_take(struct mcrs_spool *spool,
+                    uint64_t offset,
+                    const uint8_t *data,
+                    size_t size,
+                    size_t *taken_r,
+                    struct mcrs_error *error);
+
+/*
+ Gives the spool an empty file, which it owns from here on whatever is returned; -1: there is none, and nothing will
+ be kept any more. Returns 0 or -1.
+
+ # Safety
+ `spool` is from `mcrs_spool_new`; `fd` is -1 or an open file that nothing else uses; `error` is
+ valid.
+ */
+int mcrs_spool_set_file(struct mcrs_spool *spool,
+                        int fd,
+                        struct mcrs_error *error);
+
+/*
+ Whether all that was taken can be read without the source: 1 yes, 0 no, -1 error.
+
+ # Safety
+ `spool` is from `mcrs_spool_new`.
+ */
+int mcrs_spool_keeps(struct mcrs_spool *spool);
+
+/*
+ Frees the spool, wipes its plaintext, closes its file and clears the pointer.
+
+ # Safety
+ `spool` is valid, and `*spool` NULL or from `mcrs_spool_new`.
+ */
+void mcrs_spool_free(struct mcrs_spool **spool);
+
+/*
+ Begins a command. Returns 0 and sets `admin_r`, or -1.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `admin_r` and `error` are valid.
+ */
+int mcrs_admin_new(struct mcrs_user *user, struct mcrs_admin **admin_r, struct mcrs_error *error);
+
+/*
+ Hands out the next row. Returns 1, 0 where there is none, or -1.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`; `row_r` is valid.
+ */
+int mcrs_admin_next(struct mcrs_admin *admin, struct mcrs_key_row *row_r);
+
+/*
+ Makes a key where there is none, with `force` in any case, and sees to it that those with whom
+ the folder is shared have its keys. One row: the active key. Returns 0 or -1.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
+ */
+int mcrs_admin_generate(struct mcrs_admin *admin,
+                        struct mailbox *mailbox,
+                        bool force,
+                        struct mcrs_error *error);
+
+/*
+ Puts the folder's keys under the active user key. One row for each. Returns 0 or -1.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `mailbox` open, `error` valid.
+ */
+int mcrs_admin_rekey(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
+
+/*
+ Lists the keys there. One row for each. Returns 0 or -1.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
+ */
+int mcrs_admin_list(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
+
+/*
+ Unlocks the keys there. One row for each, with its PEM or what is wrong. Returns 0 or -1.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
+ */
+int mcrs_admin_export(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
+
+/*
+ Puts all keys of the user under the new password, or none of them; `clear`: under none.
+ `old` NULL means the configured password. Returns the number of keys, or -1.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`; `old` and `new` are NULL or NUL-terminated; `error` is valid.
+ */
+int mcrs_admin_password(struct mcrs_admin *admin,
+                        const char *old,
+                        const char *new_password,
+                        bool clear,
+                        struct mcrs_error *error);
+
+/*
+ Stores a private key that stands in `data`: PEM or a key string. One row. Returns 0 or -1.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `data` has `size` bytes, `error` is
+ valid.
+ */
+int mcrs_admin_import(struct mcrs_admin *admin,
+                      struct mailbox *mailbox,
+                      const uint8_t *data,
+                      size_t size,
+                      bool force,
+                      struct mcrs_error *error);
+
+/*
+ Chooses the key that `mcrs_admin_delete` deletes. Returns 0, or -1: it can't be.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `id` NUL-terminated, `error` valid.
+ */
+int mcrs_admin_doom(struct mcrs_admin *admin,
+                    struct mailbox *mailbox,
+                    const char *id,
+                    bool force,
+                    struct mcrs_error *error);
+
+/*
+ Looks at a folder that might need the chosen user key. Returns 0, or -1: it does.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `mailbox` open, `error` valid.
+ */
+int mcrs_admin_doom_folder(struct mcrs_admin *admin,
+                           struct mailbox *mailbox,
+                           struct mcrs_error *error);
+
+/*
+ Looks at the next bytes of a mail as it is stored; `first`: its first ones. Returns 1: more
+ are needed, 0: it doesn't need the chosen key, -1: it does, or nobody can tell.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `data` has `size` bytes, `error` is valid.
+ */
+int mcrs_admin_doom_mail(struct mcrs_admin *admin,
+                         uint32_t uid,
+                         bool first,
+                         const uint8_t *data,
+                         size_t size,
+                         struct mcrs_error *error);
+
+/*
+ Deletes the chosen key. One row. Returns 0 or -1.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `mailbox` as for `mcrs_admin_doom`, `error` valid.
+ */
+int mcrs_admin_delete(struct mcrs_admin *admin,
+                      struct mailbox *mailbox,
+                      bool force,
+                      struct mcrs_error *error);
+
+/*
+ Ends the command and clears the pointer.
+
+ # Safety
+ `admin` is valid, and `*admin` NULL or from `mcrs_admin_new`.
+ */
+void mcrs_admin_free(struct mcrs_admin **admin);
+
+#endif  /* MAIL_CRYPT_CORE_H */

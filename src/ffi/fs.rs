@@ -1,0 +1,236 @@
+//! The fs drivers' keys, and readers and writers with them.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::rc::Rc;
+
+use zeroize::Zeroizing;
+
+use super::boundary::{Handle, Opaque, entry, entry_new, free, mcrs_error, put};
+use super::reader::{Reader, mcrs_reader};
+use super::user::busy;
+use super::writer::{Writer, mcrs_writer};
+use crate::crypto::Secret;
+use crate::error::{Error, Result};
+use crate::key::{KeyId, PrivateKey};
+use crate::store::fs_keys::FsKeys;
+use crate::store::fs_params::FsParams;
+use crate::store::{Attributes, KeySource, Memory, senders};
+use crate::stream::{Encryptor, Version};
+
+/// Answers a setting: 1 and sets `value_r` to its value, 0 where it isn't set, -1 and sets
+/// `value_r` to why that can't be known. What `value_r` is set to is copied at once.
+///
+/// A `name` of NULL comes before the names of each reading of the keys, and is answered with 0
+/// or -1: the settings as they are then are what is asked for.
+pub type mcrs_fs_setting_fn = unsafe extern "C" fn(
+    context: *mut c_void,
+    name: *const c_char,
+    value_r: *mut *const c_char,
+) -> c_int;
+
+/// Secrets that one fs remembers: its files come from any number of processes.
+const MAX_SECRETS: usize = 1024;
+
+/// One fs: its keys and what it has read with them.
+pub struct Fs {
+    keys: FsKeys,
+    settings: Settings,
+    memory: Memory,
+}
+
+/// Dovecot's settings, for as long as the fs lives.
+struct Settings {
+    ask: Option<(mcrs_fs_setting_fn, *mut c_void)>,
+}
+
+/// One fs. Readers and writers may outlive it: they share what is inside.
+pub struct mcrs_fs(Handle<Rc<RefCell<Fs>>>);
+
+impl Opaque for mcrs_fs {
+    type Inner = Rc<RefCell<Fs>>;
+
+    fn wrap(handle: Handle<Rc<RefCell<Fs>>>) -> Self {
+        mcrs_fs(handle)
+    }
+
+    fn handle(&self) -> &Handle<Rc<RefCell<Fs>>> {
+        &self.0
+    }
+}
+
+/// Parses the parameters of an fs driver, up to its parent's, which begin at byte `parent_r` of
+/// `args`. No key is read yet. Returns 0 and sets `fs_r`, or -1.
+///
+/// # Safety
+/// `args` is NUL-terminated; `setting` can be called with `context` until `mcrs_fs_free`;
+/// the other pointers are valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_fs_new(
+    args: *const c_char,
+    setting: mcrs_fs_setting_fn,
+    context: *mut c_void,
+    fs_r: *mut *mut mcrs_fs,
+    parent_r: *mut usize,
+    error: *mut mcrs_error,
+) -> c_int {
+    let make = || {
+        if args.is_null() {
+            return Err(Error::setting("no parameters"));
+        }
+        // SAFETY: NUL-terminated, by this function's contract.
+        let args = unsafe { CStr::from_ptr(args) };
+        let args = args.to_str();
+        let args = args.map_err(|_| Error::setting("the parameters are not UTF-8"))?;
+        let (params, parent) = FsParams::parse(args)?;
+        let fs = Rc::new(RefCell::new(Fs {
+            keys: FsKeys::new(params),
+            settings: Settings {
+                ask: Some((setting, context)),
+            },
+            memory: Memory::new(MAX_SECRETS),
+        }));
+        // SAFETY: valid, by the contract.
+        unsafe {
+            put(parent_r, parent)?;
+            put(fs_r, mcrs_fs::give(fs))?;
+        }
+        Ok(0)
+    };
+    // SAFETY: `error` is valid, by the contract.
+    unsafe { entry_new(error, make) }
+}
+
+/// Makes a reader for a file of `file_size` bytes (`UINT64_MAX`: unknown). The keys are read when
+/// they are needed. Returns 0 and sets `reader_r`, or -1.
+///
+/// # Safety
+/// `fs` is from `mcrs_fs_new`; `reader_r` and `error` are valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_fs_reader_new(
+    fs: *mut mcrs_fs,
+    file_size: u64,
+    reader_r: *mut *mut mcrs_reader,
+    error: *mut mcrs_error,
+) -> c_int {
+    let make = |fs: &mut Rc<RefCell<Fs>>| {
+        let keys = Rc::clone(fs);
+        let reader = Reader::new(keys, file_size);
+        // SAFETY: valid, by this function's contract.
+        unsafe { put(reader_r, mcrs_reader::give(reader)) }?;
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(fs, error, make) }
+}
+
+/// Makes a writer for a file. Returns 0 and sets `writer_r`, or -1: the file must then not be
+/// written.
+///
+/// # Safety
+/// `fs` is from `mcrs_fs_new`; `writer_r` and `error` are valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_fs_writer_new(
+    fs: *mut mcrs_fs,
+    writer_r: *mut *mut mcrs_writer,
+    error: *mut mcrs_error,
+) -> c_int {
+    let make = |fs: &mut Rc<RefCell<Fs>>| {
+        let mut fs = fs.try_borrow_mut().map_err(|_| busy())?;
+        let Fs { keys, settings, .. } = &mut *fs;
+        let algorithm = keys.algorithm()?;
+        let public = keys.public_key(&mut settings.reading())?;
+        let sender = senders::sender(public);
+        let mut sender = sender.try_borrow_mut().map_err(|_| busy())?;
+        let encryptor = Encryptor::new(&algorithm, Version::V2, &mut sender)?;
+        let writer = Writer::encrypting(encryptor);
+        // SAFETY: valid, by this function's contract.
+        unsafe { put(writer_r, mcrs_writer::give(writer)) }?;
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(fs, error, make) }
+}
+
+/// Frees the fs and clears the pointer. Its readers and writers stay valid, and fail where they
+/// would need the settings.
+///
+/// # Safety
+/// `fs` is valid, and `*fs` NULL or from `mcrs_fs_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_fs_free(fs: *mut *mut mcrs_fs) {
+    let detach = |fs: &mut Rc<RefCell<Fs>>| {
+        if let Ok(mut fs) = fs.try_borrow_mut() {
+            fs.settings.ask = None;
+        }
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says; no error text is wanted.
+    unsafe {
+        if !fs.is_null() && !(*fs).is_null() {
+            entry(*fs, std::ptr::null_mut(), detach);
+        }
+        free(fs);
+    }
+}
+
+impl KeySource for Fs {
+    fn private_key(
+        &mut self,
+        ids: &[KeyId],
+        _folder: Option<&mut dyn Attributes>,
+    ) -> Result<PrivateKey> {
+        self.keys.private_key(ids, &mut self.settings.reading())
+    }
+
+    fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    fn cache_secret(&mut self, _key: &PrivateKey) -> Result<Option<Secret>> {
+        Ok(None)
+    }
+}
+
+impl Settings {
+    /// A look-up for one reading of the keys.
+    fn reading(&self) -> impl FnMut(&str) -> Result<Option<Zeroizing<String>>> {
+        let ask = self.ask;
+        let mut begun = false;
+        move |name: &str| {
+            let (ask, context) = ask.ok_or_else(|| Error::store("the fs is closed"))?;
+            if !begun {
+                answer(ask, context, None)?;
+                begun = true;
+            }
+            answer(ask, context, Some(name))
+        }
+    }
+}
+
+fn answer(
+    ask: mcrs_fs_setting_fn,
+    context: *mut c_void,
+    name: Option<&str>,
+) -> Result<Option<Zeroizing<String>>> {
+    let name = name.map(CString::new).transpose();
+    let name = name.map_err(|_| Error::setting("a NUL byte in set_prefix="))?;
+    let name = name.as_ref().map_or(std::ptr::null(), |n| n.as_ptr());
+    let mut value = std::ptr::null();
+    // SAFETY: as `mcrs_fs_new` demands: callable until `mcrs_fs_free`, which takes it away.
+    let ret = unsafe { ask(context, name, &raw mut value) };
+    let value = if value.is_null() {
+        None
+    } else {
+        // SAFETY: NUL-terminated, by the callback's contract; copied before the next call.
+        let text = unsafe { CStr::from_ptr(value) };
+        Some(Zeroizing::new(text.to_string_lossy().into_owned()))
+    };
+    match ret {
+        1 => Ok(value),
+        0 => Ok(None),
+        _ => Err(Error::store(
+            value.map_or_else(String::new, |v| v.to_string()),
+        )),
+    }
+}

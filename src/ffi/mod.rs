@@ -1,0 +1,29 @@
+//! The boundary to Dovecot: the only unsafe code.
+//!
+//! Each export goes through [`boundary::entry`]: NULL is an error, a panic is caught, logged by its
+//! place, answered with -1 and poisons the handle. Handles have one owner, `_new` and `_free`.
+//! Nothing is freed across the boundary: texts and data go into buffers of the caller, or are
+//! lent by a handle until its next call.
+// Exported types have C's names.
+#![allow(non_camel_case_types)]
+
+mod admin;
+mod boundary;
+mod dovecot;
+mod fs;
+mod mailbox;
+mod reader;
+mod sharing;
+mod spool;
+mod user;
+mod version;
+mod writer;
+
+pub use admin::*;
+pub use boundary::{MCRS_VERSION, mcrs_error, mcrs_init};
+pub use fs::*;
+pub use reader::*;
+pub use sharing::*;
+pub use spool::*;
+pub use user::*;
+pub use writer::*;

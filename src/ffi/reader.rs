@@ -1,0 +1,463 @@
+//! Reading one encrypted mail: verified whole, then served.
+
+use std::cell::RefCell;
+use std::ffi::c_int;
+use std::rc::Rc;
+
+use zeroize::{Zeroize, Zeroizing};
+
+use super::boundary::{Handle, Opaque, bytes, entry, free, mcrs_error, put};
+use super::dovecot::mailbox;
+use super::mailbox::Mailbox;
+use super::user::{User, busy, mcrs_user};
+use crate::crypto::Secret;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::KeyKind;
+use crate::store::{Attributes, KeySource, VerifiedFile, content_cache};
+use crate::stream::{Body, Feed, Opener, Verified, is_encrypted};
+
+/// A mail, from its first ciphertext byte to its last plaintext byte.
+pub struct Reader {
+    keys: Rc<RefCell<dyn KeySource>>,
+    /// Bytes of the file, or `u64::MAX` where unknown.
+    file_size: u64,
+    /// The index cache's entry for this mail, where there is one.
+    cached: Option<Vec<u8>>,
+    /// The entry that the index cache should have.
+    entry: Option<Vec<u8>>,
+    /// Seals an entry once the mail is verified.
+    sealing: Option<Secret>,
+    state: State,
+}
+
+enum State {
+    Opening(Box<Opener>),
+    Small(Zeroizing<Vec<u8>>),
+    Large(Rc<Verified>, Window),
+    Failed,
+}
+
+/// The decrypted part of a large mail that a stream serves from.
+#[derive(Default)]
+struct Window {
+    /// Wiped on drop and before it moves to larger memory.
+    plain: Zeroizing<Vec<u8>>,
+    /// Offset of `plain`'s first byte in the mail.
+    start: u64,
+    /// The first bytes of the chunk `gathering`, where it can't be had in one piece.
+    gathered: Vec<u8>,
+    gathering: usize,
+}
+
+/// One mail being read.
+pub struct mcrs_reader(Handle<Reader>);
+
+impl Opaque for mcrs_reader {
+    type Inner = Reader;
+
+    fn wrap(handle: Handle<Reader>) -> Self {
+        mcrs_reader(handle)
+    }
+
+    fn handle(&self) -> &Handle<Reader> {
+        &self.0
+    }
+}
+
+/// Whether a stream that begins with these bytes is encrypted.
+///
+/// # Safety
+/// `data` has `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_is_encrypted(data: *const u8, size: usize) -> bool {
+    // SAFETY: as this function's contract says.
+    is_encrypted(unsafe { bytes(data, size) })
+}
+
+/// Makes a reader for a mail of `file_size` bytes on disk (`UINT64_MAX`: unknown).
+/// Returns 0 and sets `reader_r`, or -1.
+///
+/// # Safety
+/// `user` is from `mcrs_user_new`; `reader_r` and `error` are valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_reader_new(
+    user: *mut mcrs_user,
+    file_size: u64,
+    reader_r: *mut *mut mcrs_reader,
+    error: *mut mcrs_error,
+) -> c_int {
+    let make = |user: &mut Rc<RefCell<User>>| {
+        let keys = Rc::clone(user);
+        let reader = Reader::new(keys, file_size);
+        // SAFETY: valid, by this function's contract.
+        unsafe { put(reader_r, mcrs_reader::give(reader)) }?;
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(user, error, make) }
+}
+
+/// Hands over the index cache's entry for the mail, before the first byte of the file.
+/// Returns 0 or -1.
+///
+/// # Safety
+/// `reader` is from `mcrs_reader_new`; `data` has `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_reader_set_cached(
+    reader: *mut mcrs_reader,
+    data: *const u8,
+    size: usize,
+) -> c_int {
+    let set = |reader: &mut Reader| {
+        // SAFETY: readable for the length of this call, by this function's contract.
+        reader.cached = Some(unsafe { bytes(data, size) }.to_vec());
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(reader, std::ptr::null_mut(), set) }
+}
+
+/// After the mail was verified: the entry that the index cache should get. Returns 1 and lends it
+/// until the reader is freed, 0 where none is needed, -1 on error.
+///
+/// # Safety
+/// `reader` is from `mcrs_reader_new`; the other pointers are valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_reader_get_cacheable(
+    reader: *mut mcrs_reader,
+    entry_r: *mut *const u8,
+    size_r: *mut usize,
+) -> c_int {
+    let get = |reader: &mut Reader| {
+        let Some(entry) = &reader.entry else {
+            return Ok(0);
+        };
+        // SAFETY: valid, by this function's contract.
+        unsafe {
+            put(entry_r, entry.as_ptr())?;
+            put(size_r, entry.len())?;
+        }
+        Ok(1)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(reader, std::ptr::null_mut(), get) }
+}
+
+/// Takes the next `size` bytes of the file; the keys of `mailbox` are looked up when the header
+/// is complete (NULL: the file is in none). Returns 0: go on, 1: opened already, no more is needed, -1: the mail can't be read.
+///
+/// # Safety
+/// `reader` is from `mcrs_reader_new`, `mailbox` is NULL or open, `data` has `size` bytes, `error`
+/// is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_reader_feed(
+    reader: *mut mcrs_reader,
+    mailbox: *mut mailbox,
+    data: *const u8,
+    size: usize,
+    error: *mut mcrs_error,
+) -> c_int {
+    let feed = |reader: &mut Reader| {
+        // SAFETY: readable for the length of this call, by this function's contract.
+        let data = unsafe { bytes(data, size) };
+        // SAFETY: NULL, or open for the length of this call, by the contract.
+        let mut mailbox = unsafe { Mailbox::lent(mailbox) }.ok();
+        let folder = mailbox.as_mut().map(|m| m as &mut dyn Attributes);
+        reader.failing(|r| r.feed(data, folder).map(c_int::from))
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(reader, error, feed) }
+}
+
+/// The file has ended: checks the mail. Returns 0: it may be served, -1: not a byte of it.
+///
+/// # Safety
+/// `reader` is from `mcrs_reader_new`; `error` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_reader_finish(
+    reader: *mut mcrs_reader,
+    error: *mut mcrs_error,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    unsafe { entry(reader, error, |r| r.failing(Reader::finish).map(|()| 0)) }
+}
+
+/// The plaintext's size in bytes, once the mail is opened. Returns 0 or -1.
+///
+/// # Safety
+/// `reader` is from `mcrs_reader_new`; `size_r` and `error` are valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_reader_size(
+    reader: *mut mcrs_reader,
+    size_r: *mut u64,
+    error: *mut mcrs_error,
+) -> c_int {
+    let ask = |reader: &mut Reader| {
+        let size = match &reader.state {
+            State::Small(plain) => plain.len() as u64,
+            State::Large(verified, _) => verified.plain_size(),
+            State::Opening(_) | State::Failed => return Err(not_open()),
+        };
+        // SAFETY: valid, by this function's contract.
+        unsafe { put(size_r, size) }?;
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(reader, error, ask) }
+}
+
+/// Asks for the plaintext from `offset` (below the size) on. Returns 1: it is lent until the next
+/// call; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r` on; -1: error.
+///
+/// # Safety
+/// `reader` is from `mcrs_reader_new`; the other pointers are valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_reader_want(
+    reader: *mut mcrs_reader,
+    offset: u64,
+    data_r: *mut *const u8,
+    offset_r: *mut u64,
+    size_r: *mut usize,
+    error: *mut mcrs_error,
+) -> c_int {
+    let want = |reader: &mut Reader| match &reader.state {
+        State::Small(plain) => {
+            let rest = usize::try_from(offset).ok().and_then(|o| plain.get(o..));
+            let rest = rest.ok_or_else(not_open)?;
+            // SAFETY: valid, by this function's contract.
+            unsafe {
+                put(data_r, rest.as_ptr())?;
+                put(size_r, rest.len())?;
+            }
+            Ok(1)
+        }
+        State::Large(verified, window) => {
+            let number = chunk_of(verified, offset);
+            let (from, size) = verified.ciphertext_range(number);
+            let here = window.gathered(number).len();
+            // SAFETY: as above.
+            unsafe {
+                put(offset_r, from + here as u64)?;
+                put(size_r, size.saturating_sub(here))?;
+            }
+            Ok(0)
+        }
+        State::Opening(_) | State::Failed => Err(not_open()),
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(reader, error, want) }
+}
+
+/// Takes the ciphertext that `mcrs_reader_want` asked for at `offset`, or its first part (none of
+/// it: the file has ended). Returns 1: the plaintext from `keep` (at most `offset`: what the
+/// stream's reader hasn't consumed) to the chunk's end is lent until the next call; 0: ask
+/// `mcrs_reader_want` what else it takes; -1: the file was changed since it was verified.
+///
+/// # Safety
+/// `reader` is from `mcrs_reader_new`, `data` has `size` bytes, the other pointers are valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_reader_serve(
+    reader: *mut mcrs_reader,
+    keep: u64,
+    offset: u64,
+    data: *const u8,
+    size: usize,
+    data_r: *mut *const u8,
+    size_r: *mut usize,
+    error: *mut mcrs_error,
+) -> c_int {
+    let serve = |reader: &mut Reader| {
+        // SAFETY: readable for the length of this call, by this function's contract.
+        let data = unsafe { bytes(data, size) };
+        reader.failing(|reader| {
+            let State::Large(verified, window) = &mut reader.state else {
+                return Err(not_open());
+            };
+            if !window.serve(verified, keep, offset, data)? {
+                return Ok(0);
+            }
+            // SAFETY: valid, by the contract.
+            unsafe {
+                put(data_r, window.plain.as_ptr())?;
+                put(size_r, window.plain.len())?;
+            }
+            Ok(1)
+        })
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(reader, error, serve) }
+}
+
+/// Frees the reader, wipes its plaintext and clears the pointer.
+///
+/// # Safety
+/// `reader` is valid, and `*reader` NULL or from `mcrs_reader_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_reader_free(reader: *mut *mut mcrs_reader) {
+    // SAFETY: as this function's contract says.
+    unsafe { free(reader) };
+}
+
+fn not_open() -> Error {
+    Error::new(ErrorKind::Crypto, "internal error: the mail is not open")
+}
+
+impl Reader {
+    /// A reader for a file of `file_size` bytes (`u64::MAX` where unknown).
+    pub fn new(keys: Rc<RefCell<dyn KeySource>>, file_size: u64) -> Self {
+        Reader {
+            keys,
+            file_size,
+            cached: None,
+            entry: None,
+            sealing: None,
+            state: State::Opening(Box::default()),
+        }
+    }
+
+    /// After an error nothing more is served.
+    fn failing<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let result = f(self);
+        if result.is_err() {
+            self.state = State::Failed;
+        }
+        result
+    }
+
+    /// Returns whether the mail is open already.
+    fn feed(&mut self, data: &[u8], folder: Option<&mut dyn Attributes>) -> Result<bool> {
+        let State::Opening(opener) = &mut self.state else {
+            return Err(not_open());
+        };
+        let Feed::NeedKey(ids) = opener.feed(data)? else {
+            return Ok(false);
+        };
+        let mut keys = self.keys.try_borrow_mut().map_err(|_| busy())?;
+        let header = opener.header_hash()?;
+        if let Some(verified) = keys.memory().verified.get(&header) {
+            if verified.file_size == self.file_size {
+                self.state = State::Large(Rc::clone(&verified.content), Window::default());
+                return Ok(true);
+            }
+        }
+        let key = keys.private_key(&ids, folder)?;
+        let secret = keys.cache_secret(&key)?;
+        let cached = self.cached.take().zip(secret.as_ref());
+        let block = cached.and_then(|(entry, with)| content_cache::open(with, &header, &entry));
+        // A stale entry only costs the time that it would have saved.
+        if block.is_none_or(|block| opener.unlock_with_block(&block).is_err()) {
+            let secrets = &mut keys.memory().secrets;
+            let known = secrets.misses();
+            opener.unlock(&key, secrets)?;
+            if secrets.misses() != known || key.kind() == KeyKind::Rsa {
+                self.sealing = secret;
+            }
+        }
+        match opener.feed(&[])? {
+            Feed::More => Ok(false),
+            Feed::NeedKey(_) => Err(not_open()),
+        }
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let State::Opening(opener) = std::mem::replace(&mut self.state, State::Failed) else {
+            return Err(not_open());
+        };
+        let header = opener.header_hash().unwrap_or_default();
+        let content = opener.content_key().cloned();
+        self.state = match opener.finish()?.body {
+            Body::Small(plain) => State::Small(plain),
+            Body::Large(verified) => {
+                let content: Rc<Verified> = Rc::from(verified);
+                let verified = VerifiedFile {
+                    file_size: self.file_size,
+                    content: Rc::clone(&content),
+                };
+                let mut keys = self.keys.try_borrow_mut().map_err(|_| busy())?;
+                keys.memory().verified.insert(header, verified);
+                State::Large(content, Window::default())
+            }
+        };
+        if let (Some(secret), Some(content)) = (self.sealing.take(), content) {
+            self.entry = content_cache::seal(&secret, &header, &content).ok();
+        }
+        Ok(())
+    }
+}
+
+impl Window {
+    /// What is there of chunk `number`.
+    fn gathered(&self, number: usize) -> &[u8] {
+        if self.gathering == number {
+            &self.gathered
+        } else {
+            &[]
+        }
+    }
+
+    /// Returns whether the chunk is complete, and its plaintext there.
+    fn serve(&mut self, verified: &Verified, keep: u64, offset: u64, data: &[u8]) -> Result<bool> {
+        let number = chunk_of(verified, offset);
+        let (_, size) = verified.ciphertext_range(number);
+        if self.gathered(number).is_empty() && (data.len() == size || data.is_empty()) {
+            self.decrypt(verified, keep, offset, data)?;
+            return Ok(true);
+        }
+        if self.gathering != number {
+            self.gathering = number;
+            self.gathered.clear();
+        }
+        self.gathered.extend_from_slice(data);
+        if self.gathered.len() < size && !data.is_empty() {
+            return Ok(false);
+        }
+        let chunk = std::mem::take(&mut self.gathered);
+        self.decrypt(verified, keep, offset, &chunk)?;
+        // Its memory serves the next chunk too.
+        self.gathered = chunk;
+        self.gathered.clear();
+        Ok(true)
+    }
+
+    fn decrypt(&mut self, verified: &Verified, keep: u64, offset: u64, data: &[u8]) -> Result<()> {
+        let number = chunk_of(verified, offset);
+        let end = self.start + self.plain.len() as u64;
+        if keep >= self.start && end == offset {
+            let len = self.plain.len();
+            let consumed = usize::try_from(keep - self.start).map_or(len, |n| n.min(len));
+            self.plain.copy_within(consumed.., 0);
+            self.plain.truncate(len - consumed);
+        } else {
+            // A seek: nothing before `offset` is at hand, and nobody holds on to it.
+            self.plain.clear();
+        }
+        let kept = self.plain.len();
+        self.start = offset - kept as u64;
+        grow(&mut self.plain, data.len());
+        verified.decrypt_chunk(number, data, &mut self.plain)?;
+        // The chunk begins before `offset` where the stream was seeked into its middle.
+        let before = offset % verified.chunk_size() as u64;
+        let from = usize::try_from(before).ok().map(|n| kept + n);
+        let from = from.filter(|n| *n <= self.plain.len());
+        let from = from.ok_or_else(not_open)?;
+        self.plain.copy_within(from.., kept);
+        let end = self.plain.len() - (from - kept);
+        self.plain.truncate(end);
+        Ok(())
+    }
+}
+
+/// The chunk that holds the plaintext at `offset`.
+fn chunk_of(verified: &Verified, offset: u64) -> usize {
+    usize::try_from(offset / verified.chunk_size() as u64).unwrap_or(usize::MAX)
+}
+
+/// Makes room for `more` bytes; memory left behind is wiped.
+fn grow(plain: &mut Zeroizing<Vec<u8>>, more: usize) {
+    if plain.capacity() - plain.len() < more {
+        let mut larger = Vec::with_capacity((plain.len() + more).next_power_of_two());
+        larger.extend_from_slice(plain);
+        plain.zeroize();
+        **plain = larger;
+    }
+}

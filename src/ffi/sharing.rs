@@ -1,0 +1,387 @@
+//! Sharing folder keys while an ACL changes. The caller reads the ACL, looks users up and changes
+//! the ACL; what happens to keys is decided and done here.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::ptr::null_mut;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::boundary::{self, Handle, Opaque, entry, free, mcrs_error, put};
+use super::dovecot::{mail_user, mailbox};
+use super::mailbox::{Mailbox, Session};
+use super::user::{User, busy, mcrs_user};
+use crate::error::{Error, Result};
+use crate::store::acl::{Entry, Mode, Update, Who};
+use crate::store::sharing::active_key;
+use crate::store::{Attributes, Host, Level, Sharee, Sharing};
+
+/// Everyone.
+pub const MCRS_WHO_ANYONE: c_int = 0;
+/// Everyone who is logged in.
+pub const MCRS_WHO_AUTHENTICATED: c_int = 1;
+/// The members of a group.
+pub const MCRS_WHO_GROUP: c_int = 2;
+/// The folder's owner.
+pub const MCRS_WHO_OWNER: c_int = 3;
+/// One user.
+pub const MCRS_WHO_USER: c_int = 4;
+/// The members of a group, stronger than users.
+pub const MCRS_WHO_GROUP_OVERRIDE: c_int = 5;
+
+/// Given rights are taken away.
+pub const MCRS_ACL_REMOVE: c_int = 0;
+/// Given rights are added.
+pub const MCRS_ACL_ADD: c_int = 1;
+/// Given rights replace the old ones.
+pub const MCRS_ACL_REPLACE: c_int = 2;
+/// All rights are taken away.
+pub const MCRS_ACL_CLEAR: c_int = 3;
+
+/// An entry of a folder's ACL, or a change of one.
+#[repr(C)]
+pub struct mcrs_acl_entry {
+    /// `MCRS_WHO_*`
+    pub who: c_int,
+    /// The user's or group's name; NULL for the others.
+    pub identifier: *const c_char,
+    /// It holds for all folders.
+    pub global: bool,
+    /// Whether its rights include reading: 1 yes, 0 no, -1 it has none.
+    pub read: c_int,
+    /// The same for its negative rights.
+    pub denied: c_int,
+    /// Of a change: what it does to the rights, `MCRS_ACL_*`.
+    pub mode: c_int,
+    /// Of a change: what it does to the negative rights.
+    pub denied_mode: c_int,
+}
+
+/// What is kept between the calls.
+pub struct Share {
+    user: Rc<RefCell<User>>,
+    owner: String,
+    entries: Vec<Entry>,
+    sharing: Option<Sharing>,
+    /// Lent to the caller until the next call.
+    asked: CString,
+    _lock: Box<dyn Any>,
+}
+
+/// One change of a folder's ACL. Holds the folder's key lock.
+pub struct mcrs_sharing(Handle<Share>);
+
+impl Opaque for mcrs_sharing {
+    type Inner = Share;
+
+    fn wrap(handle: Handle<Share>) -> Self {
+        mcrs_sharing(handle)
+    }
+
+    fn handle(&self) -> &Handle<Share> {
+        &self.0
+    }
+}
+
+/// Called after a key of the open `mailbox` was made, so that it can be shared. Returns 0, or -1 if
+/// that failed, which it has said in the log.
+pub type mcrs_key_hook = Option<unsafe extern "C" fn(mailbox: *mut mailbox) -> c_int>;
+
+static KEY_HOOK: AtomicPtr<()> = AtomicPtr::new(null_mut());
+
+/// Begins a change of the ACL of `mailbox`, which must be read after this.
+///
+/// `owner` is the folder's owner, or NULL. Returns 0 and sets `sharing_r`, or -1.
+///
+/// # Safety
+/// `user` is from `mcrs_user_new`; `mailbox` is open; `owner` is NULL or NUL-terminated; the rest
+/// is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_sharing_new(
+    user: *mut mcrs_user,
+    mailbox: *mut mailbox,
+    owner: *const c_char,
+    sharing_r: *mut *mut mcrs_sharing,
+    error: *mut mcrs_error,
+) -> c_int {
+    let make = |user: &mut Rc<RefCell<User>>| {
+        // SAFETY: open for the length of this call, by this function's contract.
+        let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
+        let share = Share {
+            user: Rc::clone(user),
+            // SAFETY: as the contract says.
+            owner: unsafe { name(owner) }?,
+            entries: Vec::new(),
+            sharing: None,
+            asked: CString::default(),
+            _lock: mailbox.lock(Level::Folder)?,
+        };
+        // SAFETY: valid, by the contract.
+        unsafe { put(sharing_r, mcrs_sharing::give(share)) }?;
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(user, error, make) }
+}
+
+/// Takes one entry of the ACL as it is. Returns 0 or -1.
+///
+/// # Safety
+/// `sharing` is from `mcrs_sharing_new`; `acl_entry` is valid, its texts are NUL-terminated.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_sharing_entry(
+    sharing: *mut mcrs_sharing,
+    acl_entry: *const mcrs_acl_entry,
+    error: *mut mcrs_error,
+) -> c_int {
+    let take = |share: &mut Share| {
+        // SAFETY: valid, by this function's contract.
+        let given = unsafe { acl_entry.as_ref() }.ok_or_else(missing)?;
+        share.entries.push(Entry {
+            global: given.global,
+            // SAFETY: as the contract says.
+            who: unsafe { who(given) }?,
+            read: included(given.read),
+            denied: included(given.denied),
+        });
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(sharing, error, take) }
+}
+
+/// Takes the change, after all entries; NULL where there is none, to see who lacks keys.
+/// Returns 0 or -1.
+///
+/// # Safety
+/// `sharing` is from `mcrs_sharing_new`, `mailbox` the same and open; `change` is NULL or as for
+/// `mcrs_sharing_entry`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_sharing_plan(
+    sharing: *mut mcrs_sharing,
+    mailbox: *mut mailbox,
+    change: *const mcrs_acl_entry,
+    error: *mut mcrs_error,
+) -> c_int {
+    let plan = |share: &mut Share| {
+        // SAFETY: valid, by this function's contract.
+        let update = match unsafe { change.as_ref() } {
+            Some(given) => Some(Update {
+                // SAFETY: as the contract says.
+                who: unsafe { who(given) }?,
+                mode: mode(given.mode)?,
+                denied_mode: mode(given.denied_mode)?,
+                read: included(given.read),
+                denied: included(given.denied),
+            }),
+            None => None,
+        };
+        // SAFETY: open for the length of this call, by the contract.
+        let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
+        let user = share.user.try_borrow().map_err(|_| busy())?;
+        let entries = std::mem::take(&mut share.entries);
+        let sharing = Sharing::new(&share.owner, &entries, update, &user.ring, &mut mailbox)?;
+        share.sharing = Some(sharing);
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(sharing, error, plan) }
+}
+
+/// The next user whom the caller has to look up for `mcrs_sharing_answer`; the name is lent until
+/// the next call. Returns 1, 0 where there is none, or -1.
+///
+/// # Safety
+/// `sharing` is from `mcrs_sharing_new`; `name_r` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_sharing_wanted(
+    sharing: *mut mcrs_sharing,
+    name_r: *mut *const c_char,
+    error: *mut mcrs_error,
+) -> c_int {
+    let ask = |share: &mut Share| {
+        let Some(name) = planned(&mut share.sharing)?.wanted() else {
+            return Ok(0);
+        };
+        share.asked = CString::new(name).map_err(|_| Error::store("a NUL byte in a name"))?;
+        // SAFETY: valid, by this function's contract.
+        unsafe { put(name_r, share.asked.as_ptr()) }?;
+        Ok(1)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(sharing, error, ask) }
+}
+
+/// Answers `mcrs_sharing_wanted`: `found` is 1 for a user, who is `user`, 0 where there is no such
+/// user, and -1 where it can't be told. Returns 0, or -1: the ACL must then not change.
+///
+/// # Safety
+/// `sharing` is from `mcrs_sharing_new`; `user` lives for the length of this call, or `found` is
+/// not 1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_sharing_answer(
+    sharing: *mut mcrs_sharing,
+    found: c_int,
+    user: *mut mail_user,
+    error: *mut mcrs_error,
+) -> c_int {
+    let answer = |share: &mut Share| {
+        let name = share.asked.to_string_lossy().into_owned();
+        let sharee = match found {
+            0 => Ok(Sharee::Unknown),
+            // SAFETY: a live user, by this function's contract.
+            1 if !user.is_null() => unsafe { sharee(user) },
+            _ => Err(Error::store("the user can't be looked up")),
+        };
+        let why = sharee.as_ref().err().map(ToString::to_string);
+        planned(&mut share.sharing)?.answer(&name, sharee)?;
+        if let Some(why) = why {
+            boundary::warn(&format!("the key of user {name} is not known: {why}"));
+        }
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(sharing, error, answer) }
+}
+
+/// Stores and removes shared keys. Returns 0, or -1: the ACL must then not change, and keys are as
+/// they were.
+///
+/// # Safety
+/// `sharing` is from `mcrs_sharing_new`, `mailbox` the same and open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_sharing_apply(
+    sharing: *mut mcrs_sharing,
+    mailbox: *mut mailbox,
+    error: *mut mcrs_error,
+) -> c_int {
+    let apply = |share: &mut Share| {
+        // SAFETY: open for the length of this call, by this function's contract.
+        let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
+        let mut user = share.user.try_borrow_mut().map_err(|_| busy())?;
+        let User { ring, session } = &mut *user;
+        planned(&mut share.sharing)?.apply(ring, &mut mailbox, session)?;
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(sharing, error, apply) }
+}
+
+/// Takes `mcrs_sharing_apply` back, where the ACL could not be changed. Returns 0 or -1.
+///
+/// # Safety
+/// As `mcrs_sharing_apply`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_sharing_undo(
+    sharing: *mut mcrs_sharing,
+    mailbox: *mut mailbox,
+    error: *mut mcrs_error,
+) -> c_int {
+    let undo = |share: &mut Share| {
+        // SAFETY: open for the length of this call, by this function's contract.
+        let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
+        planned(&mut share.sharing)?.undo(&mut mailbox)?;
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(sharing, error, undo) }
+}
+
+/// Ends the change, gives the lock back and clears the pointer.
+///
+/// # Safety
+/// `sharing` is valid, and `*sharing` NULL or from `mcrs_sharing_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_sharing_free(sharing: *mut *mut mcrs_sharing) {
+    // SAFETY: as this function's contract says.
+    unsafe { free(sharing) };
+}
+
+/// Sets what is called after a key of a folder was made; NULL for nothing. One hook a process.
+#[unsafe(no_mangle)]
+pub extern "C" fn mcrs_set_key_hook(hook: mcrs_key_hook) {
+    let address = hook.map_or(null_mut(), |hook| hook as *mut ());
+    KEY_HOOK.store(address, Ordering::Release);
+}
+
+/// Tells who shares keys that `mailbox` has a new one. Not from inside an export's closure: the
+/// hook calls back in, with the same user. Returns whether the key is shared as it should be, or
+/// `None` if nobody shares keys.
+///
+/// # Safety
+/// `mailbox` is open.
+pub unsafe fn key_made(mailbox: *mut mailbox) -> Option<bool> {
+    let address = KEY_HOOK.load(Ordering::Acquire);
+    // SAFETY: NULL, which is None, or an address that `mcrs_set_key_hook` took from this type.
+    let hook: mcrs_key_hook = unsafe { std::mem::transmute(address) };
+    // SAFETY: open, by this function's contract.
+    hook.map(|hook| unsafe { hook(mailbox) } == 0)
+}
+
+/// # Safety
+/// `user` lives for the length of this call.
+unsafe fn sharee(user: *mut mail_user) -> Result<Sharee> {
+    // SAFETY: as this function's contract says; the session goes before the user.
+    let mut session = unsafe { Session::new(user) };
+    let key = active_key(session.inbox()?.as_mut())?;
+    let name = session.username().to_owned();
+    Ok(Sharee::User { name, key })
+}
+
+fn planned(sharing: &mut Option<Sharing>) -> Result<&mut Sharing> {
+    sharing.as_mut().ok_or_else(missing)
+}
+
+fn missing() -> Error {
+    Error::store("sharing keys: something is missing")
+}
+
+fn included(given: c_int) -> Option<bool> {
+    match given {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+fn mode(mode: c_int) -> Result<Mode> {
+    match mode {
+        MCRS_ACL_REMOVE => Ok(Mode::Remove),
+        MCRS_ACL_ADD => Ok(Mode::Add),
+        MCRS_ACL_REPLACE => Ok(Mode::Replace),
+        MCRS_ACL_CLEAR => Ok(Mode::Clear),
+        _ => Err(missing()),
+    }
+}
+
+/// # Safety
+/// The identifier is NULL or NUL-terminated.
+unsafe fn who(given: &mcrs_acl_entry) -> Result<Who> {
+    // SAFETY: as this function's contract says.
+    let name = || unsafe { name(given.identifier) };
+    match given.who {
+        MCRS_WHO_ANYONE => Ok(Who::Anyone),
+        MCRS_WHO_AUTHENTICATED => Ok(Who::Authenticated),
+        MCRS_WHO_GROUP => Ok(Who::Group(name()?)),
+        MCRS_WHO_OWNER => Ok(Who::Owner),
+        MCRS_WHO_USER => Ok(Who::User(name()?)),
+        MCRS_WHO_GROUP_OVERRIDE => Ok(Who::GroupOverride(name()?)),
+        _ => Err(missing()),
+    }
+}
+
+/// # Safety
+/// `text` is NULL or NUL-terminated.
+unsafe fn name(text: *const c_char) -> Result<String> {
+    if text.is_null() {
+        return Ok(String::new());
+    }
+    // SAFETY: NUL-terminated, by this function's contract.
+    let text = unsafe { CStr::from_ptr(text) };
+    // A name that isn't UTF-8 would be another one in the attributes.
+    let text = text
+        .to_str()
+        .map_err(|_| Error::store("a name that isn't UTF-8"))?;
+    Ok(text.to_owned())
+}

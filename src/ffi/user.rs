@@ -1,0 +1,151 @@
+//! A user's session: settings and keys.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::rc::Rc;
+
+use zeroize::Zeroizing;
+
+use super::boundary::{Handle, Opaque, entry, entry_new, free, mcrs_error, put};
+use super::dovecot::mail_user;
+use super::mailbox::Session;
+use super::version::LINE;
+use crate::crypto::Secret;
+use crate::error::{Error, Result};
+use crate::key::{KeyId, PrivateKey};
+use crate::store::{Attributes, KeySource, Keyring, Memory, SaveVersion, Settings};
+
+/// Answers a setting by its 2.3 name, or NULL where it isn't set; the text is copied at once.
+/// Under 2.4 `c-shim/crypt-settings.c` says what is asked besides.
+pub type mcrs_setting_fn =
+    unsafe extern "C" fn(context: *mut c_void, name: *const c_char) -> *const c_char;
+
+/// The keyring and the session it asks; shared by the handles of one user.
+pub struct User {
+    /// The user's keys.
+    pub ring: Keyring,
+    /// Whom the keyring asks.
+    pub session: Session,
+}
+
+impl KeySource for User {
+    fn private_key(
+        &mut self,
+        ids: &[KeyId],
+        folder: Option<&mut dyn Attributes>,
+    ) -> Result<PrivateKey> {
+        let folder = folder.ok_or_else(|| Error::store("no mailbox to look for keys in"))?;
+        self.ring.private_key(ids, folder, &mut self.session)
+    }
+
+    fn memory(&mut self) -> &mut Memory {
+        &mut self.ring.memory
+    }
+
+    fn cache_secret(&mut self, key: &PrivateKey) -> Result<Option<Secret>> {
+        self.ring.cache_secret(key).map(Some)
+    }
+}
+
+/// A user's session. Readers and writers may outlive it: they share what is inside.
+pub struct mcrs_user(Handle<Rc<RefCell<User>>>);
+
+impl Opaque for mcrs_user {
+    type Inner = Rc<RefCell<User>>;
+
+    fn wrap(handle: Handle<Rc<RefCell<User>>>) -> Self {
+        mcrs_user(handle)
+    }
+
+    fn handle(&self) -> &Handle<Rc<RefCell<User>>> {
+        &self.0
+    }
+}
+
+/// Reads the settings of `user` and makes its session.
+///
+/// Returns 0 and sets `user_r`, or -1: the user must then not be served.
+///
+/// # Safety
+/// `user` lives until `mcrs_user_free`; `lookup` answers NULL or NUL-terminated texts; `user_r`
+/// and `error` are valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_user_new(
+    user: *mut mail_user,
+    lookup: mcrs_setting_fn,
+    context: *mut c_void,
+    user_r: *mut *mut mcrs_user,
+    error: *mut mcrs_error,
+) -> c_int {
+    let make = || {
+        let settings = Settings::load(LINE, &mut |name| {
+            let name = CString::new(name).ok()?;
+            // SAFETY: as this function's contract says; the answer is copied before the next call.
+            let value = unsafe { lookup(context, name.as_ptr()) };
+            if value.is_null() {
+                return None;
+            }
+            // SAFETY: NUL-terminated, by the contract.
+            let value = unsafe { CStr::from_ptr(value) };
+            Some(Zeroizing::new(value.to_string_lossy().into_owned()))
+        })?;
+        if user.is_null() {
+            return Err(Error::setting("no user"));
+        }
+        let user = Rc::new(RefCell::new(User {
+            ring: Keyring::new(settings),
+            // SAFETY: alive until `mcrs_user_free`, which detaches.
+            session: unsafe { Session::new(user) },
+        }));
+        // SAFETY: valid, by the contract.
+        unsafe { put(user_r, mcrs_user::give(user)) }?;
+        Ok(0)
+    };
+    // SAFETY: `error` is valid, by the contract.
+    unsafe { entry_new(error, make) }
+}
+
+/// Ends the session and clears the pointer. Its readers and writers stay valid, and fail where
+/// they would need the user.
+///
+/// # Safety
+/// `user` is valid, and `*user` NULL or from `mcrs_user_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_user_free(user: *mut *mut mcrs_user) {
+    let detach = |user: &mut Rc<RefCell<User>>| {
+        if let Ok(mut user) = user.try_borrow_mut() {
+            user.session.detach();
+        }
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says; no error text is wanted.
+    unsafe {
+        if !user.is_null() && !(*user).is_null() {
+            entry(*user, std::ptr::null_mut(), detach);
+        }
+        free(user);
+    }
+}
+
+/// Whether mail may be copied between this user's folders as it is on disk: only where one key
+/// serves them all and new mail is encrypted. 1 yes, 0 no, -1 error.
+///
+/// # Safety
+/// `user` is from `mcrs_user_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_user_can_copy_raw(user: *mut mcrs_user) -> c_int {
+    let ask = |user: &mut Rc<RefCell<User>>| {
+        let user = user.try_borrow().map_err(|_| busy())?;
+        let settings = user.ring.settings();
+        let raw =
+            settings.global_public.is_some() && settings.save_version != SaveVersion::ReadOnly;
+        Ok(c_int::from(raw))
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(user, std::ptr::null_mut(), ask) }
+}
+
+/// The session is in use further up the stack.
+pub fn busy() -> Error {
+    Error::store("the user's keys are in use")
+}

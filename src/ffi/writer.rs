@@ -1,0 +1,203 @@
+//! Writing one mail: encrypting it, or seeing to it that plaintext doesn't look encrypted.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
+use std::rc::Rc;
+
+use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put};
+use super::dovecot::mailbox;
+use super::mailbox::Mailbox;
+use super::sharing::key_made;
+use super::user::{User, busy, mcrs_user};
+use crate::error::Result;
+use crate::store::SaveVersion;
+use crate::stream::{Encryptor, Guard, Version};
+
+/// What becomes of the bytes of a mail.
+pub struct Writer {
+    kind: Kind,
+    /// Lent to the caller until the next call.
+    out: Vec<u8>,
+}
+
+enum Kind {
+    Encrypt(Box<Encryptor>),
+    /// Plaintext: passed on, unless it begins like an encrypted mail.
+    Guard(Guard),
+}
+
+/// One mail being written.
+pub struct mcrs_writer(Handle<Writer>);
+
+impl Opaque for mcrs_writer {
+    type Inner = Writer;
+
+    fn wrap(handle: Handle<Writer>) -> Self {
+        mcrs_writer(handle)
+    }
+
+    fn handle(&self) -> &Handle<Writer> {
+        &self.0
+    }
+}
+
+/// Makes a writer for a mail that is stored in `mailbox`, and the mailbox's key where it has none.
+///
+/// `user` is NULL where mail_crypt isn't enabled for the user: the mail stays plaintext.
+/// Returns 0 and sets `writer_r`, or -1: the mail must then not be stored.
+///
+/// # Safety
+/// `user` is NULL or from `mcrs_user_new`; `mailbox` is open; `writer_r` and `error` are valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_writer_new(
+    user: *mut mcrs_user,
+    mailbox: *mut mailbox,
+    writer_r: *mut *mut mcrs_writer,
+    error: *mut mcrs_error,
+) -> c_int {
+    let give = |kind| {
+        // SAFETY: valid, by this function's contract.
+        unsafe { put(writer_r, mcrs_writer::give(Writer::new(kind))) }?;
+        Ok(0)
+    };
+    let key_is_new = Cell::new(false);
+    let make = |user: &mut Rc<RefCell<User>>| {
+        let mut user = user.try_borrow_mut().map_err(|_| busy())?;
+        // SAFETY: open for the length of this call, by the contract.
+        let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
+        let kind = kind_for(&mut user, &mut mailbox);
+        key_is_new.set(user.ring.take_folder_key_made());
+        give(kind?)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe {
+        if user.is_null() {
+            return entry_new(error, || give(Kind::Guard(Guard::default())));
+        }
+        let ret = entry(user, error, make);
+        if key_is_new.get() {
+            // A mail doesn't wait for those with whom its folder is shared.
+            let _ = key_made(mailbox);
+        }
+        ret
+    }
+}
+
+fn kind_for(user: &mut User, mailbox: &mut Mailbox) -> Result<Kind> {
+    let settings = user.ring.settings();
+    let algorithm = settings.algorithm;
+    let version = match settings.save_version {
+        SaveVersion::ReadOnly => return Ok(Kind::Guard(Guard::default())),
+        SaveVersion::V1 => Version::V1,
+        SaveVersion::V2 => Version::V2,
+    };
+    let sender = user.ring.sender(mailbox, &mut user.session)?;
+    let mut sender = sender.try_borrow_mut().map_err(|_| busy())?;
+    let encryptor = Encryptor::new(&algorithm, version, &mut sender)?;
+    Ok(Kind::Encrypt(Box::new(encryptor)))
+}
+
+impl Writer {
+    fn new(kind: Kind) -> Self {
+        let out = Vec::new();
+        Writer { kind, out }
+    }
+
+    /// A writer that encrypts.
+    pub fn encrypting(encryptor: Encryptor) -> Self {
+        Self::new(Kind::Encrypt(Box::new(encryptor)))
+    }
+}
+
+/// Takes `size` bytes of the mail; what is to be stored for them is lent until the next call.
+/// Returns 0, or -1: the mail must then not be stored.
+///
+/// # Safety
+/// `writer` is from `mcrs_writer_new`; `data` has `size` bytes; the rest is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_writer_update(
+    writer: *mut mcrs_writer,
+    data: *const u8,
+    size: usize,
+    out_r: *mut *const u8,
+    out_size_r: *mut usize,
+    error: *mut mcrs_error,
+) -> c_int {
+    let update = |writer: &mut Writer| {
+        // SAFETY: readable for the length of this call, by this function's contract.
+        let data = unsafe { bytes(data, size) };
+        writer.out.clear();
+        match &mut writer.kind {
+            Kind::Encrypt(encryptor) => encryptor.update(data, &mut writer.out)?,
+            Kind::Guard(guard) => guard.update(data, &mut writer.out),
+        }
+        // SAFETY: valid, by the contract.
+        unsafe { lend(&writer.out, out_r, out_size_r) }
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(writer, error, update) }
+}
+
+/// Ends the mail; the rest of what is to be stored is lent until the writer is freed.
+/// Returns 0, or -1: the mail must then not be stored.
+///
+/// # Safety
+/// As `mcrs_writer_update`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_writer_finish(
+    writer: *mut mcrs_writer,
+    out_r: *mut *const u8,
+    out_size_r: *mut usize,
+    error: *mut mcrs_error,
+) -> c_int {
+    let finish = |writer: &mut Writer| {
+        writer.out.clear();
+        match &mut writer.kind {
+            Kind::Encrypt(encryptor) => encryptor.finish(&mut writer.out)?,
+            Kind::Guard(guard) => guard.finish(&mut writer.out)?,
+        }
+        // SAFETY: valid, by this function's contract.
+        unsafe { lend(&writer.out, out_r, out_size_r) }
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(writer, error, finish) }
+}
+
+/// Whether the mail must not be stored because it only looks encrypted: 1 yes, 0 no, -1 error.
+/// `error` then holds the reason.
+///
+/// # Safety
+/// `writer` is from `mcrs_writer_new`; `error` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_writer_refused(
+    writer: *mut mcrs_writer,
+    error: *mut mcrs_error,
+) -> c_int {
+    let ask = |writer: &mut Writer| match &mut writer.kind {
+        Kind::Guard(guard) if guard.refused() => guard.finish(&mut writer.out).map(|()| 0),
+        _ => Ok(0),
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(writer, error, ask) }
+}
+
+/// Frees the writer and clears the pointer.
+///
+/// # Safety
+/// `writer` is valid, and `*writer` NULL or from `mcrs_writer_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_writer_free(writer: *mut *mut mcrs_writer) {
+    // SAFETY: as this function's contract says.
+    unsafe { free(writer) };
+}
+
+/// # Safety
+/// The out-pointers are valid.
+unsafe fn lend(out: &[u8], out_r: *mut *const u8, out_size_r: *mut usize) -> Result<c_int> {
+    // SAFETY: valid, by this function's contract.
+    unsafe {
+        put(out_r, out.as_ptr())?;
+        put(out_size_r, out.len())?;
+    }
+    Ok(0)
+}

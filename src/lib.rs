@@ -1,0 +1,19 @@
+//! Per-user encryption of mail at rest for Dovecot, interchangeable with its `mail_crypt` plugin.
+//!
+//! The rooms, each using only those after it: [`ffi`] (the boundary to Dovecot) -> [`store`]
+//! and [`stream`] -> [`key`] and [`format`] -> [`crypto`] (the only user of libcrypto). Everything but `ffi` builds and is tested without Dovecot.
+
+#[cfg(panic = "abort")]
+compile_error!("a panic must not take a mail server process down: build with panic = \"unwind\"");
+
+pub mod crypto;
+pub mod error;
+pub mod format;
+pub mod key;
+pub mod store;
+pub mod stream;
+
+#[cfg(feature = "dovecot")]
+pub mod ffi;
+
+pub use error::{Error, ErrorKind, Result};
