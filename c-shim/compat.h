@@ -1,0 +1,191 @@
+#ifndef MAIL_CRYPT_COMPAT_H
+#define MAIL_CRYPT_COMPAT_H
+
+/* The only place that knows one Dovecot version from another. What is only there for 2.4, and too
+   long for a header, is in crypt-settings.c. */
+
+#include "config.h"
+#include "lib.h"
+#include "array.h"
+#include "compression.h"
+#include "mail-cache.h"
+#include "mail-storage-service.h"
+#include "mail-user.h"
+
+#include "mail_crypt_core.h"
+
+#if DOVECOT_VERSION_MAJOR > 2 || DOVECOT_VERSION_MINOR >= 4
+#  define COMPAT_DOVECOT_2_4
+#endif
+
+/* compat_settings_get() reads the settings of a user, and compat_setting_lookup() answers from them:
+   an mcrs_setting_fn. compat_settings_get() returns 0, or -1 and the error, on the data stack. */
+#ifdef COMPAT_DOVECOT_2_4
+
+struct compat_settings;
+
+int compat_settings_get(struct mail_user *user,
+			struct compat_settings **set_r, const char **error_r);
+void compat_settings_free(struct compat_settings **set);
+const char *compat_setting_lookup(void *set, const char *name);
+
+#else
+
+struct compat_settings;
+
+static inline int
+compat_settings_get(struct mail_user *user, struct compat_settings **set_r,
+		    const char **error_r ATTR_UNUSED)
+{
+	*set_r = (struct compat_settings *)user;
+	return 0;
+}
+
+static inline void compat_settings_free(struct compat_settings **set)
+{
+	*set = NULL;
+}
+
+static inline const char *compat_setting_lookup(void *set, const char *name)
+{
+	return mail_user_plugin_getenv(set, name);
+}
+
+#endif
+
+/* Registers one field and sets its idx. */
+static inline void
+compat_cache_register_field(struct mail_cache *cache,
+			    struct mail_cache_field *field)
+{
+#ifdef COMPAT_DOVECOT_2_4
+	mail_cache_register_fields(cache, field, 1,
+				   MAIL_CACHE_TRUNCATE_NAME_FAIL);
+#else
+	mail_cache_register_fields(cache, field, 1);
+#endif
+}
+
+static inline struct mail_storage_service_user *
+compat_service_user(struct mail_user *user)
+{
+#ifdef COMPAT_DOVECOT_2_4
+	return user->service_user;
+#else
+	return user->_service_user;
+#endif
+}
+
+/* Makes the look-up of another user one of the same service. */
+static inline void
+compat_service_input_init(struct mail_storage_service_input *input,
+			  const struct mail_storage_service_input *old)
+{
+	i_zero(input);
+#ifndef COMPAT_DOVECOT_2_4
+	input->module = old->module;
+#endif
+	input->service = old->service;
+}
+
+/* Puts a function into the list's own ACL backend, and the former one into old_r. Macros, since only
+   one of the plugins has acl-api-private.h. */
+#ifdef COMPAT_DOVECOT_2_4
+#  define compat_acl_backend_v(backend) ((backend)->v)
+/* 2.4's table belongs to all backends of the kind: this one gets a copy. */
+#  define compat_acl_backend_wrap(backend, pool, func, old_r) STMT_START { \
+		struct acl_backend_vfuncs *compat_v = \
+			p_new(pool, struct acl_backend_vfuncs, 1); \
+		*compat_v = *(backend)->v; \
+		*(old_r) = compat_v->object_update; \
+		compat_v->object_update = (func); \
+		(backend)->v = compat_v; \
+	} STMT_END
+#else
+#  define compat_acl_backend_v(backend) (&(backend)->v)
+#  define compat_acl_backend_wrap(backend, pool, func, old_r) STMT_START { \
+		*(old_r) = (backend)->v.object_update; \
+		(backend)->v.object_update = (func); \
+	} STMT_END
+#endif
+
+/* The plugin that compresses mail, and its setting that says how; NULL if it doesn't. */
+#ifdef COMPAT_DOVECOT_2_4
+#  define COMPAT_COMPRESS_PLUGIN "mail_compress"
+const char *compat_compress_method(struct mail_user *user);
+#else
+#  define COMPAT_COMPRESS_PLUGIN "zlib"
+static inline const char *compat_compress_method(struct mail_user *user)
+{
+	return mail_user_plugin_getenv(user, "zlib_save");
+}
+#endif
+
+static inline bool compat_user_has_plugin(struct mail_user *user, const char *name)
+{
+#ifdef COMPAT_DOVECOT_2_4
+	const char *plugin;
+
+	if (array_is_created(&user->set->mail_plugins)) {
+		array_foreach_elem(&user->set->mail_plugins, plugin) {
+			if (strcmp(plugin, name) == 0)
+				return TRUE;
+		}
+	}
+	return FALSE;
+#else
+	return str_array_find(t_strsplit_spaces(user->set->mail_plugins, ", "), name);
+#endif
+}
+
+/* Before 2.3.14 handlers were told whether to log errors, too. */
+static inline struct istream *
+compat_decompress(const struct compression_handler *handler, struct istream *input)
+{
+	typedef struct istream *create_t(struct istream *);
+	typedef struct istream *create_logging_t(struct istream *, bool);
+	typedef void any_t(void);
+
+	return _Generic(handler->create_istream,
+		create_t *: ((create_t *)(any_t *)handler->create_istream)(input),
+		create_logging_t *: ((create_logging_t *)(any_t *)handler->create_istream)(input, FALSE));
+}
+
+/* Defines the mail method get_binary_stream() as name(), which asks
+   get(mail, part, with_header, struct mail_crypt_binary *found_r, stream_r). */
+#if DOVECOT_VERSION_MAJOR > 2 || DOVECOT_VERSION_MINOR >= 4
+#  define COMPAT_GET_BINARY_STREAM(name, get) \
+static int name(struct mail *mail, const struct message_part *part, bool with_header, \
+		struct mail_binary_properties *found_r, struct istream **stream_r) \
+{ \
+	struct mail_crypt_binary found; \
+	if (get(mail, part, with_header, &found, stream_r) < 0) \
+		return -1; \
+	if (found_r != NULL) { \
+		found_r->size = found.size; \
+		found_r->lines = found.lines; \
+		found_r->binary = found.binary; \
+		found_r->converted = found.converted; \
+	} \
+	return 0; \
+}
+#else
+#  define COMPAT_GET_BINARY_STREAM(name, get) \
+static int name(struct mail *mail, const struct message_part *part, bool with_header, \
+		uoff_t *size_r, unsigned int *lines_r, bool *binary_r, \
+		struct istream **stream_r) \
+{ \
+	struct mail_crypt_binary found; \
+	if (get(mail, part, with_header, &found, stream_r) < 0) \
+		return -1; \
+	if (size_r != NULL) \
+		*size_r = found.size; \
+	if (lines_r != NULL) \
+		*lines_r = found.lines; \
+	if (binary_r != NULL) \
+		*binary_r = found.binary; \
+	return 0; \
+}
+#endif
+
+#endif

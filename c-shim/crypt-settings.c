@@ -1,0 +1,337 @@
+/* Dovecot 2.4's settings. Its config process has a description of the crypt_* settings of its own, and
+   hands out nothing to a plugin whose description differs: names, keys, order and number are fixed. */
+
+#include "compat.h"
+#include "array.h"
+#include "settings.h"
+#include "settings-parser.h"
+
+#include "crypt-settings.h"
+
+/* Names the packaged plugin's file, in whose place ours is. */
+#define CRYPT_PLUGIN "lib10_mail_crypt_plugin"
+#define CRYPT_ACL_PLUGIN "lib05_mail_crypt_acl_plugin"
+
+#define KEY_FIELD(type, key) \
+	SETTING_DEFINE_STRUCT_##type(#key, key, struct crypt_private_key_settings)
+
+static const struct setting_define crypt_key_defines[] = {
+	KEY_FIELD(STR, crypt_private_key_name),
+	KEY_FIELD(FILE, crypt_private_key_file),
+	KEY_FIELD(STR, crypt_private_key_password),
+	SETTING_DEFINE_LIST_END
+};
+
+static const struct crypt_private_key_settings crypt_key_defaults = {
+	.crypt_private_key_name = "",
+	.crypt_private_key_file = "",
+	.crypt_private_key_password = ""
+};
+
+const struct setting_parser_info crypt_private_key_setting_parser_info = {
+	.name = "crypt_private_key",
+	.plugin_dependency = CRYPT_PLUGIN,
+	.defines = crypt_key_defines,
+	.defaults = &crypt_key_defaults,
+	.struct_size = sizeof(struct crypt_private_key_settings),
+	.pool_offset1 = 1 + offsetof(struct crypt_private_key_settings, pool)
+};
+
+#define FIELD(type, key) \
+	SETTING_DEFINE_STRUCT_##type(#key, key, struct crypt_settings)
+/* Named blocks: the setting's value is the list of the names. */
+#define BLOCKS(name, array) \
+	{ .type = SET_FILTER_ARRAY, \
+	  .key = name, \
+	  .offset = offsetof(struct crypt_settings, array), \
+	  .filter_array_field_name = "crypt_private_key_name" }
+
+static const struct setting_define crypt_defines[] = {
+	FIELD(BOOL, fs_crypt_read_plain_fallback),
+	FIELD(FILE, crypt_global_public_key_file),
+	BLOCKS("crypt_global_private_key", crypt_global_private_keys),
+	FIELD(STR, crypt_write_algorithm),
+	BLOCKS("crypt_user_key_encryption_key", crypt_user_key_encryption_keys),
+	FIELD(STR, crypt_user_key_password),
+	FIELD(STR, crypt_user_key_curve),
+	FIELD(BOOL, crypt_user_key_require_encrypted),
+	SETTING_DEFINE_LIST_END
+};
+
+static const struct crypt_settings crypt_defaults = {
+	.crypt_global_public_key_file = "",
+	.crypt_global_private_keys = ARRAY_INIT,
+	.crypt_write_algorithm = "aes-256-gcm-sha256",
+	.crypt_user_key_encryption_keys = ARRAY_INIT,
+	.crypt_user_key_password = "",
+	.crypt_user_key_curve = ""
+};
+
+const struct setting_parser_info crypt_setting_parser_info = {
+	.name = "crypt",
+	.plugin_dependency = CRYPT_PLUGIN,
+	.defines = crypt_defines,
+	.defaults = &crypt_defaults,
+	.struct_size = sizeof(struct crypt_settings),
+	.pool_offset1 = 1 + offsetof(struct crypt_settings, pool)
+};
+
+static const struct setting_define crypt_acl_defines[] = {
+	SETTING_DEFINE_STRUCT_BOOL("crypt_acl_require_secure_key_sharing",
+				   crypt_acl_require_secure_key_sharing,
+				   struct crypt_acl_settings),
+	SETTING_DEFINE_LIST_END
+};
+
+static const struct crypt_acl_settings crypt_acl_defaults = {
+	.crypt_acl_require_secure_key_sharing = FALSE
+};
+
+const struct setting_parser_info crypt_acl_setting_parser_info = {
+	.name = "crypt_acl",
+	.plugin_dependency = CRYPT_ACL_PLUGIN,
+	.defines = crypt_acl_defines,
+	.defaults = &crypt_acl_defaults,
+	.struct_size = sizeof(struct crypt_acl_settings),
+	.pool_offset1 = 1 + offsetof(struct crypt_acl_settings, pool)
+};
+
+/* The compression plugin keeps its description to itself. */
+struct compat_compress_settings {
+	pool_t pool;
+	const char *mail_compress_write_method;
+};
+
+static const struct setting_define compat_compress_defines[] = {
+	SETTING_DEFINE_STRUCT_STR("mail_compress_write_method",
+				  mail_compress_write_method,
+				  struct compat_compress_settings),
+	SETTING_DEFINE_LIST_END
+};
+
+static const struct compat_compress_settings compat_compress_defaults = {
+	.mail_compress_write_method = ""
+};
+
+static const struct setting_parser_info compat_compress_info = {
+	.name = "mail_compress",
+	.plugin_dependency = "lib20_mail_compress_plugin",
+	.defines = compat_compress_defines,
+	.defaults = &compat_compress_defaults,
+	.struct_size = sizeof(struct compat_compress_settings),
+	.pool_offset1 = 1 + offsetof(struct compat_compress_settings, pool)
+};
+
+struct compat_settings {
+	pool_t pool;
+	/* name, value, name, value, .. */
+	ARRAY_TYPE(const_string) values;
+};
+
+/* In 2.4 there is no difference between what is empty and what is not set. */
+static void
+compat_settings_add(struct compat_settings *set, const char *name,
+		    const char *value)
+{
+	if (value[0] == '\0')
+		return;
+	name = p_strdup(set->pool, name);
+	value = p_strdup(set->pool, value);
+	array_push_back(&set->values, &name);
+	array_push_back(&set->values, &value);
+}
+
+static void
+compat_settings_add_bool(struct compat_settings *set, const char *name,
+			 bool value)
+{
+	compat_settings_add(set, name, value ? "yes" : "");
+}
+
+static const char *compat_settings_content(const char *value)
+{
+	struct settings_file file;
+
+	settings_file_get(value, unsafe_data_stack_pool, &file);
+	return file.content;
+}
+
+static int
+compat_settings_add_key(struct compat_settings *set, struct event *event,
+			const char *filter, const char *block,
+			const char *name, const char **error_r)
+{
+	const struct crypt_private_key_settings *key;
+	const char *content, *error;
+
+	if (settings_get_filter(event, filter, block,
+				&crypt_private_key_setting_parser_info, 0,
+				&key, &error) < 0) {
+		*error_r = t_strdup_printf("%s %s: %s", filter, block, error);
+		return -1;
+	}
+	content = compat_settings_content(key->crypt_private_key_file);
+	if (content[0] == '\0') {
+		/* nothing would be taken for the end of the list */
+		*error_r = t_strdup_printf(
+			"%s %s: crypt_private_key_file is empty or not set",
+			filter, block);
+		settings_free(key);
+		return -1;
+	}
+	compat_settings_add(set, name, content);
+	compat_settings_add(set, t_strconcat(name, "_password", NULL),
+			    key->crypt_private_key_password);
+	compat_settings_add(set, t_strconcat(name, "_name", NULL),
+			    t_strdup_printf("%s %s", filter, block));
+	settings_free(key);
+	return 0;
+}
+
+static int
+compat_settings_add_keys(struct compat_settings *set, struct event *event,
+			 const char *filter,
+			 const ARRAY_TYPE(const_string) *blocks,
+			 const char *first, const char **error_r)
+{
+	const char *block, *name = first;
+	unsigned int count = 1;
+
+	if (!array_is_created(blocks))
+		return 0;
+	array_foreach_elem(blocks, block) {
+		if (compat_settings_add_key(set, event, filter, block, name,
+					    error_r) < 0)
+			return -1;
+		name = t_strdup_printf("%s%u", first, ++count);
+	}
+	return 0;
+}
+
+/* 2.4 passes over what it doesn't know in userdb. */
+static void
+compat_settings_add_old_fields(struct compat_settings *set,
+			       const char *const *fields)
+{
+	const char *name;
+	unsigned int count = 0;
+
+	for (; fields != NULL && *fields != NULL; fields++) {
+		name = t_strcut(*fields, '=');
+		/* 2.3 took both spellings */
+		(void)str_begins(name, "plugin/", &name);
+		if (str_begins_with(name, "mail_crypt_")) {
+			compat_settings_add(set,
+				t_strdup_printf("mail_crypt_*%u", ++count),
+				name);
+		}
+	}
+}
+
+static int
+compat_settings_add_acl(struct compat_settings *set, struct event *event,
+			const char **error_r)
+{
+	const struct crypt_acl_settings *acl;
+
+	if (settings_get(event, &crypt_acl_setting_parser_info, 0, &acl,
+			 error_r) < 0)
+		return -1;
+	compat_settings_add_bool(set,
+		"mail_crypt_acl_require_secure_key_sharing",
+		acl->crypt_acl_require_secure_key_sharing);
+	settings_free(acl);
+	return 0;
+}
+
+static int
+compat_settings_add_all(struct compat_settings *set, struct event *event,
+			const struct crypt_settings *crypt,
+			const char **error_r)
+{
+	compat_settings_add(set, "mail_crypt_save_version",
+			    crypt->crypt_write_algorithm[0] == '\0' ? "0" : "2");
+	compat_settings_add(set, "crypt_write_algorithm",
+			    crypt->crypt_write_algorithm);
+	compat_settings_add(set, "mail_crypt_curve",
+			    crypt->crypt_user_key_curve);
+	compat_settings_add(set, "mail_crypt_private_password",
+			    crypt->crypt_user_key_password);
+	compat_settings_add_bool(set, "mail_crypt_require_encrypted_user_key",
+				 crypt->crypt_user_key_require_encrypted);
+	compat_settings_add(set, "mail_crypt_global_public_key",
+		compat_settings_content(crypt->crypt_global_public_key_file));
+	if (compat_settings_add_keys(set, event,
+				     "crypt_user_key_encryption_key",
+				     &crypt->crypt_user_key_encryption_keys,
+				     "mail_crypt_private_key", error_r) < 0)
+		return -1;
+	return compat_settings_add_keys(set, event, "crypt_global_private_key",
+					&crypt->crypt_global_private_keys,
+					"mail_crypt_global_private_key",
+					error_r);
+}
+
+int compat_settings_get(struct mail_user *user,
+			struct compat_settings **set_r, const char **error_r)
+{
+	const struct crypt_settings *crypt;
+	struct compat_settings *set;
+	pool_t pool;
+	int ret;
+
+	if (settings_get(user->event, &crypt_setting_parser_info, 0, &crypt,
+			 error_r) < 0)
+		return -1;
+	/* wiped when it is freed */
+	pool = pool_alloconly_create_clean("mail_crypt settings", 1024);
+	set = p_new(pool, struct compat_settings, 1);
+	set->pool = pool;
+	p_array_init(&set->values, pool, 32);
+
+	ret = compat_settings_add_all(set, user->event, crypt, error_r);
+	if (ret == 0)
+		ret = compat_settings_add_acl(set, user->event, error_r);
+	compat_settings_add_old_fields(set, user->userdb_fields);
+	settings_free(crypt);
+	*set_r = set;
+	if (ret < 0)
+		compat_settings_free(set_r);
+	return ret;
+}
+
+void compat_settings_free(struct compat_settings **_set)
+{
+	struct compat_settings *set = *_set;
+
+	*_set = NULL;
+	pool_unref(&set->pool);
+}
+
+const char *compat_setting_lookup(void *context, const char *name)
+{
+	struct compat_settings *set = context;
+	const char *const *values;
+	unsigned int i, count;
+
+	values = array_get(&set->values, &count);
+	for (i = 0; i < count; i += 2) {
+		if (strcmp(values[i], name) == 0)
+			return values[i + 1];
+	}
+	return NULL;
+}
+
+const char *compat_compress_method(struct mail_user *user)
+{
+	const struct compat_compress_settings *set;
+	const char *method, *error;
+
+	/* without the plugin there is no such setting */
+	if (settings_get(user->event, &compat_compress_info, 0, &set,
+			 &error) < 0)
+		return NULL;
+	method = t_strdup(set->mail_compress_write_method);
+	settings_free(set);
+	return method;
+}

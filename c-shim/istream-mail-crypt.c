@@ -1,0 +1,264 @@
+/* Decrypts a mail. The core verifies all of it before the first byte is served; a mail that is
+   too large to keep is then read a second time, chunk by verified chunk, from any offset. */
+
+#include "compat.h"
+#include "istream-private.h"
+
+#include "istream-mail-crypt.h"
+
+struct mail_crypt_istream {
+	struct istream_private istream;
+
+	struct mcrs_reader *reader;
+	struct mailbox *box;
+	uint64_t size;
+	bool opened:1;
+};
+
+static void
+i_stream_mail_crypt_fail(struct mail_crypt_istream *cstream,
+			 const struct mcrs_error *error)
+{
+	io_stream_set_error(&cstream->istream.iostream, "mail_crypt: %s",
+			    error->text);
+	cstream->istream.istream.stream_errno = EINVAL;
+	cstream->istream.istream.eof = TRUE;
+}
+
+static void
+i_stream_mail_crypt_fail_parent(struct mail_crypt_istream *cstream)
+{
+	struct istream *parent = cstream->istream.parent;
+
+	io_stream_set_error(&cstream->istream.iostream, "read(%s) failed: %s",
+			    i_stream_get_name(parent), i_stream_get_error(parent));
+	cstream->istream.istream.stream_errno = parent->stream_errno;
+	cstream->istream.istream.eof = TRUE;
+}
+
+/* Returns 1 if the mail is verified, 0 if the parent has no more data yet, -1 on error. */
+static int
+i_stream_mail_crypt_verify(struct mail_crypt_istream *cstream,
+			   struct mcrs_error *error_r)
+{
+	struct istream *parent = cstream->istream.parent;
+	const unsigned char *data;
+	size_t size;
+	int ret;
+
+	while ((ret = i_stream_read_more_memarea(parent, &data, &size)) > 0) {
+		ret = mcrs_reader_feed(cstream->reader, cstream->box,
+				       data, size, error_r);
+		i_stream_skip(parent, size);
+		if (ret < 0) {
+			i_stream_mail_crypt_fail(cstream, error_r);
+			return -1;
+		}
+		if (ret > 0)
+			break;
+	}
+	if (ret == 0)
+		return 0;
+	if (ret < 0 && parent->stream_errno != 0) {
+		i_stream_mail_crypt_fail_parent(cstream);
+		i_zero(error_r);
+		error_r->temporary = TRUE;
+		if (i_strocpy(error_r->text, i_stream_get_error(&cstream->istream.istream),
+			      sizeof(error_r->text)) < 0)
+			error_r->text[sizeof(error_r->text) - 1] = '\0';
+		return -1;
+	}
+	if ((ret < 0 && mcrs_reader_finish(cstream->reader, error_r) < 0) ||
+	    mcrs_reader_size(cstream->reader, &cstream->size, error_r) < 0) {
+		i_stream_mail_crypt_fail(cstream, error_r);
+		return -1;
+	}
+	cstream->box = NULL;
+	cstream->opened = TRUE;
+	cstream->istream.cached_stream_size = cstream->size;
+	return 1;
+}
+
+/* Returns 1 if the ciphertext that the core asks for led to plaintext, 0 if it asks for more,
+   -1 on error, -2 if the parent has no more data yet. */
+static int
+i_stream_mail_crypt_read_chunk(struct mail_crypt_istream *cstream, uoff_t next,
+			       uint64_t offset, size_t size)
+{
+	struct istream_private *stream = &cstream->istream;
+	struct mcrs_error error;
+	const unsigned char *data;
+	size_t have;
+	int ret;
+
+	/* A chunk is verified as a whole, and needn't be copied if it comes in one piece. A parent
+	   may give less nevertheless, if it is itself fed by others. */
+	if (stream->parent->real_stream->max_buffer_size < size)
+		i_stream_set_max_buffer_size(stream->parent, size);
+	i_stream_seek(stream->parent, stream->parent_start_offset + offset);
+	ret = i_stream_read_bytes(stream->parent, &data, &have, size);
+	if (stream->parent->stream_errno != 0) {
+		i_stream_mail_crypt_fail_parent(cstream);
+		return -1;
+	}
+	if (ret == 0 && have == 0 && !stream->parent->eof)
+		return -2;
+	ret = mcrs_reader_serve(cstream->reader, stream->istream.v_offset, next,
+				data, I_MIN(have, size), &data, &have, &error);
+	if (ret < 0)
+		i_stream_mail_crypt_fail(cstream, &error);
+	else if (ret > 0) {
+		stream->buffer = data;
+		stream->skip = 0;
+		stream->pos = have;
+	}
+	return ret;
+}
+
+static ssize_t i_stream_mail_crypt_read(struct istream_private *stream)
+{
+	struct mail_crypt_istream *cstream =
+		container_of(stream, struct mail_crypt_istream, istream);
+	struct mcrs_error error;
+	const unsigned char *data;
+	uoff_t next;
+	uint64_t offset;
+	size_t size, old_size;
+	int ret;
+
+	if (!cstream->opened &&
+	    (ret = i_stream_mail_crypt_verify(cstream, &error)) <= 0)
+		return ret;
+
+	next = stream->istream.v_offset + (stream->pos - stream->skip);
+	if (next >= cstream->size) {
+		stream->istream.eof = TRUE;
+		return -1;
+	}
+	if (stream->pos - stream->skip >= stream->max_buffer_size)
+		return -2;
+
+	old_size = stream->pos - stream->skip;
+	while ((ret = mcrs_reader_want(cstream->reader, next, &data, &offset,
+				       &size, &error)) == 0) {
+		ret = i_stream_mail_crypt_read_chunk(cstream, next, offset, size);
+		if (ret > 0)
+			return stream->pos - old_size;
+		if (ret < 0)
+			return ret == -2 ? 0 : -1;
+	}
+	if (ret < 0) {
+		i_stream_mail_crypt_fail(cstream, &error);
+		return -1;
+	}
+	/* a small mail: all of it is there */
+	stream->buffer = data - (stream->pos - stream->skip);
+	stream->pos -= stream->skip;
+	stream->skip = 0;
+	stream->pos += size;
+	return size;
+}
+
+static void
+i_stream_mail_crypt_seek(struct istream_private *stream, uoff_t v_offset,
+			 bool mark ATTR_UNUSED)
+{
+	stream->istream.v_offset = v_offset;
+	stream->skip = stream->pos = 0;
+	stream->buffer = NULL;
+}
+
+static void i_stream_mail_crypt_sync(struct istream_private *stream ATTR_UNUSED)
+{
+	/* what was verified is what is served; a mail never changes */
+}
+
+static int
+i_stream_mail_crypt_stat(struct istream_private *stream, bool exact)
+{
+	struct mail_crypt_istream *cstream =
+		container_of(stream, struct mail_crypt_istream, istream);
+	const struct stat *st;
+	struct mcrs_error error;
+
+	if (i_stream_stat(stream->parent, exact, &st) < 0) {
+		i_stream_mail_crypt_fail_parent(cstream);
+		return -1;
+	}
+	stream->statbuf = *st;
+	if (!cstream->opened && i_stream_mail_crypt_verify(cstream, &error) < 0)
+		return -1;
+	stream->statbuf.st_size = cstream->opened ? (off_t)cstream->size : -1;
+	return 0;
+}
+
+static void i_stream_mail_crypt_destroy(struct iostream_private *stream)
+{
+	struct mail_crypt_istream *cstream =
+		container_of(stream, struct mail_crypt_istream, istream.iostream);
+
+	mcrs_reader_free(&cstream->reader);
+	i_stream_unref(&cstream->istream.parent);
+}
+
+uint64_t i_stream_mail_crypt_file_size(struct istream *input)
+{
+	uoff_t file_size;
+
+	/* where input has to be waited for, its size has too */
+	if (!input->blocking || i_stream_get_size(input, TRUE, &file_size) <= 0)
+		return UINT64_MAX;
+	return file_size;
+}
+
+struct istream *
+i_stream_create_mail_crypt(struct istream *input, struct mcrs_reader **reader,
+			   struct mailbox *box)
+{
+	struct mail_crypt_istream *cstream;
+
+	cstream = i_new(struct mail_crypt_istream, 1);
+	cstream->reader = *reader;
+	*reader = NULL;
+	cstream->box = box;
+	cstream->istream.max_buffer_size = input->real_stream->max_buffer_size;
+	cstream->istream.iostream.destroy = i_stream_mail_crypt_destroy;
+	cstream->istream.read = i_stream_mail_crypt_read;
+	cstream->istream.seek = i_stream_mail_crypt_seek;
+	cstream->istream.sync = i_stream_mail_crypt_sync;
+	cstream->istream.stat = i_stream_mail_crypt_stat;
+	cstream->istream.istream.readable_fd = FALSE;
+	cstream->istream.istream.blocking = input->blocking;
+	cstream->istream.istream.seekable = input->seekable;
+
+	/* The buffer is the core's, and it changes only when read() returns more. */
+	return i_stream_create(&cstream->istream, input, i_stream_get_fd(input),
+			       ISTREAM_CREATE_FLAG_NOOP_SNAPSHOT);
+}
+
+int i_stream_mail_crypt_open(struct istream *stream, struct mcrs_error *error_r)
+{
+	struct mail_crypt_istream *cstream =
+		container_of(stream->real_stream, struct mail_crypt_istream, istream);
+
+	return cstream->opened ? 1 : i_stream_mail_crypt_verify(cstream, error_r);
+}
+
+void i_stream_mail_crypt_set_cached(struct istream *stream,
+				    const void *entry, size_t size)
+{
+	struct mail_crypt_istream *cstream =
+		container_of(stream->real_stream, struct mail_crypt_istream, istream);
+
+	(void)mcrs_reader_set_cached(cstream->reader, entry, size);
+}
+
+bool i_stream_mail_crypt_get_cacheable(struct istream *stream,
+				       const unsigned char **entry_r,
+				       size_t *size_r)
+{
+	struct mail_crypt_istream *cstream =
+		container_of(stream->real_stream, struct mail_crypt_istream, istream);
+
+	return mcrs_reader_get_cacheable(cstream->reader, entry_r, size_r) > 0;
+}

@@ -1,0 +1,29 @@
+#ifndef ISTREAM_MAIL_CRYPT_H
+#define ISTREAM_MAIL_CRYPT_H
+
+struct mailbox;
+struct mcrs_reader;
+struct mcrs_error;
+
+/* Returns the size in bytes of what is to be decrypted; UINT64_MAX if it isn't known. */
+uint64_t i_stream_mail_crypt_file_size(struct istream *input);
+/* Returns a stream of what reader, which it takes over, makes of seekable input. Nothing is read
+   yet. box is the mailbox of a mail, else NULL; it must stay open until
+   i_stream_mail_crypt_open() has returned 1 or -1. */
+struct istream *
+i_stream_create_mail_crypt(struct istream *input, struct mcrs_reader **reader,
+			   struct mailbox *box);
+
+/* Hands over the index cache's entry for this mail, before anything is read. */
+void i_stream_mail_crypt_set_cached(struct istream *stream,
+				    const void *entry, size_t size);
+/* Returns TRUE if the index cache should get an entry, which is the stream's memory. */
+bool i_stream_mail_crypt_get_cacheable(struct istream *stream,
+				       const unsigned char **entry_r,
+				       size_t *size_r);
+
+/* Reads and verifies the whole mail. Returns 1 if it may be served, 0 if input has to be waited
+   for, -1 if the mail can't be read (the stream is then in error). */
+int i_stream_mail_crypt_open(struct istream *stream, struct mcrs_error *error_r);
+
+#endif
