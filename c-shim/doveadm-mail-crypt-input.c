@@ -1,0 +1,514 @@
+/* doveadm mailbox cryptokey ..: the commands' parameters and what they read from standard input. */
+
+#include "compat.h"
+#include "array.h"
+#include "askpass.h"
+#include "istream.h"
+#include "safe-memset.h"
+#include "doveadm-print.h"
+#include "doveadm-mail.h"
+
+#include "doveadm-mail-crypt.h"
+
+#include <sysexits.h>
+#include <unistd.h>
+
+/* More than any key or password has. */
+#define INPUT_MAX (64*1024)
+#define FROM_INPUT "-"
+
+/* Appends one line to the input. */
+static void cryptokey_input_add(struct cryptokey_cmd *cmd, const char *line)
+{
+	size_t len = strlen(line);
+
+	if (cmd->input.data == NULL)
+		cmd->input.data = p_malloc(cmd->ctx.pool, INPUT_MAX + 1);
+	if (len + 1 > INPUT_MAX - cmd->input.size) {
+		cmd->usage_error = "The password is too long";
+		return;
+	}
+	memcpy(cmd->input.data + cmd->input.size, line, len);
+	cmd->input.data[cmd->input.size + len] = '\n';
+	cmd->input.size += len + 1;
+}
+
+static const char *cryptokey_read_stdin(struct cryptokey_cmd *cmd)
+{
+	ssize_t ret;
+
+	/* not through a stream, whose buffers would keep what they read */
+	while (cmd->input.size <= INPUT_MAX &&
+	       (ret = read(STDIN_FILENO, cmd->input.data + cmd->input.size,
+			   INPUT_MAX + 1 - cmd->input.size)) != 0) {
+		if (ret < 0)
+			return t_strdup_printf("read(stdin) failed: %m");
+		cmd->input.size += ret;
+	}
+	return NULL;
+}
+
+static const char *
+cryptokey_read_stream(struct cryptokey_cmd *cmd, struct istream *input)
+{
+	const unsigned char *data;
+	size_t size;
+
+	/* the HTTP API has read it to its end already */
+	if (input->v_offset != 0)
+		i_stream_seek(input, 0);
+	while (cmd->input.size <= INPUT_MAX &&
+	       i_stream_read_more(input, &data, &size) > 0) {
+		size = I_MIN(size, INPUT_MAX + 1 - cmd->input.size);
+		memcpy(cmd->input.data + cmd->input.size, data, size);
+		cmd->input.size += size;
+		i_stream_skip(input, size);
+	}
+	return input->stream_errno == 0 ? NULL :
+		t_strdup_printf("read(%s) failed: %s", i_stream_get_name(input),
+				i_stream_get_error(input));
+}
+
+/* Lets the server that may do the work read the same input. */
+static void cryptokey_pass_input_on(struct cryptokey_cmd *cmd)
+{
+	i_stream_unref(&cmd->ctx.cmd_input);
+	cmd->ctx.cmd_input =
+		i_stream_create_from_data(cmd->input.data, cmd->input.size);
+	i_stream_set_name(cmd->ctx.cmd_input, "input");
+}
+
+static void cryptokey_read_input(struct cryptokey_cmd *cmd)
+{
+	enum doveadm_client_type type = cmd->ctx.cctx->conn_type;
+	const char *error;
+
+	cmd->input.data = p_malloc(cmd->ctx.pool, INPUT_MAX + 1);
+	if (cmd->ctx.cmd_input != NULL) {
+		error = cryptokey_read_stream(cmd, cmd->ctx.cmd_input);
+	} else if (type == DOVEADM_CONNECTION_TYPE_CLI) {
+		error = cryptokey_read_stdin(cmd);
+	} else if (type == DOVEADM_CONNECTION_TYPE_TCP) {
+		doveadm_mail_get_input(&cmd->ctx);
+		error = cryptokey_read_stream(cmd, cmd->ctx.cmd_input);
+	} else {
+		error = "There is no standard input: use the parameters";
+	}
+	if (error == NULL && cmd->input.size > INPUT_MAX)
+		error = "The input is too long for a key or a password";
+	if (error != NULL)
+		cmd->usage_error = p_strdup(cmd->ctx.pool, error);
+	cryptokey_pass_input_on(cmd);
+}
+
+/* Takes the next line of the input, and ends it with a NUL. */
+static const char *cryptokey_next_line(struct cryptokey_cmd *cmd, size_t *pos)
+{
+	char *line = (char *)cmd->input.data + *pos;
+	size_t left = cmd->input.size - *pos;
+	char *end = left == 0 ? NULL : memchr(line, '\n', left);
+
+	if (left == 0)
+		return NULL;
+	if (end == NULL)
+		end = line + left;
+	*pos = I_MIN((size_t)(end - (char *)cmd->input.data) + 1,
+		     cmd->input.size);
+	if (end > line && end[-1] == '\r')
+		end--;
+	/* the data has room for one byte more */
+	return p_strndup(cmd->ctx.pool, line, end - line);
+}
+
+/* On the command line nothing else is tried; a server has other commands to serve. */
+static void cryptokey_check_usage(struct cryptokey_cmd *cmd)
+{
+	if (cmd->usage_error != NULL &&
+	    cmd->ctx.cctx->conn_type == DOVEADM_CONNECTION_TYPE_CLI)
+		i_fatal_status(EX_USAGE, "%s", cmd->usage_error);
+}
+
+/* Parameters */
+
+static bool cryptokey_flag(struct cryptokey_cmd *cmd, const char *name)
+{
+	bool value;
+
+	/* a false from the HTTP API is set as well */
+	return doveadm_cmd_param_bool(cmd->ctx.cctx, name, &value) && value;
+}
+
+static bool
+cryptokey_parse_arg(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
+		    int c ATTR_UNUSED)
+{
+	/* they are looked up by their names when all of them are there */
+	return TRUE;
+}
+
+static bool cryptokey_arg_takes_value(const char *arg)
+{
+	return arg[0] == '-' && strchr("uFonm", arg[1]) != NULL;
+}
+
+/* Changes what is sent to the server that may do the work: a flag that is false isn't sent, and
+   what was typed here is sent as input. */
+static void cryptokey_fix_full_args(struct cryptokey_cmd *cmd)
+{
+	const char *const *args = cmd->ctx.full_args;
+	const char *const *old_args = cmd->ctx.args;
+	const char *input = FROM_INPUT, *arg;
+	ARRAY_TYPE(const_string) fixed;
+	unsigned int positional;
+
+	p_array_init(&fixed, cmd->ctx.pool, 16);
+	for (; args != old_args && strcmp(*args, "--") != 0; args++) {
+		const struct { char c; bool set; } flags[] = {
+			{ 'U', cmd->user_key },
+			{ 'R', cmd->rekey },
+			{ 'f', cmd->force },
+			{ 'C', cmd->clear },
+		};
+		unsigned int i;
+
+		for (i = 0; i < N_ELEMENTS(flags); i++) {
+			if ((*args)[1] == flags[i].c)
+				break;
+		}
+		if (i < N_ELEMENTS(flags) && !flags[i].set)
+			continue;
+		if ((*args)[1] == 'O' || (*args)[1] == 'N') {
+			if (!cryptokey_flag(cmd, (*args)[1] == 'O' ?
+					    "ask-old-password" :
+					    "ask-new-password"))
+				continue;
+			arg = (*args)[1] == 'O' ? "-o" : "-n";
+			if (cmd->input.data == NULL)
+				arg = *args;
+			array_push_back(&fixed, &arg);
+			if (cmd->input.data != NULL)
+				array_push_back(&fixed, &input);
+			continue;
+		}
+		array_push_back(&fixed, args);
+		if (cryptokey_arg_takes_value(*args)) {
+			args++;
+			array_push_back(&fixed, args);
+		}
+	}
+	for (; args != old_args; args++)
+		array_push_back(&fixed, args);
+	positional = array_count(&fixed);
+	for (; *args != NULL; args++)
+		array_push_back(&fixed, args);
+	array_append_zero(&fixed);
+	cmd->ctx.full_args = array_front(&fixed);
+	cmd->ctx.args = array_idx(&fixed, positional);
+}
+
+static void cryptokey_preinit(struct doveadm_mail_cmd_context *ctx)
+{
+	struct cryptokey_cmd *cmd = (struct cryptokey_cmd *)ctx;
+
+	cmd->user_key = cryptokey_flag(cmd, "user-key") ||
+		cryptokey_flag(cmd, "user-key-only");
+	cmd->rekey = cryptokey_flag(cmd, "re-encrypt-box-keys");
+	cmd->force = cryptokey_flag(cmd, "force");
+	cmd->clear = cryptokey_flag(cmd, "clear-password");
+	if (cmd->verb == CRYPTOKEY_IMPORT || cmd->verb == CRYPTOKEY_DELETE)
+		(void)doveadm_cmd_param_str(ctx->cctx, "mailbox", &cmd->mailbox);
+}
+
+static void
+cryptokey_init_masks(struct doveadm_mail_cmd_context *ctx,
+		     const char *const args[])
+{
+	struct cryptokey_cmd *cmd = (struct cryptokey_cmd *)ctx;
+
+	cryptokey_fix_full_args(cmd);
+	if (args[0] == NULL && !cmd->user_key && !cmd->rekey)
+		cmd->usage_error = "Nothing to do: use -U or specify a mailbox mask";
+	cryptokey_check_usage(cmd);
+	switch (cmd->verb) {
+	case CRYPTOKEY_LIST:
+		doveadm_print_header("box", "Folder", 0);
+		doveadm_print_header("active", "Active", 0);
+		doveadm_print_header("pubid", "Public ID", 0);
+		break;
+	case CRYPTOKEY_EXPORT:
+		doveadm_print_header("box", "Folder", 0);
+		doveadm_print_header("name", "Public ID", 0);
+		doveadm_print_header("error", "Error", 0);
+		doveadm_print_header("key", "Key", 0);
+		break;
+	default:
+		doveadm_print_header("success", "  ", 0);
+		doveadm_print_header("box", "Folder", 0);
+		doveadm_print_header("pubid", "Public ID", 0);
+		break;
+	}
+}
+
+static void
+cryptokey_init_one(struct doveadm_mail_cmd_context *ctx,
+		   const char *const args[])
+{
+	struct cryptokey_cmd *cmd = (struct cryptokey_cmd *)ctx;
+
+	cryptokey_fix_full_args(cmd);
+	if ((cmd->mailbox != NULL) == cmd->user_key)
+		cmd->usage_error = "Use either -U or -m mailbox";
+	else if (cmd->verb == CRYPTOKEY_DELETE && args[0] == NULL)
+		cmd->usage_error = "No key id was given";
+	else if (cmd->verb == CRYPTOKEY_IMPORT)
+		cryptokey_read_input(cmd);
+	cryptokey_check_usage(cmd);
+	doveadm_print_header("success", "  ", 0);
+	doveadm_print_header("box", "Folder", 0);
+	doveadm_print_header("pubid", "Public ID", 0);
+}
+
+/* Passwords */
+
+static void
+cryptokey_ask(struct cryptokey_cmd *cmd, const char *prompt, const char *again)
+{
+	const char *password = t_askpass(prompt), *second;
+
+	if (again != NULL) {
+		second = t_askpass(again);
+		if (strcmp(password, second) != 0)
+			cmd->usage_error = "The passwords don't match";
+		safe_memset((char *)second, 0, strlen(second));
+	}
+	if (cmd->usage_error == NULL)
+		cryptokey_input_add(cmd, password);
+	safe_memset((char *)password, 0, strlen(password));
+}
+
+static const char *
+cryptokey_password_usage(struct cryptokey_cmd *cmd, bool ask_old, bool ask_new)
+{
+	if (ask_old && cmd->old_password != NULL)
+		return "Use either -o or -O";
+	if (ask_new && cmd->new_password != NULL)
+		return "Use either -n or -N";
+	if (cmd->clear && (ask_new || cmd->new_password != NULL))
+		return "Use either -C or a new password";
+	if (!cmd->clear && !ask_new && cmd->new_password == NULL)
+		return "No new password: use -n or -N, or say -C to clear it";
+	if (cmd->new_password != NULL && cmd->new_password[0] == '\0')
+		return "The new password is empty: say -C to clear it";
+	if ((ask_old || ask_new) &&
+	    cmd->ctx.cctx->conn_type != DOVEADM_CONNECTION_TYPE_CLI)
+		return "There is nobody to ask for a password";
+	return NULL;
+}
+
+static bool cryptokey_is_input(const char *password)
+{
+	return password != NULL && strcmp(password, FROM_INPUT) == 0;
+}
+
+/* Whatever stands for one comes from the same input: the old password first. */
+static void
+cryptokey_get_passwords(struct cryptokey_cmd *cmd, bool ask_old, bool ask_new)
+{
+	bool read_old = cryptokey_is_input(cmd->old_password);
+	bool read_new = cryptokey_is_input(cmd->new_password);
+	size_t pos = 0;
+
+	if ((read_old && ask_new) || (ask_old && read_new)) {
+		cmd->usage_error = "Either type both passwords, or none";
+		return;
+	}
+	if (read_old || read_new)
+		cryptokey_read_input(cmd);
+	if (ask_old)
+		cryptokey_ask(cmd, "Old password: ", NULL);
+	if (ask_new && cmd->usage_error == NULL)
+		cryptokey_ask(cmd, "New password: ", "Confirm new password: ");
+	if (cmd->usage_error != NULL)
+		return;
+	if (ask_old || ask_new)
+		cryptokey_pass_input_on(cmd);
+	if (read_old || ask_old)
+		cmd->old_password = cryptokey_next_line(cmd, &pos);
+	if (read_new || ask_new)
+		cmd->new_password = cryptokey_next_line(cmd, &pos);
+	if ((read_old && cmd->old_password == NULL) ||
+	    (read_new && cmd->new_password == NULL))
+		cmd->usage_error = "No password in the input";
+	else if (cmd->new_password != NULL && cmd->new_password[0] == '\0')
+		cmd->usage_error = "The new password is empty: say -C to clear it";
+}
+
+static void
+cryptokey_init_password(struct doveadm_mail_cmd_context *ctx,
+			const char *const args[] ATTR_UNUSED)
+{
+	struct cryptokey_cmd *cmd = (struct cryptokey_cmd *)ctx;
+	bool ask_old = cryptokey_flag(cmd, "ask-old-password");
+	bool ask_new = cryptokey_flag(cmd, "ask-new-password");
+	const char *value;
+
+	/* copies, since they will be wiped */
+	if (doveadm_cmd_param_str(ctx->cctx, "old-password", &value))
+		cmd->old_password = p_strdup(ctx->pool, value);
+	if (doveadm_cmd_param_str(ctx->cctx, "new-password", &value))
+		cmd->new_password = p_strdup(ctx->pool, value);
+
+	cmd->usage_error = cryptokey_password_usage(cmd, ask_old, ask_new);
+	if (cmd->usage_error == NULL)
+		cryptokey_get_passwords(cmd, ask_old, ask_new);
+	cryptokey_check_usage(cmd);
+	cryptokey_fix_full_args(cmd);
+	doveadm_print_header_simple("result");
+}
+
+static void cryptokey_deinit(struct doveadm_mail_cmd_context *ctx)
+{
+	struct cryptokey_cmd *cmd = (struct cryptokey_cmd *)ctx;
+
+	i_stream_unref(&ctx->cmd_input);
+	if (cmd->input.data != NULL)
+		safe_memset(cmd->input.data, 0, INPUT_MAX + 1);
+	if (cmd->old_password != NULL)
+		safe_memset((char *)cmd->old_password, 0,
+			    strlen(cmd->old_password));
+	if (cmd->new_password != NULL)
+		safe_memset((char *)cmd->new_password, 0,
+			    strlen(cmd->new_password));
+}
+
+/* Commands */
+
+static struct doveadm_mail_cmd_context *
+cryptokey_alloc(enum cryptokey_verb verb, const char *getopt_args,
+		const char *print_type,
+		void (*init)(struct doveadm_mail_cmd_context *ctx,
+			     const char *const args[]))
+{
+	struct cryptokey_cmd *cmd = doveadm_mail_cmd_alloc(struct cryptokey_cmd);
+
+	cmd->verb = verb;
+	cmd->ctx.getopt_args = getopt_args;
+	cmd->ctx.v.parse_arg = cryptokey_parse_arg;
+	cmd->ctx.v.preinit = cryptokey_preinit;
+	cmd->ctx.v.init = init;
+	cmd->ctx.v.run = cryptokey_run;
+	cmd->ctx.v.deinit = cryptokey_deinit;
+	doveadm_print_init(print_type);
+	return &cmd->ctx;
+}
+
+static struct doveadm_mail_cmd_context *cryptokey_generate_alloc(void)
+{
+	return cryptokey_alloc(CRYPTOKEY_GENERATE, "URf",
+			       DOVEADM_PRINT_TYPE_TABLE, cryptokey_init_masks);
+}
+
+static struct doveadm_mail_cmd_context *cryptokey_list_alloc(void)
+{
+	return cryptokey_alloc(CRYPTOKEY_LIST, "U",
+			       DOVEADM_PRINT_TYPE_TABLE, cryptokey_init_masks);
+}
+
+static struct doveadm_mail_cmd_context *cryptokey_export_alloc(void)
+{
+	return cryptokey_alloc(CRYPTOKEY_EXPORT, "U",
+			       DOVEADM_PRINT_TYPE_PAGER, cryptokey_init_masks);
+}
+
+static struct doveadm_mail_cmd_context *cryptokey_password_alloc(void)
+{
+	return cryptokey_alloc(CRYPTOKEY_PASSWORD, "NOCo:n:",
+			       DOVEADM_PRINT_TYPE_PAGER, cryptokey_init_password);
+}
+
+static struct doveadm_mail_cmd_context *cryptokey_import_alloc(void)
+{
+	return cryptokey_alloc(CRYPTOKEY_IMPORT, "Ufm:",
+			       DOVEADM_PRINT_TYPE_TABLE, cryptokey_init_one);
+}
+
+static struct doveadm_mail_cmd_context *cryptokey_delete_alloc(void)
+{
+	return cryptokey_alloc(CRYPTOKEY_DELETE, "Ufm:",
+			       DOVEADM_PRINT_TYPE_TABLE, cryptokey_init_one);
+}
+
+static struct doveadm_cmd_ver2 cryptokey_commands[] = { {
+	.name = "mailbox cryptokey generate",
+	.mail_cmd = cryptokey_generate_alloc,
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "[-URf] [<mailbox mask> [...]]",
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('U', "user-key-only", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('R', "re-encrypt-box-keys", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('f', "force", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('\0', "mailbox", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+}, {
+	.name = "mailbox cryptokey list",
+	.mail_cmd = cryptokey_list_alloc,
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "-U | <mailbox mask> [...]",
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('U', "user-key", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('\0', "mailbox", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+}, {
+	.name = "mailbox cryptokey export",
+	.mail_cmd = cryptokey_export_alloc,
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "-U | <mailbox mask> [...]",
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('U', "user-key", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('\0', "mailbox", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+}, {
+	.name = "mailbox cryptokey password",
+	.mail_cmd = cryptokey_password_alloc,
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX
+		"[-O | -o <password>] {-N | -n <password> | -C}",
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('C', "clear-password", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('N', "ask-new-password", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('n', "new-password", CMD_PARAM_STR, 0)
+DOVEADM_CMD_PARAM('O', "ask-old-password", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('o', "old-password", CMD_PARAM_STR, 0)
+DOVEADM_CMD_PARAMS_END
+}, {
+	.name = "mailbox cryptokey import",
+	.mail_cmd = cryptokey_import_alloc,
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "[-f] {-U | -m <mailbox>} [<file>]",
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('U', "user-key", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('m', "mailbox", CMD_PARAM_STR, 0)
+DOVEADM_CMD_PARAM('f', "force", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('\0', "file", CMD_PARAM_ISTREAM, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+}, {
+	.name = "mailbox cryptokey delete",
+	.mail_cmd = cryptokey_delete_alloc,
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX
+		"[-f] {-U | -m <mailbox>} <key id> [...]",
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('U', "user-key", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('m', "mailbox", CMD_PARAM_STR, 0)
+DOVEADM_CMD_PARAM('f', "force", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('\0', "key-id", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+} };
+
+void doveadm_mail_crypt_register(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(cryptokey_commands); i++)
+		doveadm_cmd_register_ver2(&cryptokey_commands[i]);
+}

@@ -1,0 +1,65 @@
+#ifndef DOVEADM_MAIL_CRYPT_H
+#define DOVEADM_MAIL_CRYPT_H
+
+#include "doveadm-mail.h"
+
+struct mcrs_error;
+
+enum cryptokey_verb {
+	CRYPTOKEY_GENERATE,
+	CRYPTOKEY_LIST,
+	CRYPTOKEY_EXPORT,
+	CRYPTOKEY_PASSWORD,
+	CRYPTOKEY_IMPORT,
+	CRYPTOKEY_DELETE
+};
+
+/* Secrets, wiped when the command ends. */
+struct cryptokey_input {
+	unsigned char *data;
+	size_t size;
+};
+
+struct cryptokey_cmd {
+	struct doveadm_mail_cmd_context ctx;
+	enum cryptokey_verb verb;
+
+	/* What was asked for */
+	bool user_key, rekey, force, clear;
+	/* NUL-terminated, in input or in the arguments */
+	const char *old_password, *new_password;
+	const char *mailbox;
+	/* What was read from standard input, or typed */
+	struct cryptokey_input input;
+	/* Why nothing may be done */
+	const char *usage_error;
+
+	/* The user at hand */
+	struct mcrs_admin *admin;
+	const char *key_id;
+	unsigned int matched;
+};
+
+/* Registers the commands. */
+void doveadm_mail_crypt_register(void);
+
+/* Does what was asked for, for one user. */
+int cryptokey_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user);
+
+/* Shows every mail of the folder to the core, which has a key in mind. Returns 0 if none of them
+   needs it, or -1: one does, or can't be read. */
+int cryptokey_scan(struct cryptokey_cmd *cmd, struct mail_user *user,
+		   struct mailbox *box);
+
+/* Looks a function of the mail plugin up, which may be loaded for a user only and long after this
+   module: so it isn't linked to. */
+void *cryptokey_mail_plugin(const char *symbol);
+
+/* What a message about the keys of this mailbox (empty: the user's own) begins with. */
+const char *cryptokey_prefix(const char *mailbox);
+/* Says in the log what is wrong, and in the exit code that something is. */
+void cryptokey_error(struct cryptokey_cmd *cmd, const char *prefix,
+		     const struct mcrs_error *error);
+void cryptokey_failed(struct cryptokey_cmd *cmd, int exit_code);
+
+#endif
