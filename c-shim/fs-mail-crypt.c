@@ -1,0 +1,49 @@
+/* The "mail-crypt" driver: keys from files, or from the settings of the mail user whose storage
+   uses it. */
+
+#include "compat.h"
+#include "mail-namespace.h"
+#include "mailbox-list.h"
+
+#include "fs-crypt-common.h"
+
+extern const char *fs_mail_crypt_version;
+extern const struct fs fs_class_mail_crypt;
+
+const char *fs_mail_crypt_version = DOVECOT_ABI_VERSION;
+
+static int
+fs_mail_crypt_setting(void *context, const char *name, const char **value_r)
+{
+	struct fs *fs = context;
+	struct mailbox_list *list = mailbox_list_fs_get_list(fs);
+
+	if (list == NULL) {
+		*value_r = "mail-crypt without key files works only in a "
+			"mail user's storage (there is crypt for the rest)";
+		return -1;
+	}
+	if (name == NULL)
+		return 0;
+	*value_r = compat_setting_lookup(
+		mailbox_list_get_namespace(list)->user, name);
+	return *value_r == NULL ? 0 : 1;
+}
+
+static struct fs *fs_mail_crypt_alloc(void)
+{
+	return fs_crypt_common_alloc(&fs_class_mail_crypt);
+}
+
+static int
+fs_mail_crypt_init(struct fs *fs, const char *args,
+		   const struct fs_settings *set, const char **error_r)
+{
+	return fs_crypt_common_init(fs, args, set, fs_mail_crypt_setting,
+				    error_r);
+}
+
+const struct fs fs_class_mail_crypt = {
+	.name = "mail-crypt",
+	.v = FS_CRYPT_VFUNCS(fs_mail_crypt_alloc, fs_mail_crypt_init)
+};
