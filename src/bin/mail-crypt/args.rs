@@ -1,0 +1,139 @@
+//! The command line.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+
+use crate::secret::PasswordSource;
+use crate::{Failure, Result, decrypt, encrypt, inspect, keys};
+
+const HELP: &str = "\
+mail-crypt: encrypted mail and its keys, without a Dovecot
+
+  mail-crypt inspect FILE [--message N] [--json]
+  mail-crypt decrypt FILE (--key KEYFILE | --attributes DICTFILE..) [--user NAME]
+                          [--message N] [--raw] [-o OUT] [PASSWORD]
+  mail-crypt encrypt [FILE] --to PUBLICKEY [--algorithm NAME] [-o OUT]
+  mail-crypt keygen --curve NAME [--format pem|dovecot] [-o OUT] [PASSWORD]
+  mail-crypt key show KEYFILE [--json] [PASSWORD]
+  mail-crypt key convert KEYFILE --format pem|dovecot [--public] [-o OUT] [PASSWORD]
+
+  PASSWORD is --password-stdin (the first line), --password-fd N or --password-prompt.
+  It is never an argument. --new-password-fd N protects what `key convert` writes.
+  FILE is a mail of a Maildir, an sdbox or mdbox file, an attachment; - is standard input
+  (decrypt reads it twice, and wants a file).
+
+Exit status: 0 done, 1 a file can't be read or written, 2 usage, 3 damaged or not what it
+should be, 4 tampered with, 5 no key, 6 wrong password, 7 unsupported.
+";
+
+/// Everything that a command may be told.
+#[derive(Default)]
+pub struct Options {
+    /// The file, key or public key that the command is about.
+    pub file: Option<PathBuf>,
+    /// `--json`
+    pub json: bool,
+    /// `--raw`: leave compressed plaintext compressed.
+    pub raw: bool,
+    /// `--public`
+    pub public: bool,
+    /// `--message`: which mail of a file that holds many, from 1.
+    pub message: Option<usize>,
+    /// `--key`
+    pub key: Option<PathBuf>,
+    /// `--attributes`, perhaps several: a sharee's mail needs its owner's dict too.
+    pub attributes: Vec<PathBuf>,
+    /// `--user`: whose copies of shared keys to look for.
+    pub user: Option<String>,
+    /// `--to`
+    pub to: Option<PathBuf>,
+    /// `--curve`
+    pub curve: Option<String>,
+    /// `--algorithm`
+    pub algorithm: Option<String>,
+    /// `--format`
+    pub format: Option<String>,
+    /// `-o`
+    pub out: Option<PathBuf>,
+    /// Where the password comes from.
+    pub password: PasswordSource,
+    /// Where the password of what is written comes from.
+    pub new_password: PasswordSource,
+}
+
+/// Runs what the command line says.
+pub fn run() -> Result<()> {
+    let mut parser = lexopt::Parser::from_env();
+    let Some(mut command) = command_word(&mut parser)? else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    if command == "key" {
+        match command_word(&mut parser)? {
+            Some(word) => command = format!("key {word}"),
+            None => return Err(Failure::Usage("key: show or convert?".into())),
+        }
+    }
+    let options = options(parser)?;
+    match command.as_str() {
+        "inspect" => inspect::run(&options),
+        "decrypt" => decrypt::run(&options),
+        "encrypt" => encrypt::run(&options),
+        "keygen" => keys::generate(&options),
+        "key show" => keys::show(&options),
+        "key convert" => keys::convert(&options),
+        other => Err(Failure::Usage(format!("no such command: {other}"))),
+    }
+}
+
+/// `None` where help is asked for.
+fn command_word(parser: &mut lexopt::Parser) -> Result<Option<String>> {
+    match parser.next()? {
+        None | Some(Short('h') | Long("help")) => Ok(None),
+        Some(Long("version")) => {
+            println!("mail-crypt {}", env!("CARGO_PKG_VERSION"));
+            std::process::exit(0);
+        }
+        Some(Value(word)) => Ok(Some(word.string()?)),
+        Some(other) => Err(other.unexpected().into()),
+    }
+}
+
+fn options(mut parser: lexopt::Parser) -> Result<Options> {
+    let mut o = Options::default();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("json") => o.json = true,
+            Long("raw") => o.raw = true,
+            Long("public") => o.public = true,
+            Long("message") => o.message = Some(parser.value()?.parse()?),
+            Long("key") => o.key = Some(parser.value()?.into()),
+            Long("attributes") => o.attributes.push(parser.value()?.into()),
+            Long("user") => o.user = Some(parser.value()?.string()?),
+            Long("to") => o.to = Some(parser.value()?.into()),
+            Long("curve") => o.curve = Some(parser.value()?.string()?),
+            Long("algorithm") => o.algorithm = Some(parser.value()?.string()?),
+            Long("format") => o.format = Some(parser.value()?.string()?),
+            Short('o') | Long("output") => o.out = Some(parser.value()?.into()),
+            Long("password-stdin") => o.password = PasswordSource::Stdin,
+            Long("password-prompt") => o.password = PasswordSource::Prompt,
+            Long("password-fd") => o.password = PasswordSource::Fd(parser.value()?.parse()?),
+            Long("new-password-fd") => {
+                o.new_password = PasswordSource::Fd(parser.value()?.parse()?);
+            }
+            Value(file) if o.file.is_none() => o.file = Some(file.into()),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(o)
+}
+
+impl Options {
+    /// The file argument, which the command can't do without.
+    pub fn file(&self) -> Result<&PathBuf> {
+        let missing = || Failure::Usage("which file?".into());
+        self.file.as_ref().ok_or_else(missing)
+    }
+}

@@ -1,0 +1,117 @@
+//! Undoing what Dovecot's compression plugins did before encryption.
+#![forbid(unsafe_code)]
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use crate::{Failure, Result};
+
+const LZ4_MAGIC: &[u8] = b"Dovecot-LZ4\x0d\x2a\x9b\xc5";
+/// Dovecot reads no larger blocks either.
+const LZ4_MAX_BLOCK: usize = 1024 * 1024;
+
+/// The decompressed content, or `plain` as it is where it isn't compressed.
+pub fn undo<'a>(plain: Box<dyn Read + 'a>) -> Result<Box<dyn Read + 'a>> {
+    let mut plain = BufReader::with_capacity(64 * 1024, plain);
+    let start = plain
+        .fill_buf()
+        .map_err(|e| Failure::io("the plaintext", e))?;
+    let kind = Kind::of(start);
+    Ok(match kind {
+        Kind::Plain => Box::new(plain),
+        Kind::Gz => Box::new(flate2::bufread::MultiGzDecoder::new(plain)),
+        Kind::Bz2 => Box::new(bzip2::bufread::MultiBzDecoder::new(plain)),
+        Kind::Xz => Box::new(xz(plain)?),
+        Kind::Zstd => {
+            let decoder = ruzstd::decoding::StreamingDecoder::new(plain);
+            Box::new(decoder.map_err(|e| Failure::Io(format!("zstd: {e}")))?)
+        }
+        Kind::Lz4 => Box::new(Lz4::new(plain)),
+    })
+}
+
+enum Kind {
+    Plain,
+    Gz,
+    Bz2,
+    Xz,
+    Zstd,
+    Lz4,
+}
+
+impl Kind {
+    fn of(start: &[u8]) -> Self {
+        match start {
+            [0x1f, 0x8b, ..] => Kind::Gz,
+            [b'B', b'Z', b'h', ..] => Kind::Bz2,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Kind::Xz,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Kind::Zstd,
+            _ if start.starts_with(LZ4_MAGIC) => Kind::Lz4,
+            _ => Kind::Plain,
+        }
+    }
+}
+
+/// The library has no reader: all of the content is decompressed at once.
+fn xz(mut plain: impl BufRead) -> Result<io::Cursor<Vec<u8>>> {
+    let mut out = Vec::new();
+    lzma_rs::xz_decompress(&mut plain, &mut out).map_err(|e| Failure::Io(format!("xz: {e:?}")))?;
+    Ok(io::Cursor::new(out))
+}
+
+/// Dovecot's own frame: the magic, a block size, then blocks with their sizes before them.
+struct Lz4<R> {
+    from: R,
+    started: bool,
+    block: Vec<u8>,
+    at: usize,
+}
+
+impl<R: Read> Lz4<R> {
+    fn new(from: R) -> Self {
+        Lz4 {
+            from,
+            started: false,
+            block: Vec::new(),
+            at: 0,
+        }
+    }
+
+    /// Returns whether there was another block.
+    fn next_block(&mut self) -> io::Result<bool> {
+        if !self.started {
+            let mut header = [0; LZ4_MAGIC.len() + 4];
+            self.from.read_exact(&mut header)?;
+            self.started = true;
+        }
+        let mut size = [0; 4];
+        if self.from.read(&mut size[..1])? == 0 {
+            return Ok(false);
+        }
+        self.from.read_exact(&mut size[1..])?;
+        let size = u32::from_be_bytes(size) as usize;
+        if size == 0 || size > LZ4_MAX_BLOCK {
+            return Err(io::Error::other("lz4: a block's size is out of bounds"));
+        }
+        let mut packed = vec![0; size];
+        self.from.read_exact(&mut packed)?;
+        self.block = lz4_flex::block::decompress(&packed, LZ4_MAX_BLOCK)
+            .map_err(|e| io::Error::other(format!("lz4: {e}")))?;
+        self.at = 0;
+        Ok(true)
+    }
+}
+
+impl<R: Read> Read for Lz4<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.block.len() {
+            if !self.next_block()? {
+                return Ok(0);
+            }
+        }
+        let rest = &self.block[self.at..];
+        let n = rest.len().min(buf.len());
+        buf[..n].copy_from_slice(&rest[..n]);
+        self.at += n;
+        Ok(n)
+    }
+}

@@ -1,0 +1,164 @@
+//! `mail-crypt decrypt`: verifies a mail, then writes it.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Read, Write};
+
+use mail_crypt_core::error::Error;
+use mail_crypt_core::key::PrivateKey;
+use mail_crypt_core::store::names::Line;
+use mail_crypt_core::store::{Keyring, SaveVersion, Settings};
+use mail_crypt_core::stream::{Algorithm, Body, Feed, Opener, SecretCache, Verified};
+use zeroize::Zeroizing;
+
+use crate::args::Options;
+use crate::container::Mail;
+use crate::dict::FileDict;
+use crate::{Failure, Result, compress, secret};
+
+/// Runs the command. Nothing is written before the whole mail is verified.
+pub fn run(options: &Options) -> Result<()> {
+    let path = options.file()?;
+    let mut mail = Mail::open(path, options.message)?;
+    let body = open(&mut mail, &mut key_source(options)?)?;
+    let mut plain: Box<dyn Read> = match body {
+        Body::Small(plain) => Box::new(SmallBody(plain, 0)),
+        Body::Large(verified) => Box::new(LargeBody::new(*verified, mail)),
+    };
+    if !options.raw {
+        plain = compress::undo(plain)?;
+    }
+    let mut out = secret::output(options.out.as_deref())?;
+    io::copy(&mut plain, &mut out).map_err(failed_copy)?;
+    out.flush().map_err(|e| Failure::io("the output", e))
+}
+
+/// Reading fails with the core's error in an I/O error's clothes; writing with a plain one.
+fn failed_copy(e: io::Error) -> Failure {
+    match e.downcast::<Error>() {
+        Ok(error) => Failure::Data(error),
+        Err(e) => Failure::io("the plaintext", e),
+    }
+}
+
+/// The keyring, and the dict that it looks into.
+pub struct KeySource {
+    ring: Keyring,
+    dict: FileDict,
+}
+
+fn key_source(options: &Options) -> Result<KeySource> {
+    let password = options.password.read()?;
+    let mut settings = Settings {
+        line: Line::default(),
+        algorithm: Algorithm::default(),
+        save_version: SaveVersion::ReadOnly,
+        curve: None,
+        password: None,
+        user_key_keys: Vec::new(),
+        require_encrypted_user_key: true,
+        require_secure_sharing: true,
+        global_public: None,
+        global_private: Vec::new(),
+    };
+    if let Some(path) = &options.key {
+        let text = secret::key_text(path)?;
+        let name = path.display();
+        let key = PrivateKey::parse_setting(&text, password.as_ref().map(|p| p.as_bytes()))
+            .map_err(|e| e.context(name))?;
+        // The mail's own key, or the one above the user's key in the dict.
+        settings.global_private.push(key.clone());
+        settings.user_key_keys.push(key);
+    }
+    settings.password = password;
+    if options.attributes.is_empty() && options.key.is_none() {
+        let text = "with which key? --key KEYFILE or --attributes DICTFILE";
+        return Err(Failure::Usage(text.into()));
+    }
+    let user = options.user.as_deref().unwrap_or_default();
+    let dict = FileDict::read(&options.attributes, user)?;
+    let ring = Keyring::new(settings);
+    Ok(KeySource { ring, dict })
+}
+
+fn open(mail: &mut Mail, keys: &mut KeySource) -> Result<Body> {
+    let mut opener = Opener::default();
+    let mut buf = vec![0; 128 * 1024];
+    loop {
+        let read = mail
+            .read(&mut buf)
+            .map_err(|e| Failure::io("the mail", e))?;
+        if read == 0 {
+            return Ok(opener.finish()?.body);
+        }
+        let Feed::NeedKey(ids) = opener.feed(&buf[..read])? else {
+            continue;
+        };
+        let mut host = keys.dict.clone();
+        let key = keys.ring.private_key(&ids, &mut keys.dict, &mut host)?;
+        opener.unlock(&key, &mut SecretCache::new(0))?;
+        opener.feed(&[])?;
+    }
+}
+
+struct SmallBody(Zeroizing<Vec<u8>>, usize);
+
+impl Read for SmallBody {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let rest = self.0.get(self.1..).unwrap_or_default();
+        let n = rest.len().min(buf.len());
+        buf[..n].copy_from_slice(&rest[..n]);
+        self.1 += n;
+        Ok(n)
+    }
+}
+
+/// A large mail, read from its file a second time, chunk by verified chunk.
+struct LargeBody {
+    verified: Verified,
+    mail: Mail,
+    next: usize,
+    sealed: Vec<u8>,
+    plain: Zeroizing<Vec<u8>>,
+    at: usize,
+}
+
+impl LargeBody {
+    fn new(verified: Verified, mail: Mail) -> Self {
+        let plain = Zeroizing::new(Vec::with_capacity(verified.chunk_size() + 64));
+        LargeBody {
+            verified,
+            mail,
+            next: 0,
+            sealed: Vec::new(),
+            plain,
+            at: 0,
+        }
+    }
+
+    fn next_chunk(&mut self) -> io::Result<()> {
+        let (offset, size) = self.verified.ciphertext_range(self.next);
+        self.sealed.resize(size, 0);
+        self.mail.seek_to(offset)?;
+        self.mail.read_exact(&mut self.sealed)?;
+        self.plain.clear();
+        self.at = 0;
+        self.verified
+            .decrypt_chunk(self.next, &self.sealed, &mut self.plain)
+            .map_err(io::Error::other)?;
+        self.next += 1;
+        Ok(())
+    }
+}
+
+impl Read for LargeBody {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.plain.len() && self.next < self.verified.chunk_count() {
+            self.next_chunk()?;
+        }
+        let rest = &self.plain[self.at..];
+        let n = rest.len().min(buf.len());
+        buf[..n].copy_from_slice(&rest[..n]);
+        self.at += n;
+        Ok(n)
+    }
+}

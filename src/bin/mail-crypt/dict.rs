@@ -1,0 +1,132 @@
+//! The attribute dict as a file (`mail_attribute_dict = file:..`): lines of names and values.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use mail_crypt_core::error::Error;
+use mail_crypt_core::store::{Access, Attributes, Change, Host, Level, Scope};
+use zeroize::Zeroizing;
+
+use crate::{Result, secret};
+
+type Entries = BTreeMap<String, Zeroizing<String>>;
+
+/// All keys of a user, whichever mailbox they belong to: ids are unique.
+#[derive(Clone)]
+pub struct FileDict {
+    entries: Rc<Entries>,
+    /// Whose copies of shared keys count.
+    user: String,
+}
+
+impl FileDict {
+    /// Reads the dict files at `paths`; with none there are no keys.
+    pub fn read(paths: &[PathBuf], user: &str) -> Result<Self> {
+        let mut entries = Entries::new();
+        for path in paths {
+            let text = secret::key_text(path)?;
+            let mut lines = text.lines();
+            let known = entries.len();
+            while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
+                if name.contains("/crypt/") {
+                    entries.insert(unescape(name).to_string(), unescape(value));
+                }
+            }
+            if entries.len() == known {
+                let text = format!("{}: no keys of mail_crypt in it", path.display());
+                return Err(Error::corrupt(text).into());
+            }
+        }
+        Ok(FileDict {
+            entries: Rc::new(entries),
+            user: user.to_owned(),
+        })
+    }
+
+    /// What stands after `tree/GUID/` in each name of the tree.
+    fn names(&self, scope: Scope) -> impl Iterator<Item = (&str, &Zeroizing<String>)> {
+        let tree = match scope {
+            Scope::Private => "priv/",
+            Scope::Shared => "shared/",
+        };
+        self.entries.iter().filter_map(move |(name, value)| {
+            let (_guid, rest) = name.strip_prefix(tree)?.split_once('/')?;
+            Some((rest, value))
+        })
+    }
+}
+
+/// Dovecot's escapes for what can't stand in a line.
+fn unescape(text: &str) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(text.len()));
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        out.push(match c {
+            '\u{1}' => match chars.next() {
+                Some('0') => '\0',
+                Some('1') => '\u{1}',
+                Some('t') => '\t',
+                Some('r') => '\r',
+                Some('n') => '\n',
+                Some(other) => other,
+                None => break,
+            },
+            c => c,
+        });
+    }
+    out
+}
+
+impl Attributes for FileDict {
+    fn get(
+        &mut self,
+        scope: Scope,
+        name: &str,
+    ) -> mail_crypt_core::Result<Option<Zeroizing<String>>> {
+        let mut names = self.names(scope);
+        Ok(names.find(|(n, _)| *n == name).map(|(_, v)| v.clone()))
+    }
+
+    fn list(&mut self, scope: Scope, prefix: &str) -> mail_crypt_core::Result<Vec<String>> {
+        let names = self
+            .names(scope)
+            .filter_map(|(n, _)| n.strip_prefix(prefix));
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    fn commit(&mut self, _: Vec<Change>) -> mail_crypt_core::Result<()> {
+        Err(Error::store("the dict file is only read"))
+    }
+
+    fn lock(&mut self, _: Level) -> mail_crypt_core::Result<Box<dyn Any>> {
+        Err(Error::store("the dict file is only read"))
+    }
+
+    fn mailbox(&self) -> String {
+        "in the attribute dict".into()
+    }
+
+    fn access(&self) -> Access {
+        match self.user.as_str() {
+            "" => Access::Own,
+            _ => Access::Shared,
+        }
+    }
+}
+
+impl Host for FileDict {
+    fn inbox(&mut self) -> mail_crypt_core::Result<Box<dyn Attributes>> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn warn(&mut self, text: &str) {
+        eprintln!("mail-crypt: {text}");
+    }
+
+    fn username(&self) -> &str {
+        &self.user
+    }
+}

@@ -1,0 +1,148 @@
+//! `mail-crypt keygen`, `key show` and `key convert`.
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+
+use mail_crypt_core::ErrorKind;
+use mail_crypt_core::key::{KeyId, KeyKind, PrivateKey, Protect, Protection, PublicKey, StoredKey};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::args::Options;
+use crate::{Failure, Result, secret};
+
+/// Makes a private key.
+pub fn generate(options: &Options) -> Result<()> {
+    let Some(curve) = &options.curve else {
+        return Err(Failure::Usage("on which curve? --curve NAME".into()));
+    };
+    let key = PrivateKey::generate(curve)?;
+    let password = options.password.read()?;
+    let text = private_text(&key, options.format.as_deref().unwrap_or("pem"), password)?;
+    write(options, &text)?;
+    eprintln!("key id {}", key.id());
+    Ok(())
+}
+
+/// Says what a key is; of a private key nothing but its public half.
+pub fn show(options: &Options) -> Result<()> {
+    let text = secret::key_text(options.file()?)?;
+    let (kind, public) = match PublicKey::parse(&text) {
+        Ok(public) => ("public", Some(public)),
+        Err(_) => ("private", private(options, &text)?.map(|key| key.public())),
+    };
+    let facts = match &public {
+        Some(public) => json!({
+            "kind": kind,
+            "type": match public.kind() {
+                KeyKind::Rsa => "RSA",
+                KeyKind::Ec | KeyKind::X25519 | KeyKind::X448 => "elliptic curve",
+            },
+            "curve": public.curve_name(),
+            "bits": public.bits(),
+            "id": public.id().to_string(),
+            "old_id": public.old_id().map(|id| id.to_string()),
+        }),
+        None => locked(&text)?,
+    };
+    if options.json {
+        println!("{facts:#}");
+        return Ok(());
+    }
+    let serde_json::Value::Object(map) = &facts else {
+        return Ok(());
+    };
+    for (name, value) in map {
+        match value {
+            serde_json::Value::Null => {}
+            serde_json::Value::String(text) => println!("{name}: {text}"),
+            other => println!("{name}: {other}"),
+        }
+    }
+    Ok(())
+}
+
+/// What can be said of a private key without unlocking it.
+fn locked(text: &str) -> Result<serde_json::Value> {
+    let stored = StoredKey::parse(text)?;
+    let protection = match stored.protection() {
+        Protection::None => "none".to_owned(),
+        Protection::Password => "password".to_owned(),
+        Protection::Key(id) => format!("key {id}"),
+    };
+    let id: Option<KeyId> = stored.id();
+    Ok(json!({
+        "kind": "private",
+        "protected_by": protection,
+        "id": id.map(|id| id.to_string()),
+    }))
+}
+
+/// Writes a key in another format.
+pub fn convert(options: &Options) -> Result<()> {
+    let text = secret::key_text(options.file()?)?;
+    let Some(format) = options.format.as_deref() else {
+        return Err(Failure::Usage("to what? --format pem or dovecot".into()));
+    };
+    let out = if options.public {
+        let public = match PublicKey::parse(&text) {
+            Ok(public) => public,
+            Err(_) => needed(private(options, &text)?)?.public(),
+        };
+        Zeroizing::new(match format {
+            "pem" => public.to_pem()?,
+            "dovecot" => public.to_dovecot(),
+            other => return Err(unknown_format(other)),
+        })
+    } else {
+        let key = needed(private(options, &text)?)?;
+        private_text(&key, format, options.new_password.read()?)?
+    };
+    write(options, &out)
+}
+
+/// The private key in `text`; none if it is locked and no password was given.
+fn private(options: &Options, text: &str) -> Result<Option<PrivateKey>> {
+    let password = options.password.read()?;
+    let key = PrivateKey::parse_setting(text, password.as_ref().map(|p| p.as_bytes()));
+    match key {
+        Ok(key) => Ok(Some(key)),
+        Err(_) if password.is_none() && StoredKey::parse(text).is_ok() => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn needed(key: Option<PrivateKey>) -> Result<PrivateKey> {
+    let text = "the key is locked: a password is needed";
+    key.ok_or_else(|| mail_crypt_core::Error::new(ErrorKind::NoKey, text).into())
+}
+
+fn private_text(
+    key: &PrivateKey,
+    format: &str,
+    password: Option<Zeroizing<String>>,
+) -> Result<Zeroizing<String>> {
+    let password = password.as_ref().map(|p| p.as_bytes());
+    match format {
+        "pem" => Ok(key.to_pem(password)?),
+        "dovecot" => Ok(key.to_dovecot(match password {
+            Some(password) => Protect::Password(password),
+            None => Protect::None,
+        })?),
+        other => Err(unknown_format(other)),
+    }
+}
+
+fn unknown_format(name: &str) -> Failure {
+    Failure::Usage(format!("no such format: {name}; pem or dovecot"))
+}
+
+fn write(options: &Options, text: &str) -> Result<()> {
+    let mut out = secret::output(options.out.as_deref())?;
+    let io = |e| Failure::io("the output", e);
+    out.write_all(text.as_bytes()).map_err(io)?;
+    if !text.ends_with('\n') {
+        out.write_all(b"\n").map_err(io)?;
+    }
+    out.flush().map_err(io)
+}

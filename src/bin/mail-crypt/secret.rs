@@ -1,0 +1,92 @@
+//! Passwords in, secrets and results out. Nothing secret is ever an argument.
+#![forbid(unsafe_code)]
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::{Failure, Result};
+
+/// A dict file has a few hundred bytes for each folder.
+const MAX_KEY_FILE: u64 = 64 * 1024 * 1024;
+const MAX_PASSWORD: u64 = 64 * 1024;
+
+/// Where a password comes from.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordSource {
+    /// There is none.
+    #[default]
+    None,
+    /// The first line of standard input.
+    Stdin,
+    /// The first line of an inherited file descriptor.
+    Fd(u32),
+    /// The terminal.
+    Prompt,
+}
+
+impl PasswordSource {
+    /// Reads it.
+    pub fn read(self) -> Result<Option<Zeroizing<String>>> {
+        let line = match self {
+            PasswordSource::None => return Ok(None),
+            PasswordSource::Stdin => first_line(io::stdin(), "standard input")?,
+            PasswordSource::Fd(fd) => {
+                let name = format!("/dev/fd/{fd}");
+                let file = File::open(&name).map_err(|e| Failure::io(&name, e))?;
+                first_line(file, &name)?
+            }
+            PasswordSource::Prompt => rpassword::prompt_password("Password: ")
+                .map(Zeroizing::new)
+                .map_err(|e| Failure::io("the terminal", e))?,
+        };
+        if line.is_empty() {
+            return Err(Failure::Usage("the password is empty".into()));
+        }
+        Ok(Some(line))
+    }
+}
+
+fn first_line(from: impl Read, name: &str) -> Result<Zeroizing<String>> {
+    // Room from the start: a growing buffer leaves copies behind.
+    let mut line = Zeroizing::new(String::with_capacity(1024));
+    let mut reader = BufReader::with_capacity(1024, from.take(MAX_PASSWORD));
+    let read = reader.read_line(&mut line);
+    read.map_err(|e| Failure::io(name, e))?;
+    while line.ends_with(['\n', '\r']) {
+        line.pop();
+    }
+    Ok(line)
+}
+
+/// The text of a key file; `-` is standard input.
+pub fn key_text(path: &Path) -> Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::with_capacity(16 * 1024));
+    let name = path.display();
+    let read = if path == Path::new("-") {
+        io::stdin().take(MAX_KEY_FILE).read_to_string(&mut text)
+    } else {
+        let file = File::open(path).map_err(|e| Failure::io(path.display(), e))?;
+        file.take(MAX_KEY_FILE).read_to_string(&mut text)
+    };
+    read.map_err(|e| Failure::io(name, e))?;
+    Ok(text)
+}
+
+/// Where results go: standard output, or a new file that only its owner can read. An existing
+/// file is never overwritten.
+pub fn output(path: Option<&Path>) -> Result<Box<dyn Write>> {
+    let Some(path) = path else {
+        return Ok(Box::new(io::stdout().lock()));
+    };
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let file = file.map_err(|e| Failure::io(path.display(), e))?;
+    Ok(Box::new(io::BufWriter::new(file)))
+}
