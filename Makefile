@@ -1,0 +1,170 @@
+# mail_crypt for Dovecot: build, check, test, try, install.  `make help` lists the targets.
+#
+# One Rust library (the core) holds all logic; each Dovecot module is a small .so of C, linked against it.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+# ---- What a packager may set -------------------------------------------------------------------
+
+DESTDIR ?=
+# Dovecot's description of itself (dovecot-config); found without being told in the usual places.
+ifdef DOVECOT_CONFIG
+export DOVECOT_CONFIG
+endif
+# The core's folder on the installed system: beside Dovecot's own, never in the folder of modules that it scans.
+COREDIR ?= $(shell . scripts/lib.sh && dirname "$$(dovecot_config dovecot_pkglibdir)")/dovecot-mail-crypt
+MODULEDIR ?= $(shell . scripts/lib.sh && dovecot_config dovecot_moduledir)
+# The offline tool and the manual pages: what is in /usr/local stands before the packaged pages.
+BINDIR ?= /usr/local/bin
+MANDIR ?= /usr/local/share/man
+CARGO ?= scripts/cargo
+CARGO_BUILD_FLAGS ?= --locked
+PYTHON ?= /usr/bin/python3
+# DEPS=no: never call apt-get for what is missing.
+
+# Which Dovecot's headers these are, "2.3" or "2.4"; empty without any.
+DOVECOT_LINE := $(shell . scripts/lib.sh && dovecot_line)
+
+# ---- The modules -------------------------------------------------------------------------------
+
+# Where each module lies below Dovecot's module folder, and the sources in c-shim/ that it is made of.
+# What is not in this table doesn't exist yet: the packaged file of that name is taken out, not mixed in.
+MODULES :=
+
+# 2.4's settings; 2.3 has no such interface.
+crypt_settings := $(if $(filter 2.4,$(DOVECOT_LINE)),crypt-settings)
+
+# $(1) file, $(2) sources without .c
+define module
+MODULES += $(1)
+SOURCES_$(1) := $(2)
+endef
+
+$(eval $(call module,lib05_mail_crypt_acl_plugin.so,mail-crypt-acl-plugin mail-crypt-acl-sharee))
+$(eval $(call module,lib10_mail_crypt_plugin.so,mail-crypt-plugin mail-crypt-binary mail-crypt-unpack istream-mail-crypt ostream-mail-crypt istream-spool spool-cache $(crypt_settings)))
+# 2.4 has another interface for drivers, and only one of the two; its doveadm is still to be tried.
+ifneq ($(DOVECOT_LINE),2.4)
+$(eval $(call module,libfs_crypt.so,fs-crypt fs-crypt-common istream-mail-crypt ostream-mail-crypt))
+$(eval $(call module,libfs_mail_crypt.so,fs-mail-crypt fs-crypt-common istream-mail-crypt ostream-mail-crypt))
+$(eval $(call module,doveadm/libdoveadm_mail_crypt_plugin.so,doveadm-mail-crypt doveadm-mail-crypt-input doveadm-mail-crypt-scan))
+endif
+
+# ---- Tools and flags ---------------------------------------------------------------------------
+
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+CORE = $(TARGET)/release/libmail_crypt_core.so
+SONAME := libmail_crypt_core.so.0
+STAGE := $(CURDIR)/build/stage
+STAGED_CORE := mail-crypt-core
+MANPAGES = $(patsubst man/%.scd,build/man/%,$(wildcard man/*.scd))
+
+# Dovecot's own flags without link-time optimization, which nothing this small gains from. Its headers
+# come in as system headers: their warnings are not ours to fix.
+shim_cflags = $(filter-out -flto% -ffat-lto-objects,$(shell . scripts/lib.sh && dovecot_config DOVECOT_CFLAGS)) \
+	-fPIC -DHAVE_CONFIG_H -Wall -Wextra -Iinclude -Ic-shim \
+	-isystem $(shell . scripts/lib.sh && dovecot_config dovecot_pkgincludedir) \
+	$(CPPFLAGS) $(CFLAGS)
+# $(1): the folder in which the module finds the core
+shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
+	-Wl,--no-as-needed $(CORE)
+
+.PHONY: all build check clean core demo demo-stop header help install man modules stage test test-install tool uninstall
+all: build
+
+## build the core and the modules, in build/modules
+build:
+	@scripts/ensure-deps.sh build
+	@$(MAKE) --no-print-directory modules tool man
+
+modules: core
+	@$(MAKE) --no-print-directory $(addprefix build/modules/,$(MODULES))
+
+## tool build the offline tool, build/bin/mail-crypt
+tool:
+	$(CARGO) build --release $(CARGO_BUILD_FLAGS) --no-default-features --features tool --bin mail-crypt
+	@mkdir -p build/bin
+	@install -m 755 $(TARGET)/release/mail-crypt build/bin/mail-crypt
+
+man: $(MANPAGES)
+build/man/%: man/%.scd
+	@mkdir -p $(@D)
+	scdoc <$< >$@
+
+core:
+	$(CARGO) build --release $(CARGO_BUILD_FLAGS)
+
+build/obj/%.o: c-shim/%.c
+	@mkdir -p $(@D)
+	$(CC) $(shim_cflags) -MMD -MP -c -o $@ $<
+-include $(wildcard build/obj/*.d)
+
+# The same objects linked twice. The installed modules name the core's folder. A stage gets mounted, copied and
+# carried into containers, so its modules find the core relative to themselves, in a folder that Dovecot doesn't scan.
+define module_rules
+build/modules/$(1): $(SOURCES_$(1):%=build/obj/%.o)
+	@mkdir -p $$(@D)
+	$$(CC) -o $$@ $$^ $$(call shim_ldflags,$$(COREDIR))
+build/staged/$(1): $(SOURCES_$(1):%=build/obj/%.o)
+	@mkdir -p $$(@D)
+	$$(CC) -o $$@ $$^ $$(call shim_ldflags,'$$$$ORIGIN/$(if $(findstring /,$(1)),../)$(STAGED_CORE)')
+endef
+$(foreach m,$(MODULES),$(eval $(call module_rules,$(m))))
+
+## stage a complete module folder with our modules in it, for a private Dovecot; prints its path
+stage:
+	@scripts/ensure-deps.sh build
+	@$(MAKE) --no-print-directory core >&2
+	@$(MAKE) --no-print-directory $(addprefix build/staged/,$(MODULES)) >&2
+	@MODULES="$(MODULES)" CORE="$(CORE)" STAGED=$(STAGED_CORE)/$(SONAME) MODULEDIR="$(MODULEDIR)" scripts/stage.sh build/staged "$(STAGE)"
+
+## check formatting, lints, warnings, the header, the rules of the house
+check:
+	@scripts/ensure-deps.sh check
+	@CARGO="$(CARGO)" CC="$(CC)" SHIM_CFLAGS='$(shim_cflags)' scripts/check.sh
+
+## header write include/mail_crypt_core.h anew from the Rust sources
+header: core
+	@CARGO="$(CARGO)" scripts/header.sh write
+
+## test every test: the pure part, the boundary, and against a real, private Dovecot
+test:
+	@scripts/ensure-deps.sh test
+	@$(MAKE) --no-print-directory stage tool
+	@CARGO="$(CARGO)" PYTHON="$(PYTHON)" scripts/run-tests.sh
+
+## test-install installs and uninstalls for real, in a private copy of the system's folders
+test-install:
+	@scripts/ensure-deps.sh build
+	@scripts/test-install.sh
+
+## demo a private Dovecot on loopback, one mail, and what of it is on disk (KEEP=1 leaves it running)
+demo:
+	@scripts/ensure-deps.sh demo
+	@$(MAKE) --no-print-directory stage
+	@$(PYTHON) scripts/demo.py $(if $(KEEP),--keep)
+
+## demo-stop stop a demo that was left running
+demo-stop:
+	@$(PYTHON) scripts/demo.py --stop
+
+## install into the installed Dovecot, the packaged mail_crypt put aside; honours DESTDIR
+install:
+	@test -e $(CORE) -a -e build/modules/$(firstword $(MODULES)) || $(MAKE) --no-print-directory build
+	@MODULES="$(MODULES)" CORE="$(CORE)" SONAME=$(SONAME) DESTDIR="$(DESTDIR)" COREDIR="$(COREDIR)" \
+		MODULEDIR="$(MODULEDIR)" BINDIR="$(BINDIR)" MANDIR="$(MANDIR)" scripts/install.sh install
+
+## uninstall take ours out again and bring the packaged mail_crypt back
+uninstall:
+	@DESTDIR="$(DESTDIR)" COREDIR="$(COREDIR)" MODULEDIR="$(MODULEDIR)" scripts/install.sh uninstall
+
+## clean remove build/ and what cargo made
+clean:
+	rm -rf build
+	$(CARGO) clean
+
+## help this list
+help:
+	@sed -n 's/^## \([a-z-]*\) /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done

@@ -1,0 +1,62 @@
+# Shared by the scripts beside it: where things are, and how to say what goes on.
+# shellcheck shell=bash
+
+say() { printf '==> %s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# The oldest Rust that Cargo.toml promises to build with.
+msrv() { sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml; }
+
+# at_least HAVE WANT: HAVE is the same version or a newer one.
+at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n1)" = "$2" ]; }
+
+# The directory of the first cargo on PATH (or Debian's) that is new enough; empty if there is none.
+cargo_dir() {
+    local dir version
+    local -a dirs
+    IFS=: read -r -a dirs <<<"$PATH"
+    for dir in "${dirs[@]}" "$HOME/.cargo/bin" /usr/bin; do
+        [ -x "$dir/cargo" ] && [ -x "$dir/rustc" ] || continue
+        version=$("$dir/cargo" --version 2>/dev/null | cut -d' ' -f2) || continue
+        if [ -n "$version" ] && at_least "$version" "$(msrv)"; then
+            printf '%s\n' "$dir"
+            return
+        fi
+    done
+}
+
+# Dovecot's own description of where it is installed; empty if its development files are not there.
+dovecot_config_file() {
+    local file
+    for file in ${DOVECOT_CONFIG:-/usr/lib/dovecot/dovecot-config /usr/lib64/dovecot/dovecot-config \
+        /usr/lib/*/dovecot/dovecot-config /usr/local/lib/dovecot/dovecot-config}; do
+        [ -r "$file" ] && { printf '%s\n' "$file"; return; }
+    done
+}
+
+# dovecot_config NAME: one value of that description.
+dovecot_config() {
+    local file
+    file=$(dovecot_config_file)
+    [ -n "$file" ] || die "no dovecot-config: install dovecot-dev, or set DOVECOT_CONFIG to the file"
+    # The file is written for a shell, and its values contain spaces and nested quotes.
+    # shellcheck disable=SC1090
+    (. "$file" && eval "printf '%s\n' \"\$$1\"")
+}
+
+# The release line of the headers, 2.3 or 2.4; empty if there are none.
+dovecot_line() {
+    [ -n "$(dovecot_config_file)" ] || return 0
+    sed -n 's/^#define PACKAGE_VERSION "\([0-9]*\.[0-9]*\).*/\1/p' "$(dovecot_config dovecot_pkgincludedir)/config.h"
+}
+
+# The files of the packaged plugin, below the module folder. One process must never hold modules of
+# both, so these come and go together, whichever of them we replace already.
+# shellcheck disable=SC2034
+PACKAGED_MODULES="
+lib10_mail_crypt_plugin.so
+lib05_mail_crypt_acl_plugin.so
+doveadm/libdoveadm_mail_crypt_plugin.so
+libfs_crypt.so
+libfs_mail_crypt.so
+"
