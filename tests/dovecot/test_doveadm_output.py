@@ -1,0 +1,67 @@
+"""The packaged doveadm module and ours on one store: what they print is the same."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from harness import Store, UserConfig
+from test_doveadm import FORMATS, cryptokey
+
+PEM = re.compile(rb"-----BEGIN PRIVATE KEY-----\n[^-]*-----END PRIVATE KEY-----\n")
+
+
+def in_any_order(out):
+    """An output's lines, or JSON's objects, without their order."""
+    return sorted(re.split(rb"\n|(?<=\}),", out.rstrip(b"]").lstrip(b"[")))
+
+
+@pytest.fixture(scope="module")
+def both(shared_dovecot, plugin):
+    """The packaged plugin and the other one on one store."""
+    with Store() as store:
+        users = {"alice": UserConfig(), "many": UserConfig()}
+        pair = [
+            shared_dovecot(store=store, plugin=p, users=dict(users))
+            for p in ("packaged", plugin)
+        ]
+        for user in users:
+            pair[0].doveadm("mailbox", "create", "-u", user, "Work")
+            for _ in range(1 if user == "alice" else 3):
+                cryptokey(pair[0], "generate", "-f", "-U", user=user)
+                cryptokey(pair[0], "generate", "-f", "Work", user=user)
+        yield pair
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize(
+    "args",
+    [("list", "*"), ("list", "-U"), ("generate", "*"), ("generate", "-U"), ("generate", "-U", "*")],
+    ids=" ".join,
+)
+def test_output_is_the_packaged_one(both, args, fmt):
+    packaged, ours = (cryptokey(d, *args, fmt=fmt).stdout for d in both)
+    assert ours == packaged
+    # The dict answers several keys in any order.
+    packaged, ours = (cryptokey(d, *args, fmt=fmt, user="many").stdout for d in both)
+    assert in_any_order(ours) == in_any_order(packaged)
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+def test_password_output_is_the_packaged_one(both, fmt):
+    said = []
+    for dovecot in both:
+        done = [
+            cryptokey(dovecot, "password", "-n", "first", fmt=fmt),
+            cryptokey(dovecot, "password", "-o", "first", "-n", "second", fmt=fmt),
+            cryptokey(dovecot, "password", "-o", "second", "-C", fmt=fmt),
+        ]
+        said.append([d.stdout for d in done])
+    assert said[0] == said[1]
+
+
+def test_an_exported_key_is_the_packaged_one(both):
+    """The packaged module prints it into the column beside."""
+    for args in (("-U",), ("Work",)):
+        pems = [PEM.findall(cryptokey(d, "export", *args).stdout) for d in both]
+        assert pems[0] == pems[1] and len(pems[0]) == 1
