@@ -1,0 +1,564 @@
+"""The fs drivers, through `doveadm fs`: files that both implementations write, one reads what the other wrote."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from harness import CryptConfig, Key, UserConfig, forge
+
+#: What the packaged driver can write on this Dovecot, beside what is default.
+ALGORITHMS = (
+    "aes-256-gcm-sha256",
+    "aes-128-gcm-sha1",
+    "aes-192-gcm-sha512",
+    "aes-256-gcm-sha384",
+    "aria-256-gcm-sha256",
+    "aes-256-cbc-sha256",
+    "aes-128-cbc-sha512",
+    "aes-256-cfb-sha256",
+    "aes-256-ofb-sha1",
+    "camellia-256-cbc-sha384",
+    "camellia-256-ctr-sha256",
+    "aria-256-ctr-sha512",
+    "des-ede3-cbc-sha256",
+)
+KEYS = {"P-256": Key.ec("prime256v1"), "P-521": Key.ec("secp521r1"), "RSA": Key.rsa()}
+KEY = KEYS["P-256"]
+#: One byte, some blocks and a bit, more than is decrypted at once.
+SIZES = (1, 5003, 300_001)
+
+EX_TEMPFAIL = 75
+DOVEADM_EX_NOTFOUND = 68
+
+
+class Files:
+    """A folder with keys and files, and the drivers of one Dovecot."""
+
+    def __init__(self, server, folder: Path):
+        self.server = server
+        self.folder = folder
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def write(self, name: str, data: bytes | str) -> Path:
+        path = self.path(name)
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+        return path
+
+    def keys(self, key: Key, name: str = "key") -> str:
+        """Parameters with both halves of a key in files."""
+        return self.public(key, name) + self.private(key, name)
+
+    def public(self, key: Key, name: str = "key") -> str:
+        return f"public_key_path={self.write(name + '.public', key.public_pem())}:"
+
+    def private(self, key: Key, name: str = "key", password: str | None = None) -> str:
+        return f"private_key_path={self.write(name + '.private', key.pem(password))}:"
+
+    def run(self, command: str, args: str, *paths: Path | str, driver: str = "crypt"):
+        """`doveadm fs`; answers what it is answered."""
+        return self.server.doveadm("fs", command, driver, args, *map(str, paths), check=False)
+
+    def put(self, args: str, data: bytes, name: str | Path | None = None, driver: str = "crypt") -> Path:
+        """Write a file through the driver; it must work. Answers its path."""
+        target = self.path(str(name or secrets.token_hex(8)))
+        done = self.run("put", args, self.write("input", data), name or target, driver=driver)
+        assert (done.returncode, done.stderr) == (0, b""), done
+        return target
+
+    def get(self, args: str, path: Path | str, driver: str = "crypt") -> bytes:
+        """Read a file through the driver; it must work."""
+        done = self.run("get", args, path, driver=driver)
+        assert (done.returncode, done.stderr) == (0, b""), done.stderr
+        return done.stdout
+
+    def refuse(self, args: str, path: Path | str, *words: str, driver: str = "crypt") -> None:
+        """Read a file through the driver: not a byte of it, and the words in the error."""
+        done = self.run("get", args, path, driver=driver)
+        assert done.stdout == b"", done.stdout[:60]
+        assert done.returncode == EX_TEMPFAIL
+        said(done, *words)
+
+
+def said(done, *words: str) -> None:
+    """The error has these words; it isn't a crash."""
+    text = done.stderr.decode()
+    assert "Panic" not in text and "backtrace" not in text, text
+    for word in words:
+        assert word.lower() in text.lower(), text
+
+
+@pytest.fixture(scope="module")
+def folder():
+    path = Path(tempfile.mkdtemp(prefix="mcf-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+SETTINGS = {
+    "mail_crypt_global_public_key": KEY.public_setting(),
+    "mail_crypt_global_private_key": KEYS["P-521"].setting().value,
+    "mail_crypt_global_private_key2": KEY.setting("secret").value,
+    "mail_crypt_global_private_key2_password": "secret",
+    "other_public_key": KEYS["RSA"].public_setting(),
+    "other_private_key": KEYS["RSA"].setting().value,
+    "locked_public_key": KEY.public_setting(),
+    "locked_private_key": KEY.setting("secret").value,
+    "locked_private_key_password": "wrong",
+    "broken_public_key": "hunter2",
+    "broken_private_key": "hunter2",
+}
+
+
+def plugin_block(settings: dict[str, str]) -> str:
+    return "plugin {\n" + "".join(f"{k} = {v}\n" for k, v in settings.items()) + "}\n"
+
+
+def server_options(folder: Path) -> dict:
+    return {"users": {"alice": UserConfig()}, "extra": plugin_block(SETTINGS)}
+
+
+@pytest.fixture(scope="module")
+def files(shared_dovecot, folder):
+    """The drivers that the tests are about."""
+    return Files(shared_dovecot(**server_options(folder)), folder)
+
+
+@pytest.fixture(scope="module")
+def pair(files, shared_dovecot, folder):
+    """Who writes and who reads, by direction."""
+    packaged = Files(shared_dovecot(plugin="packaged", **server_options(folder)), folder)
+    return {"packaged-writes": (packaged, files), "packaged-reads": (files, packaged)}
+
+
+DIRECTIONS = ("packaged-writes", "packaged-reads")
+
+
+# Both implementations
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_what_one_writes_the_other_reads(pair, direction, kind, algorithm):
+    writer, reader = pair[direction]
+    keys = writer.keys(KEYS[kind], kind)
+    for size in SIZES:
+        data = secrets.token_bytes(size)
+        path = writer.put(f"algo={algorithm}:{keys}posix:", data)
+        stored = path.read_bytes()
+        assert stored.startswith(forge.MAGIC + b"\x02")
+        assert data[:16] not in stored or size == 1
+        expected = forge.AEAD if "gcm" in algorithm else forge.HMAC
+        assert forge.header(stored).flags == expected
+        assert reader.get(f"{keys}posix:", path) == data
+        path.unlink()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_an_empty_file_is_an_empty_file(pair, direction):
+    writer, reader = pair[direction]
+    path = writer.put(writer.keys(KEY) + "posix:", b"")
+    assert path.read_bytes() == b""
+    # Nothing to decrypt takes no key.
+    assert reader.get(reader.public(KEY) + "posix:", path) == b""
+
+
+PARENTS = {
+    "prefix": "posix:prefix={folder}/",
+    "sis": "sis:posix:prefix={folder}/",
+    "metawrap": "metawrap:posix:prefix={folder}/",
+    "compress": "compress:gz:6:posix:prefix={folder}/",
+    "twice": "crypt:{keys}posix:prefix={folder}/",
+}
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("parent", PARENTS)
+def test_any_parent_will_do(pair, direction, parent):
+    writer, reader = pair[direction]
+    keys = writer.keys(KEY)
+    args = keys + PARENTS[parent].format(keys=keys, folder=writer.folder)
+    for size in SIZES:
+        data = secrets.token_bytes(size)
+        # sis wants a hash in the name
+        name = f"{secrets.token_hex(20)}-1"
+        path = writer.put(args, data, name)
+        assert data not in path.read_bytes() or size == 1
+        assert reader.get(args, name) == data
+        # written again, it is another
+        writer.put(args, data[::-1], name)
+        assert reader.get(args, name) == data[::-1]
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("outer", ["compress:gz:6:", "sis:", "metawrap:"])
+def test_it_can_be_a_parent(pair, direction, outer):
+    writer, reader = pair[direction]
+    driver, rest = outer.split(":", 1)
+    args = f"{rest}crypt:{writer.keys(KEY)}posix:prefix={writer.folder}/"
+    for size in (5003, 300_001):
+        data = (secrets.token_hex(600).encode() * 500)[:size]
+        name = f"{secrets.token_hex(20)}-1"
+        path = writer.put(args, data, name, driver=driver)
+        assert path.read_bytes().startswith(forge.MAGIC)
+        assert reader.get(args, name, driver=driver) == data
+        # sis compares with what is there, and links the same
+        again = writer.put(args, data, name[:-1] + "2", driver=driver)
+        assert reader.get(args, again.name, driver=driver) == data
+        if driver == "sis":
+            assert again.stat().st_nlink == 3
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_keys_come_from_the_settings(pair, direction):
+    writer, reader = pair[direction]
+    for prefix, key in (("", KEY), ("set_prefix=other:", KEYS["RSA"])):
+        path = writer.put(prefix + "posix:", b"some words")
+        assert forge.header(path.read_bytes()).key_ids == (key.id,)
+        assert reader.get(prefix + "posix:", path) == b"some words"
+    reader.refuse("set_prefix=other:posix:", writer.put("posix:", b"x"), "no private key")
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_key_files_are_taken_in_every_form(pair, direction):
+    writer, reader = pair[direction]
+    forms = {
+        "pem": (KEY.public_pem(), KEY.pem()),
+        "base64": (KEY.public_setting(), KEY.setting().value),
+        "dovecot": (KEY.dovecot_public(), KEY.dovecot_private()),
+        "version1": (KEY.v1_public(), KEY.v1_private()),
+    }
+    for form, (public, private) in forms.items():
+        public = writer.write(f"{form}.public", public)
+        private = writer.write(f"{form}.private", private)
+        path = writer.put(f"public_key_path={public}:posix:", form.encode())
+        assert reader.get(f"private_key_path={private}:posix:", path) == form.encode()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_private_key_opens_with_its_password(pair, direction):
+    writer, reader = pair[direction]
+    path = writer.put(writer.public(KEY) + "posix:", b"some words")
+    locked = reader.private(KEY, "locked", "secret")
+    assert reader.get(f"{locked}password=secret:posix:", path) == b"some words"
+    stored = reader.write("stored.private", KEY.dovecot_private_under_password("secret"))
+    assert reader.get(f"private_key_path={stored}:password=secret:posix:", path) == b"some words"
+
+
+# What an administrator does
+
+
+def test_copies_stay_encrypted_and_readable(files):
+    args = files.keys(KEY) + "posix:"
+    path = files.put(args, b"some words")
+    copy = files.path("copy")
+    assert files.run("copy", args, path, copy).returncode == 0
+    assert copy.read_bytes() == path.read_bytes()
+    assert files.get(args, copy) == b"some words"
+    done = files.run("copy", args, files.path("nothing"), copy)
+    assert done.returncode == DOVEADM_EX_NOTFOUND
+
+
+def test_the_other_commands_are_the_parents(files):
+    args = files.keys(KEY) + "posix:"
+    folder = files.path("listed")
+    folder.mkdir()
+    path = files.put(args, b"some words", folder / "one")
+    listed = files.run("iter", args, folder)
+    assert listed.stdout == b"one\n", listed
+    size = path.stat().st_size
+    assert files.run("stat", args, path).stdout.strip() == f"{path} size={size}".encode()
+    done = files.run("metadata", args, path)
+    assert done.returncode == 0 and b"OrigPath" in done.stdout, done
+    assert files.run("delete", args, path).returncode == 0
+    assert not path.exists()
+    assert files.run("delete", args, path).returncode == DOVEADM_EX_NOTFOUND
+    assert files.run("stat", args, path).returncode == DOVEADM_EX_NOTFOUND
+
+
+def test_commands_without_content_need_no_keys(files):
+    path = files.write("no-keys", b"anything")
+    args = "public_key_path=/nonexistent:private_key_path=/nonexistent:posix:"
+    assert files.run("stat", args, path).returncode == 0
+    assert files.run("copy", args, path, files.path("no-keys2")).returncode == 0
+    assert files.run("delete", args, path).returncode == 0
+
+
+def test_a_missing_file_is_just_missing(files):
+    for args in (files.keys(KEY), files.public(KEY), "private_key_path=/nonexistent:"):
+        done = files.run("get", args + "posix:", files.path("nothing"))
+        assert done.returncode == DOVEADM_EX_NOTFOUND, done
+        assert done.stdout == b""
+
+
+@pytest.mark.packaged_defect("knows no parent without parameters")
+def test_a_parent_needs_no_parameters(files):
+    keys = files.keys(KEY)
+    path = files.put(keys + "posix", b"some words")
+    assert files.get(keys + "posix", path) == b"some words"
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        ("", "parameters"),
+        ("algo=aes-256-gcm-sha256:", "parameters"),
+        ("passwrd=hunter2:posix:", "invalid parameter 'passwrd'"),
+        ("no-such-driver:", "unknown fs driver: no-such-driver"),
+    ],
+)
+def test_bad_parameters_are_named(files, args, words):
+    done = files.run("get", args, files.path("nothing"))
+    assert done.returncode != 0
+    said(done, "crypt: ", words)
+    assert b"hunter2" not in done.stderr
+
+
+# Keys that aren't there
+
+
+def refuse_to_write(files: Files, args: str, *words: str, driver: str = "crypt") -> None:
+    """No file, above all no plaintext."""
+    target = files.path(secrets.token_hex(8))
+    done = files.run("put", args, files.write("input", b"some words"), target, driver=driver)
+    assert not target.exists(), target.read_bytes()[:20]
+    assert done.returncode == EX_TEMPFAIL
+    said(done, *words)
+    assert not [p for p in files.folder.iterdir() if "temp" in p.name.lower()]
+
+
+@pytest.mark.packaged_defect("writes plaintext without a word")
+@pytest.mark.parametrize("args", ["private", "settings"])
+def test_without_a_public_key_nothing_is_written(files, args):
+    if args == "private":
+        refuse_to_write(files, files.private(KEY) + "posix:", "no public key", "public_key_path")
+    else:
+        refuse_to_write(files, "set_prefix=unset:posix:", "no public key", "unset_public_key")
+
+
+def test_without_a_private_key_nothing_is_read(files):
+    path = files.put(files.keys(KEY) + "posix:", b"some words")
+    files.refuse(files.public(KEY) + "posix:", path, "private key")
+    files.refuse("set_prefix=unset:posix:", path, "private key")
+
+
+@pytest.mark.packaged_defect("doesn't say which key it would take")
+def test_a_missing_private_key_is_named_by_its_id(files):
+    path = files.put(files.keys(KEY) + "posix:", b"some words")
+    other = files.private(KEYS["P-521"], "other")
+    files.refuse(other + "posix:", path, KEY.id, "private_key_path=")
+
+
+@pytest.mark.parametrize("parameter", ["public_key_path", "private_key_path"])
+def test_a_missing_key_file_is_named(files, parameter):
+    path = files.put(files.keys(KEY) + "posix:", b"some words")
+    args = f"{parameter}=/nonexistent/key:posix:"
+    refuse_to_write(files, args, parameter, "/nonexistent/key", "no such file")
+    files.refuse(args, path, parameter, "/nonexistent/key", "no such file")
+
+
+@pytest.mark.parametrize("parameter", ["public_key_path", "private_key_path"])
+def test_an_unusable_key_file_is_named_and_not_shown(files, parameter):
+    key = files.write("unusable", "hunter2")
+    for args in (f"{parameter}={key}:posix:", "set_prefix=broken:posix:"):
+        done = files.run("put", args, files.write("input", b"x"), files.path("never"))
+        assert done.returncode == EX_TEMPFAIL
+        said(done, parameter if "path" in args else "broken_public_key")
+        assert b"hunter2" not in done.stderr
+        assert not files.path("never").exists()
+
+
+def test_the_wrong_half_of_a_key_is_refused(files):
+    private = files.write("wrong-half.private", KEY.pem())
+    public = files.write("wrong-half.public", KEY.public_pem())
+    refuse_to_write(files, f"public_key_path={private}:posix:", "public_key_path")
+    path = files.put(files.keys(KEY) + "posix:", b"some words")
+    files.refuse(f"private_key_path={public}:posix:", path, "private_key_path")
+
+
+@pytest.mark.parametrize("form", ["pem", "dovecot"])
+def test_a_wrong_password_is_an_error_and_not_shown(files, form):
+    path = files.put(files.keys(KEY) + "posix:", b"some words")
+    text = KEY.pem("secret") if form == "pem" else KEY.dovecot_private_under_password("secret")
+    locked = f"private_key_path={files.write('locked', text)}:"
+    files.refuse(locked + "posix:", path, "password")
+    done = files.run("get", locked + "password=hunter2:posix:", path)
+    assert (done.returncode, done.stdout) == (EX_TEMPFAIL, b"")
+    said(done, "private_key_path" if files.server.options.plugin == "packaged" else "password=")
+    assert b"hunter2" not in done.stderr and b"secret" not in done.stderr
+
+
+@pytest.mark.packaged_defect("opaque error")
+def test_a_wrong_password_in_the_settings_is_named(files):
+    path = files.put(files.keys(KEY) + "posix:", b"some words")
+    files.refuse("set_prefix=locked:posix:", path, "locked_private_key_password")
+
+
+@pytest.mark.packaged_defect("opaque error")
+@pytest.mark.parametrize("algorithm", ["aes-256-ctr-sha256", "no-such", "sha256"])
+def test_an_algorithm_that_cannot_be_written_is_named(files, algorithm):
+    keys = files.keys(KEY)
+    refuse_to_write(files, f"algo={algorithm}:{keys}posix:", "algo=", algorithm)
+    # It is no reason not to read.
+    path = files.put(keys + "posix:", b"some words")
+    assert files.get(f"algo={algorithm}:{keys}posix:", path) == b"some words"
+
+
+def test_mail_crypt_without_a_user_takes_key_files_only(files):
+    keys = files.keys(KEY)
+    path = files.put(keys + "posix:", b"some words", driver="mail-crypt")
+    assert files.get(keys + "posix:", path, driver="mail-crypt") == b"some words"
+    refuse_to_write(files, "posix:", "storage", driver="mail-crypt")
+    files.refuse("posix:", path, "storage", driver="mail-crypt")
+
+
+# Damage
+
+
+def damages(data: bytes):
+    """Name, damaged file."""
+    start = forge.header(data).length
+    places = {"flags": 13, "cipher": 27, "key-id": 60, "ephemeral": 110, "wrapped": 170,
+              "hash": start - 5, "first": start, "middle": (start + len(data)) // 2,
+              "before-tag": -17, "tag": -16, "last": -1}
+    for name, place in places.items():
+        changed = bytearray(data)
+        changed[place] ^= 1
+        yield name, bytes(changed)
+    for cut in (1, 15, 16, 17, 31, 32, 33, len(data) - start, len(data) - start + 1, len(data) - 5):
+        yield f"cut-by-{cut}", data[:-cut]
+    yield "longer", data + b"\0"
+    yield "twice", data + data
+
+
+@pytest.mark.packaged_defect("hands out what it can't verify")
+@pytest.mark.parametrize("algorithm", ["aes-256-gcm-sha256", "aes-256-cbc-sha256", "camellia-256-ctr-sha256"])
+@pytest.mark.parametrize("size", [3000, 300_001])
+def test_not_a_byte_of_a_damaged_file_is_served(files, algorithm, size):
+    keys = files.keys(KEY)
+    plain = secrets.token_bytes(size)
+    data = files.put(f"algo={algorithm}:{keys}posix:", plain).read_bytes()
+    for name, damaged in damages(data):
+        path = files.write("damaged", damaged)
+        done = files.run("get", keys + "posix:", path)
+        if name == "hash" and "gcm" in algorithm and done.stdout == plain:
+            # The tag proves key and content: nobody needs this hash.
+            continue
+        assert done.stdout == b"", (name, len(done.stdout))
+        assert done.returncode == EX_TEMPFAIL, (name, done)
+        said(done)
+
+
+NOT_ENCRYPTED = {
+    "a line": b"\n",
+    "a mail": b"From: a\n\nplain",
+    "less than the magic": b"CRYPTED\x03",
+    "nearly the magic": b"CRYPTED\x03\x06" + bytes(9000),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_ENCRYPTED)
+def test_a_file_that_is_not_encrypted_is_not_served(files, kind):
+    path = files.write("plain", NOT_ENCRYPTED[kind])
+    files.refuse(files.keys(KEY) + "posix:", path)
+
+
+# Legacy and odd
+
+
+@pytest.mark.parametrize("kind", ["P-256", "P-521"])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_version_1_file_is_read(files, kind, size):
+    data = secrets.token_bytes(size)
+    path = files.write("version1", forge.version1(data, KEYS[kind]))
+    assert files.get(files.keys(KEYS[kind], kind) + "posix:", path) == data
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 5003, 300_001])
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_file_without_integrity_is_read(files, kind, size):
+    if files.server.options.plugin == "packaged" and size < 17:
+        pytest.skip("the packaged driver can't read the shortest")
+    data = secrets.token_bytes(size)
+    stream = forge.Stream(data, KEYS[kind], flags=forge.NO_INTEGRITY, cipher=forge.AES_CBC)
+    path = files.write("without", stream.data())
+    assert files.get(files.keys(KEYS[kind], kind) + "posix:", path) == data
+
+
+# Resources
+
+
+def test_large_files_take_little_memory_and_no_temporary_file(files, plugin, dovecot):
+    if plugin == "packaged":
+        pytest.skip("has no such limits")
+    server = dovecot(users={"alice": UserConfig()}, temp_dir="/nonexistent/folder")
+    here = Files(server, files.folder)
+    args = files.keys(KEY) + "posix:"
+    data = os.urandom(1 << 20) * 50
+    small, large = here.write("small", b"x"), here.write("large", data)
+
+    def peak(*words) -> tuple[int, bytes]:
+        """Kilobytes, and what was printed."""
+        argv = ["doveadm", "-c", str(server.places.config), "fs", *map(str, words)]
+        done = server.run_program([sys.executable, "-c", MEASURE, *argv])
+        assert done.stderr.count(b"\n") == 1, done.stderr
+        return int(done.stderr), done.stdout
+
+    here.put(args, b"x", here.path("small.crypt"))
+    base, _ = peak("get", "crypt", args, here.path("small.crypt"))
+    writing, _ = peak("put", "crypt", args, large, here.path("large.crypt"))
+    reading, got = peak("get", "crypt", args, here.path("large.crypt"))
+    assert got == data
+    assert writing - base < 8 * 1024, (base, writing)
+    assert reading - base < 8 * 1024, (base, reading)
+    for path in (large, here.path("large.crypt"), small):
+        path.unlink()
+
+
+MEASURE = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(done.returncode)
+"""
+
+
+def test_plaintext_of_a_file_is_nowhere(files):
+    words = secrets.token_hex(20).encode()
+    args = files.keys(KEY) + "posix:"
+    temp = files.server.temp_dir
+    path = files.put(args, words * 20_000)
+    files.path("input").unlink()
+    assert files.get(args, path) == words * 20_000
+    for place in (files.folder, temp):
+        for found in place.rglob("*"):
+            assert not found.is_file() or words not in found.read_bytes(), found
+
+
+def test_a_process_without_a_mail_store_can_use_it(files, dovecot):
+    """The dict service has none of Dovecot's storage code."""
+    keys = files.keys(KEY)
+    place = files.path("dict")
+    place.mkdir()
+    place.chmod(0o777)
+    for key_file in files.folder.glob("key.*"):
+        key_file.chmod(0o644)
+    files.folder.chmod(0o755)
+    server = dovecot(
+        users={"alice": UserConfig()},
+        extra=f"dict {{\nencrypted = fs:crypt:{keys}posix:prefix={place}/\n}}\n",
+    )
+    server.doveadm("dict", "set", "-u", "alice", "proxy::encrypted", "shared/name", "some words")
+    answer = server.doveadm("dict", "get", "-u", "alice", "proxy::encrypted", "shared/name").stdout
+    assert answer.strip() == b"some words"
+    (stored,) = [p for p in place.rglob("*") if p.is_file()]
+    assert stored.read_bytes().startswith(forge.MAGIC)

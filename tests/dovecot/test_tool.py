@@ -1,0 +1,196 @@
+"""The offline tool against what a real Dovecot wrote, and the other way round."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from harness import CryptConfig, Key, Mail, UserConfig
+
+TOOL = Path(
+    os.environ.get("MAIL_CRYPT_TOOL")
+    or Path(__file__).resolve().parents[2] / "build" / "bin" / "mail-crypt"
+)
+
+TOOL_DOCS = Path(__file__).resolve().parents[2]
+
+PASSWORD = "correct-horse"
+GLOBAL = Key.ec()
+STORAGES = ("maildir", "sdbox", "mdbox")
+COMPRESS = ("gz", "bz2", "lz4", "zstd")
+
+
+def tool(*args, stdin: bytes = b"", code: int = 0) -> bytes:
+    """Runs the tool; whatever else happens, it never crashes."""
+    done = subprocess.run(
+        [TOOL, *map(str, args)], input=stdin, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == code, done.stderr.decode()
+    assert (code == 0) or not done.stdout, "something was written before the error was found"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def server(shared_dovecot):
+    managed = CryptConfig(password=PASSWORD)
+    users = {storage: UserConfig(managed, storage=storage) for storage in STORAGES}
+    users |= {name: UserConfig(managed, compress=name) for name in COMPRESS}
+    users["global"] = UserConfig(
+        CryptConfig(
+            curve=None,
+            global_public=GLOBAL.public_setting(),
+            global_private=(GLOBAL.setting(),),
+        )
+    )
+    return shared_dovecot(users=users)
+
+
+def dict_file(server, user) -> Path:
+    return server.store.home(user) / "dovecot-attributes"
+
+
+def delivered(server, user, size) -> tuple[Mail, object]:
+    mail = Mail.make(size)
+    server.deliver(user, mail)
+    return mail, server.store.stored(user)[-1]
+
+
+def number(server, user) -> tuple:
+    """`--message` for the last mail of a file that holds many."""
+    path = server.store.stored(user)[-1].path
+    count = sum(stored.path == path for stored in server.store.stored(user))
+    return ("--message", count) if path.name.startswith(("u.", "m.")) else ()
+
+
+@pytest.mark.parametrize("size", (2000, 900_000))
+@pytest.mark.parametrize("user", STORAGES + COMPRESS)
+def test_a_mail_is_restored_with_the_dict_and_the_password(server, user, size):
+    mail, stored = delivered(server, user, size)
+    plain = tool(
+        "decrypt", stored.path, *number(server, user),
+        "--attributes", dict_file(server, user), "--password-stdin",
+        stdin=PASSWORD.encode() + b"\n",
+    )
+    assert plain.replace(b"\r\n", b"\n").endswith(mail.lines)
+
+
+def test_a_wrong_or_missing_password_is_said(server):
+    _, stored = delivered(server, "maildir", 2000)
+    attributes = ("--attributes", dict_file(server, "maildir"))
+    tool("decrypt", stored.path, *attributes, "--password-stdin", stdin=b"wrong\n", code=6)
+    tool("decrypt", stored.path, *attributes, code=5)
+    tool("decrypt", stored.path, code=2)
+
+
+@pytest.mark.parametrize("size", (2000, 900_000))
+def test_nothing_of_a_tampered_mail_is_written(server, size, tmp_path):
+    _, stored = delivered(server, "maildir", size)
+    copy = tmp_path / "mail"
+    data = bytearray(stored.data)
+    data[-20] ^= 1
+    copy.write_bytes(data)
+    args = ("--attributes", dict_file(server, "maildir"), "--password-stdin")
+    out = tmp_path / "out"
+    tool("decrypt", copy, *args, "-o", out, stdin=PASSWORD.encode(), code=4)
+    assert not out.exists()
+
+
+def test_a_global_key_decrypts(server, tmp_path):
+    mail, stored = delivered(server, "global", 3000)
+    key = tmp_path / "key"
+    key.write_text(GLOBAL.setting().value)
+    assert tool("decrypt", stored.path, "--key", key).endswith(mail.lines)
+    other = tmp_path / "other"
+    other.write_text(Key.ec().setting().value)
+    tool("decrypt", stored.path, "--key", other, code=5)
+
+
+def test_inspect_says_what_the_header_says(server):
+    _, stored = delivered(server, "maildir", 2000)
+    facts = json.loads(tool("inspect", stored.path, "--json"))
+    assert facts["encrypted"] and facts["version"] == 2
+    assert facts["cipher"] == "aes-256-gcm" and facts["digest"] == "sha256"
+    assert facts["size"] == stored.size
+    assert facts["header_size"] + facts["payload_size"] + facts["tag_size"] == stored.size
+    (ids,) = server.store.folder_keys("maildir").values()
+    assert facts["recipients"][0]["key_id"] in ids
+    text = tool("inspect", stored.path).decode()
+    assert facts["recipients"][0]["key_id"] in text
+
+
+def test_inspect_knows_plaintext_and_damage(tmp_path, server):
+    mail = tmp_path / "plain"
+    mail.write_bytes(Mail.make().data)
+    assert json.loads(tool("inspect", mail, "--json"))["encrypted"] is False
+    _, stored = delivered(server, "maildir", 2000)
+    mail.write_bytes(stored.data[:100])
+    tool("inspect", mail, code=3)
+
+
+def test_what_the_tool_encrypts_dovecot_reads(server, tmp_path):
+    public, private = tmp_path / "public", tmp_path / "private"
+    public.write_text(GLOBAL.public_setting())
+    private.write_text(GLOBAL.setting().value)
+    mail, stored = delivered(server, "global", 2000)
+    plain = tool("decrypt", stored.path, "--key", private)
+    before = stored.data
+    stored.replace(tool("encrypt", "--to", public, stdin=plain))
+    assert stored.path.read_bytes() != before
+    with server.imap("global") as session:
+        session.folder()
+        assert session.bodies("INBOX")[-1].endswith(mail.data)
+
+
+@pytest.mark.parametrize("curve", ("prime256v1", "secp384r1", "secp521r1", "X25519"))
+def test_keys_survive_every_conversion(tmp_path, curve):
+    pem, dovecot, back, public = (tmp_path / name for name in ("pem", "dovecot", "back", "public"))
+    tool("keygen", "--curve", curve, "-o", pem)
+    assert pem.stat().st_mode & 0o077 == 0
+    tool("key", "convert", pem, "--format", "dovecot", "-o", dovecot)
+    tool("key", "convert", dovecot, "--format", "pem", "-o", back)
+    assert back.read_bytes() == pem.read_bytes()
+    tool("key", "convert", pem, "--format", "dovecot", "--public", "-o", public)
+    ids = {json.loads(tool("key", "show", key, "--json"))["id"] for key in (pem, dovecot, public)}
+    assert len(ids) == 1
+    sealed = tmp_path / "sealed"
+    sealed.write_bytes(tool("encrypt", "--to", public, stdin=b"words"))
+    assert tool("decrypt", sealed, "--key", pem) == b"words"
+
+
+def test_a_protected_key_needs_its_password(tmp_path):
+    key = tmp_path / "key"
+    tool("keygen", "--curve", "prime256v1", "--password-stdin", "-o", key, stdin=b"secret\n")
+    shown = json.loads(tool("key", "show", key, "--json"))
+    assert shown["protected_by"] == "password"
+    tool("key", "convert", key, "--format", "dovecot", code=5)
+    tool("key", "convert", key, "--format", "dovecot", "--password-stdin", stdin=b"no\n", code=6)
+    done = tool("key", "convert", key, "--format", "dovecot", "--password-stdin", stdin=b"secret\n")
+    assert done.startswith(b"2:1.2.840.10045.3.1.7:0:")
+
+
+def test_what_readme_says_restores_a_mail(server, tmp_path):
+    text = (TOOL_DOCS / "README.md").read_text()
+    commands = re.findall(r"^\$ mail-crypt (.*)$", text, re.MULTILINE)
+    assert len(commands) == 2
+    mail, stored = delivered(server, "maildir", 2000)
+    out = tmp_path / "mail.eml"
+    for command in commands:
+        words = command.replace("--password-prompt", "--password-stdin").split()
+        there = {
+            "cur/1700000000.M1P1.host:2,S": stored.path,
+            "dovecot-attributes": dict_file(server, "maildir"),
+            "mail.eml": out,
+        }
+        tool(*(there.get(word, word) for word in words), stdin=PASSWORD.encode())
+    assert out.read_bytes().endswith(mail.lines)
+
+
+def test_an_existing_file_is_never_overwritten(tmp_path):
+    key = tmp_path / "key"
+    key.write_text("precious")
+    tool("keygen", "--curve", "prime256v1", "-o", key, code=1)
+    assert key.read_text() == "precious"
