@@ -71,7 +71,7 @@ shim_cflags = $(filter-out -flto% -ffat-lto-objects,$(shell . scripts/lib.sh && 
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
 
-.PHONY: all build check clean core demo demo-stop header help install man modules stage test test-install tool uninstall
+.PHONY: all bench build check clean core demo demo-stop header help install man modules stage test test-install tool uninstall
 all: build
 
 ## build the core and the modules, in build/modules
@@ -134,6 +134,12 @@ test:
 	@scripts/ensure-deps.sh test
 	@$(MAKE) --no-print-directory stage tool
 	@CARGO="$(CARGO)" PYTHON="$(PYTHON)" scripts/run-tests.sh
+
+## bench measure no plugin, the packaged one and ours side by side (ROUNDS=7 MAILS=500 LARGE=50 MANY=10000 COLD=200 ROWS=.. JUDGE=no)
+bench:
+	@scripts/ensure-deps.sh bench
+	@$(MAKE) --no-print-directory stage
+	@$(PYTHON) tests/bench/bench.py $(foreach name,ROUNDS MAILS LARGE MANY COLD FOLDERS ROWS SIDES,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(filter no,$(JUDGE)),--no-judge)
 
 ## test-install installs and uninstalls for real, in a private copy of the system's folders
 test-install:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a step needs and the machine lacks: ensure-deps.sh build|check|demo|test
+# Installs what a step needs and the machine lacks: ensure-deps.sh bench|build|check|demo|test
 #
 # On Debian and its kin through apt-get (sudo when not root), saying what and why; nothing is called
 # when all is there. Elsewhere it only says what is needed. DEPS=no turns it off.
@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-step=${1:?ensure-deps.sh build|check|demo|test}
+step=${1:?ensure-deps.sh bench|build|check|demo|test}
 [ "${DEPS:-yes}" != no ] || exit 0
 
 packages=(gcc libc6-dev make pkg-config libssl-dev libclang-dev dovecot-dev ca-certificates scdoc)
@@ -15,7 +15,7 @@ demo=(dovecot-imapd dovecot-lmtpd dovecot-pop3d python3 python3-cryptography uti
 case $step in
     build) ;;
     check) packages+=(git shellcheck) ;;
-    demo) packages+=("${demo[@]}") ;;
+    bench | demo) packages+=("${demo[@]}") ;;
     test) packages+=("${demo[@]}" python3-pytest python3-pytest-xdist
         python3-pytest-timeout openssl) ;;
     *) die "unknown step '$step'" ;;
