@@ -16,7 +16,7 @@ case $step in
     build) ;;
     check) packages+=(git shellcheck) ;;
     bench | demo) packages+=("${demo[@]}") ;;
-    test) packages+=("${demo[@]}" python3-pytest python3-pytest-xdist
+    test) packages+=("${demo[@]}" dovecot-sieve python3-pytest python3-pytest-xdist
         python3-pytest-timeout openssl) ;;
     *) die "unknown step '$step'" ;;
 esac
