@@ -4,6 +4,8 @@
 #include "compat.h"
 #include "istream.h"
 #include "ostream.h"
+#include "mail-namespace.h"
+#include "mailbox-list.h"
 
 #include "fs-crypt-common.h"
 #include "istream-mail-crypt.h"
@@ -19,6 +21,11 @@ struct crypt_fs_file {
 };
 
 #define CRYPT_FILE(ptr) container_of((ptr), struct crypt_fs_file, file)
+
+/* A process without mail storage, such as the dict service, doesn't have these. */
+#pragma weak mailbox_list_fs_get_list
+#pragma weak mailbox_list_get_namespace
+#pragma weak mail_user_plugin_getenv
 
 struct fs *fs_crypt_common_alloc(const struct fs *fs_class)
 {
@@ -50,6 +57,25 @@ int fs_crypt_common_init(struct fs *_fs, const char *args,
 	return fs_init(t_strcut(args, ':'),
 		       parent_args == NULL ? "" : parent_args + 1,
 		       set, &_fs->parent, error_r);
+}
+
+struct mail_user *fs_crypt_user(struct fs *fs)
+{
+	struct mailbox_list *list;
+
+	if (mailbox_list_fs_get_list == NULL)
+		return NULL;
+	list = mailbox_list_fs_get_list(fs);
+	return list == NULL ? NULL : mailbox_list_get_namespace(list)->user;
+}
+
+int fs_crypt_user_setting(struct mail_user *user, const char *name,
+			  const char **value_r)
+{
+	if (name == NULL)
+		return 0;
+	*value_r = compat_setting_lookup(user, name);
+	return *value_r == NULL ? 0 : 1;
 }
 
 void fs_crypt_free(struct fs *_fs)

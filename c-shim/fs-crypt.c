@@ -1,9 +1,10 @@
-/* The "crypt" driver: keys from files, or from the global plugin {} settings, of no user. */
+/* The "crypt" driver: keys from files, or from the plugin {} settings; in a mail user's storage, as
+   they are for that user. */
 
 #include "compat.h"
 #include "array.h"
 #include "settings-parser.h"
-#include "master-service.h"
+#include "master-service-private.h"
 #include "master-service-settings.h"
 
 #include "fs-crypt-common.h"
@@ -37,9 +38,13 @@ extern const struct fs fs_class_crypt;
 
 const char *fs_crypt_version = DOVECOT_ABI_VERSION;
 
-/* Valid until somebody reads settings again: not any longer than the core asks for names. */
+/* What was read last, and where it lies. */
 static const struct fs_crypt_settings *fs_crypt_set;
+static pool_t fs_crypt_set_pool;
 
+/* Reading settings frees those that the service has, of which the process keeps pointers: the next
+   user's settings would be made from freed memory. So a copy of the service reads them.
+   Returns 0, or -1 and an error. */
 static int fs_crypt_read_settings(const char **error_r)
 {
 	static const struct setting_parser_info *roots[] = {
@@ -48,7 +53,15 @@ static int fs_crypt_read_settings(const char **error_r)
 	};
 	struct master_service_settings_input input;
 	struct master_service_settings_output output;
+	struct master_service reader = *master_service;
 	const char *error;
+	int ret;
+
+	reader.set = NULL;
+	reader.set_parser = NULL;
+	reader.set_pool = NULL;
+	/* the process has its connection to stats, or wants none */
+	reader.flags |= MASTER_SERVICE_FLAG_DONT_SEND_STATS;
 
 	i_zero(&input);
 	input.roots = roots;
@@ -56,23 +69,32 @@ static int fs_crypt_read_settings(const char **error_r)
 	input.service = "fs-crypt";
 	/* a process in the middle of its work must not become doveconf */
 	input.never_exec = TRUE;
-	if (master_service_settings_read(master_service, &input, &output,
-					 &error) < 0) {
+	ret = master_service_settings_read(&reader, &input, &output, &error);
+	/* the connection to config may have been used up, or made */
+	master_service->config_fd = reader.config_fd;
+	if (ret < 0) {
 		*error_r = t_strdup_printf("Error reading configuration: %s",
 					   error);
+		pool_unref(&reader.set_pool);
 		return -1;
 	}
-	fs_crypt_set = master_service_settings_get_others(master_service)[0];
+	fs_crypt_set = master_service_settings_get_others(&reader)[0];
+	settings_parser_deinit(&reader.set_parser);
+	pool_unref(&fs_crypt_set_pool);
+	fs_crypt_set_pool = reader.set_pool;
 	return 0;
 }
 
 static int
-fs_crypt_setting(void *context ATTR_UNUSED, const char *name,
-		 const char **value_r)
+fs_crypt_setting(void *context, const char *name, const char **value_r)
 {
+	struct mail_user *user = fs_crypt_user(context);
 	const char *const *envs;
 	unsigned int i, count;
 
+	/* a mail process has given up the right to ask for the configuration */
+	if (user != NULL)
+		return fs_crypt_user_setting(user, name, value_r);
 	if (name == NULL)
 		return fs_crypt_read_settings(value_r);
 

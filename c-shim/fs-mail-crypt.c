@@ -2,8 +2,6 @@
    uses it. */
 
 #include "compat.h"
-#include "mail-namespace.h"
-#include "mailbox-list.h"
 
 #include "fs-crypt-common.h"
 
@@ -15,19 +13,14 @@ const char *fs_mail_crypt_version = DOVECOT_ABI_VERSION;
 static int
 fs_mail_crypt_setting(void *context, const char *name, const char **value_r)
 {
-	struct fs *fs = context;
-	struct mailbox_list *list = mailbox_list_fs_get_list(fs);
+	struct mail_user *user = fs_crypt_user(context);
 
-	if (list == NULL) {
+	if (user == NULL) {
 		*value_r = "mail-crypt without key files works only in a "
 			"mail user's storage (there is crypt for the rest)";
 		return -1;
 	}
-	if (name == NULL)
-		return 0;
-	*value_r = compat_setting_lookup(
-		mailbox_list_get_namespace(list)->user, name);
-	return *value_r == NULL ? 0 : 1;
+	return fs_crypt_user_setting(user, name, value_r);
 }
 
 static struct fs *fs_mail_crypt_alloc(void)
