@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness import CryptConfig, Mail, UserConfig
 from harness.modules import REPOSITORY
+from test_attachments import Letter
 
 README = (REPOSITORY / "README.md").read_text()
 DEMO = REPOSITORY / "scripts" / "demo.py"
@@ -77,6 +78,20 @@ def test_settings_for_one_pair_of_keys(dovecot, tmp_path):
     server = dovecot(crypt=None, extra=settings, users={"alice": UserConfig()})
     assert_encrypted_and_readable(server)
     assert not server.store.user_keys("alice")
+
+
+def test_settings_for_attachments(dovecot, tmp_path):
+    for command in block("sh", "openssl").splitlines():
+        subprocess.run(command, shell=True, check=True, cwd=tmp_path, capture_output=True)
+    settings = block("conf", "mail_attachment_dir").replace("/etc/dovecot", str(tmp_path))
+    server = dovecot(extra=settings, storage="sdbox", users={"alice": UserConfig()})
+    mail = Letter.make()
+    server.deliver("alice", mail.data)
+    with server.imap("alice") as imap:
+        (seen,) = imap.bodies()
+    assert seen.endswith(mail.data)
+    (file,) = (server.store.home("alice") / "attachments").rglob("*-*")
+    assert file.read_bytes().startswith(b"CRYPTED\x03\x07")
 
 
 def assert_encrypted_and_readable(server):
