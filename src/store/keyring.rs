@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::attributes::{Access, Attributes, Change, Host, Level, Scope, shared_with};
+use super::attributes::{Access, Attributes, Change, Host, Level, Scope, shared_with_prefix};
 use super::bounded::Bounded;
 use super::content_cache;
 use super::key_source::Memory;
@@ -152,19 +152,18 @@ impl Keyring {
         folder: &mut dyn Attributes,
         host: &mut dyn Host,
     ) -> Result<Option<PrivateKey>> {
-        if folder.access() != Access::Own {
-            return Ok(None);
-        }
-        let names = folder.list(Scope::Private, &Level::Folder.private_prefix())?;
-        for other in names.iter().filter_map(|n| n.parse::<KeyId>().ok()) {
-            let value = folder.get(Scope::Private, &Level::Folder.private(&other))?;
-            let Some(value) = value else { continue };
-            let Ok(key) = self.unlock(&other, &value, host, 0) else {
-                continue;
-            };
-            if key.matches(id) {
-                self.private.insert(*id, key.clone());
-                return Ok(Some(key));
+        for (scope, prefix) in folder_key_places(folder, host) {
+            let names = folder.list(scope, &prefix)?;
+            for other in names.iter().filter_map(|n| n.parse::<KeyId>().ok()) {
+                let value = folder.get(scope, &format!("{prefix}{other}"))?;
+                let Some(value) = value else { continue };
+                let Ok(key) = self.unlock(&other, &value, host, 0) else {
+                    continue;
+                };
+                if key.matches(id) {
+                    self.private.insert(*id, key.clone());
+                    return Ok(Some(key));
+                }
             }
         }
         Ok(None)
@@ -529,18 +528,26 @@ fn stored_folder_key(
     folder: &mut dyn Attributes,
     host: &mut dyn Host,
 ) -> Result<Option<Zeroizing<String>>> {
-    let own = Level::Folder.private(id);
+    for (scope, prefix) in folder_key_places(folder, host) {
+        if let Some(text) = folder.get(scope, &format!("{prefix}{id}"))? {
+            return Ok(Some(text));
+        }
+    }
+    Ok(None)
+}
+
+/// Where a folder's private keys are for the accessing user: the tree, and what the names there
+/// begin with.
+fn folder_key_places(folder: &dyn Attributes, host: &dyn Host) -> Vec<(Scope, String)> {
+    let prefix = Level::Folder.private_prefix();
     match folder.access() {
-        Access::Own => folder.get(Scope::Private, &own),
-        Access::Shared => match folder.get(Scope::Shared, &shared_with(host.username(), id))? {
-            Some(text) => Ok(Some(text)),
-            None => folder.get(Scope::Shared, &own),
-        },
+        Access::Own => vec![(Scope::Private, prefix)],
+        Access::Shared => vec![
+            (Scope::Shared, shared_with_prefix(host.username())),
+            (Scope::Shared, prefix),
+        ],
         // The packaged plugin stores keys of public folders as the saving user's own.
-        Access::Public => match folder.get(Scope::Shared, &own)? {
-            Some(text) => Ok(Some(text)),
-            None => folder.get(Scope::Private, &own),
-        },
+        Access::Public => vec![(Scope::Shared, prefix.clone()), (Scope::Private, prefix)],
     }
 }
 

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::attributes::{Access, Attributes, Host, Level, Scope};
+use super::attributes::{Access, Attributes, Host, Level, Scope, shared_with_prefix};
 use super::keyring::Keyring;
 use super::testing::{Mailbox, Session, SharedDict, keyring};
 use crate::ErrorKind;
@@ -256,4 +256,26 @@ fn a_global_key_needs_no_attributes() {
     let id = user.store(&mut folder).unwrap();
     user.open(&mut folder, id).unwrap();
     assert_eq!(user.session.username(), "alice");
+}
+
+#[test]
+fn a_mail_may_name_a_shared_key_by_its_old_id() {
+    let dict = SharedDict::default();
+    let key = PrivateKey::generate("prime256v1").unwrap();
+    for prefix in [shared_with_prefix("alice"), Level::Folder.private_prefix()] {
+        let path = format!("shared/Team/{prefix}{}", key.id());
+        let stored = key.to_dovecot(Protect::None).unwrap();
+        dict.borrow_mut()
+            .entries
+            .insert(path.clone(), stored.to_string());
+        let mut folder = Mailbox::new(&dict, "Team");
+        folder.access = Access::Shared;
+        let old = key.old_id().unwrap();
+        assert!(User::new(&dict, &[]).open(&mut folder, old).is_ok());
+        dict.borrow_mut().entries.remove(&path);
+        assert_eq!(
+            kind(User::new(&dict, &[]).open(&mut folder, old)),
+            ErrorKind::NoKey
+        );
+    }
 }

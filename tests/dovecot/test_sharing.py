@@ -11,13 +11,16 @@ import threading
 from dataclasses import dataclass
 
 import pytest
-from harness import CryptConfig, Instance, Key, Mail, Store, UserConfig
+from harness import CryptConfig, DovecotVersion, Instance, Key, Mail, Store, UserConfig
 from harness.store import key_attributes
 
 defect = pytest.mark.packaged_defect
 
 #: The user key of `frank`, which is made here so that folder keys can be made too.
 FRANK = Key.ec()
+
+#: The user key of `grace`, whose keys and mails are as the first releases made them.
+GRACE = Key.ec()
 
 USERS = {
     "alice": UserConfig(CryptConfig(password="of alice")),
@@ -39,6 +42,11 @@ USERS = {
     "carol": UserConfig(CryptConfig()),
     "dave": UserConfig(CryptConfig(), extra=(("acl_groups", "staff"),)),
 }
+
+#: Dovecot 2.4 writes no version 1.
+OLD_FORMAT = DovecotVersion.installed().line == "2.3"
+if OLD_FORMAT:
+    USERS["grace"] = UserConfig(CryptConfig(save_version=1))
 
 #: SETACL of the packaged plugin finds users only where the home is not from userdb.
 IMAP = pytest.param("imap", marks=defect("IMAP's SETACL doesn't ask userdb about the sharee"))
@@ -543,3 +551,16 @@ def test_each_reads_and_revokes_what_the_other_shares(both, plugin, first, share
     if plugin == "ours":
         folder.acl("set", "user=eve", "lookup", server=both["ours"])
         assert folder.copies() == {}
+
+
+@pytest.mark.skipif(not OLD_FORMAT, reason="Dovecot 2.4 writes no version 1")
+@pytest.mark.packaged_defect("stores the copy under an id that no mail names")
+@pytest.mark.parametrize("sharee", ("bob", "carol"))
+@pytest.mark.parametrize("first", ("packaged", "ours"))
+def test_mail_of_the_first_releases_can_be_shared(both, first, sharee):
+    folder = Folder(both[first], "grace")
+    both[first].seed_old_keys("grace", GRACE, GRACE.v1_private(), {folder.name: Key.ec()})
+    folder.append()
+    folder.acl("set", f"user={sharee}", *READ)
+    folder.read_by(sharee, both["ours"])
+    folder.read_by("grace", both["packaged"])
