@@ -288,8 +288,9 @@ impl Keyring {
             // A stream of version 1 names its key by the old id, and the packaged plugin looks
             // keys up by the name that they are stored under: it couldn't read such mail.
             return Err(Error::setting(format!(
-                "mailbox {} has no key, and mail_crypt_save_version = 1 makes none: use 2",
-                folder.mailbox()
+                "mailbox {} has no key, and {} = 1 makes none: use 2",
+                folder.mailbox(),
+                self.settings.name(Setting::Write)
             )));
         }
         // Before the folder's lock: the two locks are never held together.

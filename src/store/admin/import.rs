@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 
 use super::super::attributes::{Attributes, Change, Host, Level, Scope};
 use super::super::keyring::{Keyring, activation};
+use super::super::names::Setting;
 use super::{commit_surely, ids, owner, protected_user_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
@@ -87,7 +88,10 @@ fn read(ring: &mut Keyring, host: &mut dyn Host, text: &str) -> Result<PrivateKe
             Some(password) => stored.unlock_with_password(password.as_bytes()),
             None => Err(Error::new(
                 ErrorKind::NoKey,
-                "it is under a password, and mail_crypt_private_password is not set",
+                format!(
+                    "it is under a password, and {} is not set",
+                    ring.settings().name(Setting::Password)
+                ),
             )),
         },
         Protection::Key(by) => {

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 
 use super::super::attributes::{Attributes, Change, Host, Level, Scope};
 use super::super::keyring::Keyring;
+use super::super::names::Setting;
 use super::{commit_surely, ids, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, Protection};
@@ -19,13 +20,13 @@ pub enum NewPassword<'a> {
 }
 
 /// Puts all keys of the user under the new password, or none: each must open with `old` (without
-/// it: with `mail_crypt_private_password`) first, and all are stored in one transaction. Answers
+/// it: with [`Setting::Password`]) first, and all are stored in one transaction. Answers
 /// their number.
 ///
 /// # Errors
 /// [`ErrorKind::WrongPassword`], naming the key; [`ErrorKind::NoKey`] where a password is needed
 /// and none is there; [`ErrorKind::Setting`] for an empty password, or where
-/// `mail_crypt_require_encrypted_user_key` forbids to clear it; [`ErrorKind::Refused`] for a key
+/// [`Setting::RequireEncrypted`] forbids to clear it; [`ErrorKind::Refused`] for a key
 /// that is under another key: it has no password to change.
 pub fn password(
     ring: &mut Keyring,
@@ -60,9 +61,12 @@ pub fn password(
 fn check_new(ring: &Keyring, new: NewPassword<'_>) -> Result<()> {
     match new {
         NewPassword::Set([]) => Err(Error::setting("the new password is empty")),
-        NewPassword::Clear if ring.settings().require_encrypted_user_key => Err(Error::setting(
-            "mail_crypt_require_encrypted_user_key is set: the password can't be cleared",
-        )),
+        NewPassword::Clear if ring.settings().require_encrypted_user_key => {
+            Err(Error::setting(format!(
+                "{} is set: the password can't be cleared",
+                ring.settings().name(Setting::RequireEncrypted)
+            )))
+        }
         NewPassword::Set(_) | NewPassword::Clear => Ok(()),
     }
 }
@@ -89,7 +93,10 @@ fn open(
         },
         Protection::Key(by) => Err(Error::new(
             ErrorKind::Refused,
-            format!("key {id} is not under a password but under key {by} (mail_crypt_private_key)"),
+            format!(
+                "key {id} is not under a password but under key {by} ({})",
+                ring.settings().name(Setting::UserKeyKey)
+            ),
         )),
     }?;
     if !key.matches(id) {
