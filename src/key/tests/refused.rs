@@ -222,3 +222,18 @@ fn json_web_keys_whose_halves_differ_are_refused() {
     let text = vector("rsa.jwk").replacen("\"p\":\"", "\"p\":\"AAAB", 1);
     assert_eq!(kind_of(StoredKey::parse(&text)).0, ErrorKind::Corrupt);
 }
+
+/// Dovecot after 2.4.4 makes ML-KEM keys, too.
+#[test]
+fn keys_of_kinds_that_came_later_are_unsupported() {
+    for arc in 1..=3u8 {
+        let id = "0".repeat(64);
+        let text = format!("2:2.16.840.1.101.3.4.4.{arc}:0:{}:{id}", "00".repeat(64));
+        let unlocked = StoredKey::parse(&text).and_then(|key| key.unlock());
+        assert_eq!(kind_of(unlocked).0, ErrorKind::Unsupported, "{arc}");
+        let oid = [6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 4, arc];
+        let der = [&[0x30, 0x1c, 0x30, 11], &oid[..], &[3, 13, 0], &[7; 12]].concat();
+        let public = PublicKey::from_spki(&der);
+        assert_eq!(kind_of(public).0, ErrorKind::Unsupported, "{arc}");
+    }
+}
