@@ -34,8 +34,13 @@ DOVECOT_LINE := $(shell . scripts/lib.sh && dovecot_line)
 # What is not in this table doesn't exist yet: the packaged file of that name is taken out, not mixed in.
 MODULES :=
 
-# 2.4's settings; 2.3 has no such interface.
-crypt_settings := $(if $(filter 2.4,$(DOVECOT_LINE)),crypt-settings)
+# What is there for one release line only: 2.4 has all settings in one interface, and one fs driver; 2.3 tells two
+# of them everything in a string, and keeps a copy of doveadm's arguments.
+ifeq ($(DOVECOT_LINE),2.4)
+settings := crypt-settings
+else
+doveadm_args := doveadm-args
+endif
 
 # $(1) file, $(2) sources without .c
 define module
@@ -44,12 +49,14 @@ SOURCES_$(1) := $(2)
 endef
 
 $(eval $(call module,lib05_mail_crypt_acl_plugin.so,mail-crypt-acl-plugin mail-crypt-acl-sharee))
-$(eval $(call module,lib10_mail_crypt_plugin.so,mail-crypt-plugin mail-crypt-binary mail-crypt-unpack istream-mail-crypt ostream-mail-crypt istream-spool spool-cache $(crypt_settings)))
-# 2.4 has another interface for drivers, and only one of the two; its doveadm is still to be tried.
-ifneq ($(DOVECOT_LINE),2.4)
-$(eval $(call module,libfs_crypt.so,fs-crypt fs-crypt-common istream-mail-crypt ostream-mail-crypt))
-$(eval $(call module,libfs_mail_crypt.so,fs-mail-crypt fs-crypt-common istream-mail-crypt ostream-mail-crypt))
-$(eval $(call module,doveadm/libdoveadm_mail_crypt_plugin.so,doveadm-mail-crypt doveadm-mail-crypt-input doveadm-mail-crypt-scan))
+$(eval $(call module,lib10_mail_crypt_plugin.so,mail-crypt-plugin mail-crypt-binary mail-crypt-unpack istream-mail-crypt ostream-mail-crypt istream-spool spool-cache $(settings)))
+$(eval $(call module,doveadm/libdoveadm_mail_crypt_plugin.so,doveadm-mail-crypt doveadm-mail-crypt-input doveadm-mail-crypt-scan $(doveadm_args)))
+fs := fs-crypt-common istream-mail-crypt ostream-mail-crypt
+ifeq ($(DOVECOT_LINE),2.4)
+$(eval $(call module,libfs_crypt.so,fs-crypt-settings $(settings) $(fs)))
+else
+$(eval $(call module,libfs_crypt.so,fs-crypt fs-crypt-args $(fs)))
+$(eval $(call module,libfs_mail_crypt.so,fs-mail-crypt fs-crypt-args $(fs)))
 endif
 
 # ---- Tools and flags ---------------------------------------------------------------------------
@@ -123,7 +130,8 @@ stage:
 ## check formatting, lints, warnings, the header, the rules of the house
 check:
 	@scripts/ensure-deps.sh check
-	@CARGO="$(CARGO)" CC="$(CC)" SHIM_CFLAGS='$(shim_cflags)' scripts/check.sh
+	@CARGO="$(CARGO)" CC="$(CC)" SHIM_CFLAGS='$(shim_cflags)' \
+		SHIM_SOURCES="$(sort $(foreach m,$(MODULES),$(SOURCES_$(m):%=c-shim/%.c)))" scripts/check.sh
 
 ## header write include/mail_crypt_core.h anew from the Rust sources
 header: core

@@ -1,8 +1,9 @@
 #ifndef MAIL_CRYPT_COMPAT_H
 #define MAIL_CRYPT_COMPAT_H
 
-/* The only place that knows one Dovecot version from another. What is only there for 2.4, and too
-   long for a header, is in crypt-settings.c. */
+/* The only place that knows one Dovecot version from another. Some files
+   are made for one release line only, as the Makefile says: crypt-settings.c and fs-crypt-settings.c
+   for 2.4, doveadm-args.c, fs-crypt.c, fs-mail-crypt.c and fs-crypt-args.c for 2.3. */
 
 #include "config.h"
 #include "lib.h"
@@ -28,6 +29,13 @@ int compat_settings_get(struct mail_user *user,
 			struct compat_settings **set_r, const char **error_r);
 void compat_settings_free(struct compat_settings **set);
 const char *compat_setting_lookup(void *set, const char *name);
+
+/* The same for a lib-fs driver, whose event knows its settings only while it is being made. Besides
+   the settings compat_setting_lookup() then answers these. */
+#define COMPAT_FS_PLAIN_FALLBACK "fs_crypt_read_plain_fallback"
+#define COMPAT_FS_ERROR "error" /* why the keys can't be had */
+int compat_fs_settings_get(struct event *event, struct compat_settings **set_r,
+			   const char **error_r);
 
 #else
 
@@ -138,6 +146,28 @@ static inline bool compat_user_has_plugin(struct mail_user *user, const char *na
 #endif
 }
 
+/* doveadm's mail commands: what init() gets, what the command line says besides options (NULL-terminated),
+   and what to do once the parameters were changed, that a server may be sent others. */
+struct doveadm_mail_cmd_context;
+#ifdef COMPAT_DOVECOT_2_4
+#  define COMPAT_DOVEADM_INIT_PARAMS struct doveadm_mail_cmd_context *ctx
+#  define compat_doveadm_cmd_init(ctx, getopt_args) ((void)(ctx), (void)(getopt_args))
+#  define compat_doveadm_params_changed(ctx) ((void)(ctx))
+#  define compat_doveadm_args(ctx, name) ({ \
+		static const char *const compat_none[] = { NULL }; \
+		const char *const *compat_args; \
+		doveadm_cmd_param_array((ctx)->cctx, name, &compat_args) ? \
+			compat_args : compat_none; \
+	})
+#else
+#  define COMPAT_DOVEADM_INIT_PARAMS \
+	struct doveadm_mail_cmd_context *ctx, const char *const args[] ATTR_UNUSED
+#  define compat_doveadm_args(ctx, name) ((ctx)->args)
+void compat_doveadm_cmd_init(struct doveadm_mail_cmd_context *ctx,
+			     const char *getopt_args);
+void compat_doveadm_params_changed(struct doveadm_mail_cmd_context *ctx);
+#endif
+
 /* Before 2.3.14 handlers were told whether to log errors, too. */
 static inline struct istream *
 compat_decompress(const struct compression_handler *handler, struct istream *input)
@@ -153,7 +183,7 @@ compat_decompress(const struct compression_handler *handler, struct istream *inp
 
 /* Defines the mail method get_binary_stream() as name(), which asks
    get(mail, part, with_header, struct mail_crypt_binary *found_r, stream_r). */
-#if DOVECOT_VERSION_MAJOR > 2 || DOVECOT_VERSION_MINOR >= 4
+#ifdef COMPAT_DOVECOT_2_4
 #  define COMPAT_GET_BINARY_STREAM(name, get) \
 static int name(struct mail *mail, const struct message_part *part, bool with_header, \
 		struct mail_binary_properties *found_r, struct istream **stream_r) \

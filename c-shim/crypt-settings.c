@@ -208,10 +208,10 @@ compat_settings_add_keys(struct compat_settings *set, struct event *event,
 	return 0;
 }
 
-/* 2.4 passes over what it doesn't know in userdb. */
+/* 2.4 passes over what it doesn't know in userdb: the core gets all names that could be meant for us. */
 static void
-compat_settings_add_old_fields(struct compat_settings *set,
-			       const char *const *fields)
+compat_settings_add_fields(struct compat_settings *set,
+			   const char *const *fields)
 {
 	const char *name;
 	unsigned int count = 0;
@@ -220,10 +220,10 @@ compat_settings_add_old_fields(struct compat_settings *set,
 		name = t_strcut(*fields, '=');
 		/* 2.3 took both spellings */
 		(void)str_begins(name, "plugin/", &name);
-		if (str_begins_with(name, "mail_crypt_")) {
+		if (str_begins_with(name, "mail_crypt_") ||
+		    str_begins_with(name, "crypt_")) {
 			compat_settings_add(set,
-				t_strdup_printf("mail_crypt_*%u", ++count),
-				name);
+				t_strdup_printf("userdb_*%u", ++count), name);
 		}
 	}
 }
@@ -245,31 +245,49 @@ compat_settings_add_acl(struct compat_settings *set, struct event *event,
 }
 
 static int
-compat_settings_add_all(struct compat_settings *set, struct event *event,
-			const struct crypt_settings *crypt,
-			const char **error_r)
+compat_settings_add_global(struct compat_settings *set, struct event *event,
+			   const struct crypt_settings *crypt,
+			   const char **error_r)
 {
 	compat_settings_add(set, "mail_crypt_save_version",
 			    crypt->crypt_write_algorithm[0] == '\0' ? "0" : "2");
 	compat_settings_add(set, "crypt_write_algorithm",
 			    crypt->crypt_write_algorithm);
+	compat_settings_add(set, "mail_crypt_global_public_key",
+		compat_settings_content(crypt->crypt_global_public_key_file));
+	return compat_settings_add_keys(set, event, "crypt_global_private_key",
+					&crypt->crypt_global_private_keys,
+					"mail_crypt_global_private_key",
+					error_r);
+}
+
+static int
+compat_settings_add_user(struct compat_settings *set, struct event *event,
+			 const struct crypt_settings *crypt,
+			 const char **error_r)
+{
 	compat_settings_add(set, "mail_crypt_curve",
 			    crypt->crypt_user_key_curve);
 	compat_settings_add(set, "mail_crypt_private_password",
 			    crypt->crypt_user_key_password);
 	compat_settings_add_bool(set, "mail_crypt_require_encrypted_user_key",
 				 crypt->crypt_user_key_require_encrypted);
-	compat_settings_add(set, "mail_crypt_global_public_key",
-		compat_settings_content(crypt->crypt_global_public_key_file));
-	if (compat_settings_add_keys(set, event,
-				     "crypt_user_key_encryption_key",
+	if (compat_settings_add_keys(set, event, "crypt_user_key_encryption_key",
 				     &crypt->crypt_user_key_encryption_keys,
 				     "mail_crypt_private_key", error_r) < 0)
 		return -1;
-	return compat_settings_add_keys(set, event, "crypt_global_private_key",
-					&crypt->crypt_global_private_keys,
-					"mail_crypt_global_private_key",
-					error_r);
+	return compat_settings_add_acl(set, event, error_r);
+}
+
+static struct compat_settings *compat_settings_alloc(void)
+{
+	/* wiped when it is freed */
+	pool_t pool = pool_alloconly_create_clean("mail_crypt settings", 1024);
+	struct compat_settings *set = p_new(pool, struct compat_settings, 1);
+
+	set->pool = pool;
+	p_array_init(&set->values, pool, 32);
+	return set;
 }
 
 int compat_settings_get(struct mail_user *user,
@@ -277,27 +295,40 @@ int compat_settings_get(struct mail_user *user,
 {
 	const struct crypt_settings *crypt;
 	struct compat_settings *set;
-	pool_t pool;
 	int ret;
 
 	if (settings_get(user->event, &crypt_setting_parser_info, 0, &crypt,
 			 error_r) < 0)
 		return -1;
-	/* wiped when it is freed */
-	pool = pool_alloconly_create_clean("mail_crypt settings", 1024);
-	set = p_new(pool, struct compat_settings, 1);
-	set->pool = pool;
-	p_array_init(&set->values, pool, 32);
-
-	ret = compat_settings_add_all(set, user->event, crypt, error_r);
+	set = compat_settings_alloc();
+	ret = compat_settings_add_global(set, user->event, crypt, error_r);
 	if (ret == 0)
-		ret = compat_settings_add_acl(set, user->event, error_r);
-	compat_settings_add_old_fields(set, user->userdb_fields);
+		ret = compat_settings_add_user(set, user->event, crypt, error_r);
+	compat_settings_add_fields(set, user->userdb_fields);
 	settings_free(crypt);
 	*set_r = set;
 	if (ret < 0)
 		compat_settings_free(set_r);
 	return ret;
+}
+
+int compat_fs_settings_get(struct event *event, struct compat_settings **set_r,
+			   const char **error_r)
+{
+	const struct crypt_settings *crypt;
+	const char *error;
+
+	if (settings_get(event, &crypt_setting_parser_info, 0, &crypt,
+			 error_r) < 0)
+		return -1;
+	*set_r = compat_settings_alloc();
+	compat_settings_add_bool(*set_r, COMPAT_FS_PLAIN_FALLBACK,
+				 crypt->fs_crypt_read_plain_fallback);
+	/* what needs no keys works all the same */
+	if (compat_settings_add_global(*set_r, event, crypt, &error) < 0)
+		compat_settings_add(*set_r, COMPAT_FS_ERROR, error);
+	settings_free(crypt);
+	return 0;
 }
 
 void compat_settings_free(struct compat_settings **_set)

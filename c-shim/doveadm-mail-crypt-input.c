@@ -138,72 +138,42 @@ static bool cryptokey_flag(struct cryptokey_cmd *cmd, const char *name)
 	return doveadm_cmd_param_bool(cmd->ctx.cctx, name, &value) && value;
 }
 
-static bool
-cryptokey_parse_arg(struct doveadm_mail_cmd_context *ctx ATTR_UNUSED,
-		    int c ATTR_UNUSED)
-{
-	/* they are looked up by their names when all of them are there */
-	return TRUE;
-}
-
-static bool cryptokey_arg_takes_value(const char *arg)
-{
-	return arg[0] == '-' && strchr("uFonm", arg[1]) != NULL;
-}
-
 /* Changes what is sent to the server that may do the work: a flag that is false isn't sent, and
    what was typed here is sent as input. */
-static void cryptokey_fix_full_args(struct cryptokey_cmd *cmd)
+static void cryptokey_fix_params(struct cryptokey_cmd *cmd)
 {
-	const char *const *args = cmd->ctx.full_args;
-	const char *const *old_args = cmd->ctx.args;
-	const char *input = FROM_INPUT, *arg;
-	ARRAY_TYPE(const_string) fixed;
-	unsigned int positional;
+	/* they are the command's own, const for its readers */
+	struct doveadm_cmd_param *params =
+		(struct doveadm_cmd_param *)cmd->ctx.cctx->argv;
+	bool typed_old = FALSE, typed_new = FALSE;
+	int i;
 
-	p_array_init(&fixed, cmd->ctx.pool, 16);
-	for (; args != old_args && strcmp(*args, "--") != 0; args++) {
-		const struct { char c; bool set; } flags[] = {
-			{ 'U', cmd->user_key },
-			{ 'R', cmd->rekey },
-			{ 'f', cmd->force },
-			{ 'C', cmd->clear },
-		};
-		unsigned int i;
+	for (i = 0; i < cmd->ctx.cctx->argc; i++) {
+		struct doveadm_cmd_param *param = &params[i];
 
-		for (i = 0; i < N_ELEMENTS(flags); i++) {
-			if ((*args)[1] == flags[i].c)
-				break;
-		}
-		if (i < N_ELEMENTS(flags) && !flags[i].set)
+		if (!param->value_set || param->type != CMD_PARAM_BOOL ||
+		    param->short_opt == '\0' ||
+		    strchr("URfCON", param->short_opt) == NULL)
 			continue;
-		if ((*args)[1] == 'O' || (*args)[1] == 'N') {
-			if (!cryptokey_flag(cmd, (*args)[1] == 'O' ?
-					    "ask-old-password" :
-					    "ask-new-password"))
-				continue;
-			arg = (*args)[1] == 'O' ? "-o" : "-n";
-			if (cmd->input.data == NULL)
-				arg = *args;
-			array_push_back(&fixed, &arg);
-			if (cmd->input.data != NULL)
-				array_push_back(&fixed, &input);
-			continue;
-		}
-		array_push_back(&fixed, args);
-		if (cryptokey_arg_takes_value(*args)) {
-			args++;
-			array_push_back(&fixed, args);
+		if (!param->value.v_bool) {
+			param->value_set = FALSE;
+		} else if (cmd->input.data != NULL &&
+			   (param->short_opt == 'O' || param->short_opt == 'N')) {
+			param->value_set = FALSE;
+			if (param->short_opt == 'O')
+				typed_old = TRUE;
+			else
+				typed_new = TRUE;
 		}
 	}
-	for (; args != old_args; args++)
-		array_push_back(&fixed, args);
-	positional = array_count(&fixed);
-	for (; *args != NULL; args++)
-		array_push_back(&fixed, args);
-	array_append_zero(&fixed);
-	cmd->ctx.full_args = array_front(&fixed);
-	cmd->ctx.args = array_idx(&fixed, positional);
+	for (i = 0; i < cmd->ctx.cctx->argc; i++) {
+		if ((typed_old && params[i].short_opt == 'o') ||
+		    (typed_new && params[i].short_opt == 'n')) {
+			params[i].value.v_string = FROM_INPUT;
+			params[i].value_set = TRUE;
+		}
+	}
+	compat_doveadm_params_changed(&cmd->ctx);
 }
 
 static void cryptokey_preinit(struct doveadm_mail_cmd_context *ctx)
@@ -219,14 +189,13 @@ static void cryptokey_preinit(struct doveadm_mail_cmd_context *ctx)
 		(void)doveadm_cmd_param_str(ctx->cctx, "mailbox", &cmd->mailbox);
 }
 
-static void
-cryptokey_init_masks(struct doveadm_mail_cmd_context *ctx,
-		     const char *const args[])
+static void cryptokey_init_masks(COMPAT_DOVEADM_INIT_PARAMS)
 {
 	struct cryptokey_cmd *cmd = (struct cryptokey_cmd *)ctx;
 
-	cryptokey_fix_full_args(cmd);
-	if (args[0] == NULL && !cmd->user_key && !cmd->rekey)
+	cmd->args = compat_doveadm_args(ctx, "mailbox");
+	cryptokey_fix_params(cmd);
+	if (cmd->args[0] == NULL && !cmd->user_key && !cmd->rekey)
 		cmd->usage_error = "Nothing to do: use -U or specify a mailbox mask";
 	cryptokey_check_usage(cmd);
 	switch (cmd->verb) {
@@ -249,16 +218,16 @@ cryptokey_init_masks(struct doveadm_mail_cmd_context *ctx,
 	}
 }
 
-static void
-cryptokey_init_one(struct doveadm_mail_cmd_context *ctx,
-		   const char *const args[])
+static void cryptokey_init_one(COMPAT_DOVEADM_INIT_PARAMS)
 {
 	struct cryptokey_cmd *cmd = (struct cryptokey_cmd *)ctx;
 
-	cryptokey_fix_full_args(cmd);
+	if (cmd->verb == CRYPTOKEY_DELETE)
+		cmd->args = compat_doveadm_args(ctx, "key-id");
+	cryptokey_fix_params(cmd);
 	if ((cmd->mailbox != NULL) == cmd->user_key)
 		cmd->usage_error = "Use either -U or -m mailbox";
-	else if (cmd->verb == CRYPTOKEY_DELETE && args[0] == NULL)
+	else if (cmd->verb == CRYPTOKEY_DELETE && cmd->args[0] == NULL)
 		cmd->usage_error = "No key id was given";
 	else if (cmd->verb == CRYPTOKEY_IMPORT)
 		cryptokey_read_input(cmd);
@@ -343,9 +312,7 @@ cryptokey_get_passwords(struct cryptokey_cmd *cmd, bool ask_old, bool ask_new)
 		cmd->usage_error = "The new password is empty: say -C to clear it";
 }
 
-static void
-cryptokey_init_password(struct doveadm_mail_cmd_context *ctx,
-			const char *const args[] ATTR_UNUSED)
+static void cryptokey_init_password(COMPAT_DOVEADM_INIT_PARAMS)
 {
 	struct cryptokey_cmd *cmd = (struct cryptokey_cmd *)ctx;
 	bool ask_old = cryptokey_flag(cmd, "ask-old-password");
@@ -362,7 +329,7 @@ cryptokey_init_password(struct doveadm_mail_cmd_context *ctx,
 	if (cmd->usage_error == NULL)
 		cryptokey_get_passwords(cmd, ask_old, ask_new);
 	cryptokey_check_usage(cmd);
-	cryptokey_fix_full_args(cmd);
+	cryptokey_fix_params(cmd);
 	doveadm_print_header_simple("result");
 }
 
@@ -385,15 +352,12 @@ static void cryptokey_deinit(struct doveadm_mail_cmd_context *ctx)
 
 static struct doveadm_mail_cmd_context *
 cryptokey_alloc(enum cryptokey_verb verb, const char *getopt_args,
-		const char *print_type,
-		void (*init)(struct doveadm_mail_cmd_context *ctx,
-			     const char *const args[]))
+		const char *print_type, void (*init)(COMPAT_DOVEADM_INIT_PARAMS))
 {
 	struct cryptokey_cmd *cmd = doveadm_mail_cmd_alloc(struct cryptokey_cmd);
 
 	cmd->verb = verb;
-	cmd->ctx.getopt_args = getopt_args;
-	cmd->ctx.v.parse_arg = cryptokey_parse_arg;
+	compat_doveadm_cmd_init(&cmd->ctx, getopt_args);
 	cmd->ctx.v.preinit = cryptokey_preinit;
 	cmd->ctx.v.init = init;
 	cmd->ctx.v.run = cryptokey_run;

@@ -193,7 +193,7 @@ static int
 cryptokey_masks(struct cryptokey_cmd *cmd, struct mail_user *user,
 		cryptokey_step_t *step)
 {
-	const char *const *masks = cmd->ctx.args;
+	const char *const *masks = cmd->args;
 	int count, ret = 0;
 
 	for (; *masks != NULL; masks++) {
@@ -337,7 +337,7 @@ cryptokey_run_delete(struct cryptokey_cmd *cmd, struct mail_user *user,
 {
 	const char *const *ids;
 
-	for (ids = cmd->ctx.args; *ids != NULL; ids++) T_BEGIN {
+	for (ids = cmd->args; *ids != NULL; ids++) T_BEGIN {
 		cmd->key_id = *ids;
 		if (cryptokey_do(cmd, cryptokey_doom, box, *ids) == 0) {
 			if (cryptokey_check_needed(cmd, user, box) == 0)

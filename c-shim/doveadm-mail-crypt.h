@@ -29,6 +29,8 @@ struct cryptokey_cmd {
 	/* NUL-terminated, in input or in the arguments */
 	const char *old_password, *new_password;
 	const char *mailbox;
+	/* Masks or key ids */
+	const char *const *args;
 	/* What was read from standard input, or typed */
 	struct cryptokey_input input;
 	/* Why nothing may be done */

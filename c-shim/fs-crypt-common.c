@@ -4,8 +4,6 @@
 #include "compat.h"
 #include "istream.h"
 #include "ostream.h"
-#include "mail-namespace.h"
-#include "mailbox-list.h"
 
 #include "fs-crypt-common.h"
 #include "istream-mail-crypt.h"
@@ -22,11 +20,6 @@ struct crypt_fs_file {
 
 #define CRYPT_FILE(ptr) container_of((ptr), struct crypt_fs_file, file)
 
-/* A process without mail storage, such as the dict service, doesn't have these. */
-#pragma weak mailbox_list_fs_get_list
-#pragma weak mailbox_list_get_namespace
-#pragma weak mail_user_plugin_getenv
-
 struct fs *fs_crypt_common_alloc(const struct fs *fs_class)
 {
 	struct crypt_fs *fs = i_new(struct crypt_fs, 1);
@@ -36,46 +29,21 @@ struct fs *fs_crypt_common_alloc(const struct fs *fs_class)
 }
 
 int fs_crypt_common_init(struct fs *_fs, const char *args,
-			 const struct fs_settings *set,
-			 mcrs_fs_setting_fn setting, const char **error_r)
+			 mcrs_fs_setting_fn setting, size_t *parent_r,
+			 const char **error_r)
 {
 	struct crypt_fs *fs = CRYPT_FS(_fs);
 	struct mcrs_error error;
-	const char *parent_args;
-	size_t parent;
 
 	if (mcrs_init(MCRS_VERSION) < 0) {
 		*error_r = "the module and libmail_crypt_core are of different versions";
 		return -1;
 	}
-	if (mcrs_fs_new(args, setting, _fs, &fs->core, &parent, &error) < 0) {
+	if (mcrs_fs_new(args, setting, _fs, &fs->core, parent_r, &error) < 0) {
 		*error_r = t_strdup(error.text);
 		return -1;
 	}
-	args += parent;
-	parent_args = strchr(args, ':');
-	return fs_init(t_strcut(args, ':'),
-		       parent_args == NULL ? "" : parent_args + 1,
-		       set, &_fs->parent, error_r);
-}
-
-struct mail_user *fs_crypt_user(struct fs *fs)
-{
-	struct mailbox_list *list;
-
-	if (mailbox_list_fs_get_list == NULL)
-		return NULL;
-	list = mailbox_list_fs_get_list(fs);
-	return list == NULL ? NULL : mailbox_list_get_namespace(list)->user;
-}
-
-int fs_crypt_user_setting(struct mail_user *user, const char *name,
-			  const char **value_r)
-{
-	if (name == NULL)
-		return 0;
-	*value_r = compat_setting_lookup(user, name);
-	return *value_r == NULL ? 0 : 1;
+	return 0;
 }
 
 void fs_crypt_free(struct fs *_fs)
@@ -83,6 +51,8 @@ void fs_crypt_free(struct fs *_fs)
 	struct crypt_fs *fs = CRYPT_FS(_fs);
 
 	mcrs_fs_free(&fs->core);
+	if (fs->settings != NULL)
+		compat_settings_free(&fs->settings);
 	i_free(fs);
 }
 
@@ -115,6 +85,20 @@ void fs_crypt_file_deinit(struct fs_file *_file)
 	i_free(file);
 }
 
+/* Is this a file that may be served although it isn't encrypted? */
+static bool
+fs_crypt_is_plain(struct crypt_fs *fs, struct istream *input)
+{
+	const unsigned char *data;
+	size_t size;
+
+	if (!fs->read_plain)
+		return FALSE;
+	(void)i_stream_read_bytes(input, &data, &size, MCRS_MAGIC_SIZE);
+	return (size >= MCRS_MAGIC_SIZE || input->eof) &&
+		input->stream_errno == 0 && !mcrs_is_encrypted(data, size);
+}
+
 struct istream *
 fs_crypt_read_stream(struct fs_file *_file, size_t max_buffer_size)
 {
@@ -125,6 +109,8 @@ fs_crypt_read_stream(struct fs_file *_file, size_t max_buffer_size)
 
 	input = fs_read_stream(_file->parent,
 			       I_MAX(max_buffer_size, IO_BLOCK_SIZE));
+	if (fs_crypt_is_plain(fs, input))
+		return input;
 	if (mcrs_fs_reader_new(fs->core, i_stream_mail_crypt_file_size(input),
 			       &reader, &error) < 0)
 		plain = i_stream_create_error_str(EINVAL, "%s", error.text);
@@ -150,6 +136,11 @@ void fs_crypt_write_stream(struct fs_file *_file)
 		/* never plaintext instead */
 		_file->output = o_stream_create_error_str(EINVAL, "%s",
 							  error.text);
+	} else if (writer == NULL) {
+		/* the administrator says so */
+		file->super_output = fs_write_stream(_file->parent);
+		_file->output = file->super_output;
+		return;
 	} else {
 		file->super_output = fs_write_stream(_file->parent);
 		_file->output = o_stream_create_mail_crypt(file->super_output,
@@ -165,7 +156,10 @@ int fs_crypt_write_stream_finish(struct fs_file *_file, bool success)
 {
 	struct crypt_fs_file *file = CRYPT_FILE(_file);
 
-	o_stream_unref(&_file->output);
+	if (_file->output == file->super_output)
+		_file->output = NULL;
+	else
+		o_stream_unref(&_file->output);
 	if (!success) {
 		if (file->super_output != NULL)
 			fs_write_stream_abort_parent(_file, &file->super_output);

@@ -9,25 +9,22 @@
 struct crypt_fs {
 	struct fs fs;
 	struct mcrs_fs *core;
+	/* What was read when it was made, or NULL. */
+	struct compat_settings *settings;
+	/* Files that aren't encrypted are served, too. */
+	bool read_plain;
 };
 
 #define CRYPT_FS(ptr) container_of((ptr), struct crypt_fs, fs)
 
-struct mail_user;
-
 struct fs *fs_crypt_common_alloc(const struct fs *fs_class);
 /* Returns 0, or -1 and sets *error_r. setting is asked, with the struct fs as its context, once
-   keys from the settings are needed. */
+   keys from the settings are needed. The parent in args begins at *parent_r; without args all is in
+   the settings. */
 int fs_crypt_common_init(struct fs *fs, const char *args,
-			 const struct fs_settings *set,
-			 mcrs_fs_setting_fn setting, const char **error_r);
+			 mcrs_fs_setting_fn setting, size_t *parent_r,
+			 const char **error_r);
 void fs_crypt_free(struct fs *fs);
-
-/* The mail user whose storage uses fs; NULL if it isn't a storage's. */
-struct mail_user *fs_crypt_user(struct fs *fs);
-/* Answers a setting of this user as an mcrs_fs_setting_fn does. */
-int fs_crypt_user_setting(struct mail_user *user, const char *name,
-			  const char **value_r);
 
 struct fs_file *fs_crypt_file_alloc(void);
 void fs_crypt_file_init(struct fs_file *file, const char *path,

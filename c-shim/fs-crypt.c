@@ -1,5 +1,5 @@
-/* The "crypt" driver: keys from files, or from the plugin {} settings; in a mail user's storage, as
-   they are for that user. */
+/* The "crypt" driver of Dovecot 2.3: keys from files, or from the plugin {} settings; in a mail user's
+   storage, as they are for that user. */
 
 #include "compat.h"
 #include "array.h"
@@ -7,7 +7,7 @@
 #include "master-service-private.h"
 #include "master-service-settings.h"
 
-#include "fs-crypt-common.h"
+#include "fs-crypt-args.h"
 
 struct fs_crypt_settings {
 	ARRAY(const char *) plugin_envs;
@@ -119,7 +119,7 @@ static int
 fs_crypt_init(struct fs *fs, const char *args, const struct fs_settings *set,
 	      const char **error_r)
 {
-	return fs_crypt_common_init(fs, args, set, fs_crypt_setting, error_r);
+	return fs_crypt_args_init(fs, args, set, fs_crypt_setting, error_r);
 }
 
 const struct fs fs_class_crypt = {

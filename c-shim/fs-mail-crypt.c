@@ -1,9 +1,9 @@
-/* The "mail-crypt" driver: keys from files, or from the settings of the mail user whose storage
+/* The "mail-crypt" driver of Dovecot 2.3: keys from files, or from the settings of the mail user whose storage
    uses it. */
 
 #include "compat.h"
 
-#include "fs-crypt-common.h"
+#include "fs-crypt-args.h"
 
 extern const char *fs_mail_crypt_version;
 extern const struct fs fs_class_mail_crypt;
@@ -32,8 +32,8 @@ static int
 fs_mail_crypt_init(struct fs *fs, const char *args,
 		   const struct fs_settings *set, const char **error_r)
 {
-	return fs_crypt_common_init(fs, args, set, fs_mail_crypt_setting,
-				    error_r);
+	return fs_crypt_args_init(fs, args, set, fs_mail_crypt_setting,
+				  error_r);
 }
 
 const struct fs fs_class_mail_crypt = {

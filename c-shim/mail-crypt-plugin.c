@@ -38,7 +38,6 @@
 #define MAIL_CRYPT_CACHE_FIELD "mail_crypt.content_key"
 
 /* Longest magic that is looked for. */
-#define MAIL_CRYPT_MAGIC_SIZE 9
 
 #define BOX_CRYPT_PREFIX MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT"crypt/"
 #define USER_CRYPT_PREFIX \
@@ -262,7 +261,7 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 	    mail_crypt_unpack_again(&muser->unpacked, _mail, stream, &spool))
 		return mail_crypt_unpacked_opened(_mail, stream, spool);
 
-	if (i_stream_read_bytes(*stream, &data, &size, MAIL_CRYPT_MAGIC_SIZE) <= 0 ||
+	if (i_stream_read_bytes(*stream, &data, &size, MCRS_MAGIC_SIZE) <= 0 ||
 	    !mcrs_is_encrypted(data, size))
 		return mmail->super.istream_opened(_mail, stream);
 	if (mail_crypt_mail_scan(_mail, *stream)) {

@@ -26,6 +26,11 @@ struct mailbox;
 #define MCRS_CLIENT_SIZE 160
 
 /*
+ Bytes that [`mcrs_is_encrypted`] needs to see.
+ */
+#define MCRS_MAGIC_SIZE 9
+
+/*
  Everyone.
  */
 #define MCRS_WHO_ANYONE 0
@@ -517,10 +522,11 @@ void mcrs_set_key_hook(mcrs_key_hook hook);
 
 /*
  Parses the parameters of an fs driver, up to its parent's, which begin at byte `parent_r` of
- `args`. No key is read yet. Returns 0 and sets `fs_r`, or -1.
+ `args`. With NULL there are none: all is in the settings, as Dovecot 2.4 has it. No key is read
+ yet. Returns 0 and sets `fs_r`, or -1.
 
  # Safety
- `args` is NUL-terminated; `setting` can be called with `context` until `mcrs_fs_free`;
+ `args` is NULL or NUL-terminated; `setting` can be called with `context` until `mcrs_fs_free`;
  the other pointers are valid.
  */
 int mcrs_fs_new(const char *args,
@@ -543,8 +549,8 @@ int mcrs_fs_reader_new(struct mcrs_fs *fs,
                        struct mcrs_error *error);
 
 /*
- Makes a writer for a file. Returns 0 and sets `writer_r`, or -1: the file must then not be
- written.
+ Makes a writer for a file. Returns 0 and sets `writer_r`, to NULL if the administrator says that
+ nothing is encrypted; or -1: the file must then not be written.
 
  # Safety
  `fs` is from `mcrs_fs_new`; `writer_r` and `error` are valid.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that can be said about the sources without running a mail server. Called by `make check`,
-# which says how the C files are compiled (SHIM_CFLAGS) and which CARGO and CC to take.
+# which says which C files this Dovecot takes (SHIM_SOURCES), how they are compiled (SHIM_CFLAGS) and which CARGO and CC to take.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -30,13 +30,19 @@ for file in $(git ls-files -- 'src/*.rs' ':!src/ffi' ':!src/lib.rs'); do
     forbidden "$file" || die "$file lacks #![forbid(unsafe_code)]"
 done
 
+say "one place each knows one Dovecot from another"
+if git grep -nE '^ *# *(if|ifdef|elif)|DOVECOT_VERSION' -- c-shim ':!c-shim/compat.h' | grep -vE '^c-shim/[a-z-]+\.h:1:#ifndef '; then
+    die "#if outside c-shim/compat.h"
+fi
+if git grep -nE 'cfg!?\(.*dovecot_2_' -- src ':!src/ffi/version.rs'; then
+    die "a version outside src/ffi/version.rs"
+fi
+
 say "the C header is what the Rust sources say"
 scripts/header.sh check
 
 say "C without warnings"
-for file in c-shim/*.c; do
-    # What it is made of is only there in 2.4's headers.
-    [ "$file" != c-shim/crypt-settings.c ] || [ "$(dovecot_line)" = 2.4 ] || continue
+for file in $SHIM_SOURCES; do
     # shellcheck disable=SC2086
     ${CC:-cc} $SHIM_CFLAGS -Werror -c -o /dev/null "$file"
 done

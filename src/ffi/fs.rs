@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::boundary::{Handle, Opaque, entry, entry_new, free, mcrs_error, put};
 use super::reader::{Reader, mcrs_reader};
 use super::user::busy;
+use super::version::LINE;
 use super::writer::{Writer, mcrs_writer};
 use crate::crypto::Secret;
 use crate::error::{Error, Result};
@@ -60,10 +61,11 @@ impl Opaque for mcrs_fs {
 }
 
 /// Parses the parameters of an fs driver, up to its parent's, which begin at byte `parent_r` of
-/// `args`. No key is read yet. Returns 0 and sets `fs_r`, or -1.
+/// `args`. With NULL there are none: all is in the settings, as Dovecot 2.4 has it. No key is read
+/// yet. Returns 0 and sets `fs_r`, or -1.
 ///
 /// # Safety
-/// `args` is NUL-terminated; `setting` can be called with `context` until `mcrs_fs_free`;
+/// `args` is NULL or NUL-terminated; `setting` can be called with `context` until `mcrs_fs_free`;
 /// the other pointers are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_fs_new(
@@ -75,16 +77,18 @@ pub unsafe extern "C" fn mcrs_fs_new(
     error: *mut mcrs_error,
 ) -> c_int {
     let make = || {
-        if args.is_null() {
-            return Err(Error::setting("no parameters"));
-        }
-        // SAFETY: NUL-terminated, by this function's contract.
-        let args = unsafe { CStr::from_ptr(args) };
-        let args = args.to_str();
-        let args = args.map_err(|_| Error::setting("the parameters are not UTF-8"))?;
-        let (params, parent) = FsParams::parse(args)?;
+        let (keys, parent) = if args.is_null() {
+            (FsKeys::of_settings(LINE), 0)
+        } else {
+            // SAFETY: NUL-terminated, by this function's contract.
+            let args = unsafe { CStr::from_ptr(args) };
+            let args = args.to_str();
+            let args = args.map_err(|_| Error::setting("the parameters are not UTF-8"))?;
+            let (params, parent) = FsParams::parse(args)?;
+            (FsKeys::new(params), parent)
+        };
         let fs = Rc::new(RefCell::new(Fs {
-            keys: FsKeys::new(params),
+            keys,
             settings: Settings {
                 ask: Some((setting, context)),
             },
@@ -124,8 +128,8 @@ pub unsafe extern "C" fn mcrs_fs_reader_new(
     unsafe { entry(fs, error, make) }
 }
 
-/// Makes a writer for a file. Returns 0 and sets `writer_r`, or -1: the file must then not be
-/// written.
+/// Makes a writer for a file. Returns 0 and sets `writer_r`, to NULL if the administrator says that
+/// nothing is encrypted; or -1: the file must then not be written.
 ///
 /// # Safety
 /// `fs` is from `mcrs_fs_new`; `writer_r` and `error` are valid.
@@ -138,7 +142,11 @@ pub unsafe extern "C" fn mcrs_fs_writer_new(
     let make = |fs: &mut Rc<RefCell<Fs>>| {
         let mut fs = fs.try_borrow_mut().map_err(|_| busy())?;
         let Fs { keys, settings, .. } = &mut *fs;
-        let algorithm = keys.algorithm()?;
+        let Some(algorithm) = keys.algorithm(&mut settings.reading())? else {
+            // SAFETY: valid, by this function's contract.
+            unsafe { put(writer_r, std::ptr::null_mut()) }?;
+            return Ok(0);
+        };
         let public = keys.public_key(&mut settings.reading())?;
         let sender = senders::sender(public);
         let mut sender = sender.try_borrow_mut().map_err(|_| busy())?;

@@ -64,6 +64,10 @@ impl Opaque for mcrs_reader {
     }
 }
 
+/// Bytes that [`mcrs_is_encrypted`] needs to see.
+pub const MCRS_MAGIC_SIZE: usize = 9;
+const _: () = assert!(MCRS_MAGIC_SIZE == crate::stream::MAGIC.len());
+
 /// Whether a stream that begins with these bytes is encrypted.
 ///
 /// # Safety

@@ -9,6 +9,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::fs_params::FsParams;
+use super::names::{Line, Setting};
 use super::settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, PublicKey};
@@ -25,8 +26,16 @@ pub type FsLookup<'a> = dyn FnMut(&str) -> Result<Option<Zeroizing<String>>> + '
 /// They are read when they are first needed: deleting or listing needs none. Key files that were
 /// changed since are read again, so that a long-lived process follows when a key is replaced.
 pub struct FsKeys {
-    params: FsParams,
+    source: Source,
     keys: Option<Keys>,
+}
+
+/// Where it is said which keys these are.
+enum Source {
+    /// In the driver's parameters, and in settings that those name.
+    Params(FsParams),
+    /// In the settings of this line, and in nothing else.
+    Settings(Line),
 }
 
 struct Keys {
@@ -62,18 +71,35 @@ impl Stamp {
 impl FsKeys {
     /// The keys that `params` speak of; nothing is read yet.
     pub fn new(params: FsParams) -> Self {
-        FsKeys { params, keys: None }
+        FsKeys {
+            source: Source::Params(params),
+            keys: None,
+        }
     }
 
-    /// What new files are encrypted with.
+    /// The keys in the settings of `line`; nothing is read yet.
+    pub fn of_settings(line: Line) -> Self {
+        FsKeys {
+            source: Source::Settings(line),
+            keys: None,
+        }
+    }
+
+    /// What new files are encrypted with; `None` if they are not to be encrypted.
     ///
     /// # Errors
-    /// [`ErrorKind::Setting`] if `algo=` can't be used.
-    pub fn algorithm(&self) -> Result<Algorithm> {
-        let name = self.params.algorithm();
-        name.map_or(Ok(Algorithm::default()), |name| {
-            name.parse().map_err(|e: Error| e.context("algo="))
-        })
+    /// [`ErrorKind::Setting`] if it can't be used.
+    pub fn algorithm(&self, lookup: &mut FsLookup<'_>) -> Result<Option<Algorithm>> {
+        match &self.source {
+            Source::Params(params) => match params.algorithm() {
+                None => Ok(Some(Algorithm::default())),
+                Some(name) => name
+                    .parse()
+                    .map(Some)
+                    .map_err(|e: Error| e.context("algo=")),
+            },
+            Source::Settings(line) => asked(lookup, |ask| settings::writing(ask, *line)),
+        }
     }
 
     /// To whom new files are encrypted.
@@ -83,7 +109,8 @@ impl FsKeys {
     pub fn public_key(&mut self, lookup: &mut FsLookup<'_>) -> Result<PublicKey> {
         let public = self.current(lookup)?.public.clone();
         public.ok_or_else(|| {
-            let where_from = self.sources("public_key_path=", "_public_key");
+            let where_from =
+                self.sources("public_key_path=", ("_public_key", Setting::GlobalPublic));
             Error::setting(format!(
                 "no public key, and nothing is written without: set {where_from}"
             ))
@@ -101,7 +128,10 @@ impl FsKeys {
             .find(|key| ids.iter().any(|id| key.matches(id)));
         found.cloned().ok_or_else(|| {
             let ids: Vec<String> = ids.iter().map(KeyId::to_string).collect();
-            let where_from = self.sources("private_key_path=", "_private_key");
+            let where_from = self.sources(
+                "private_key_path=",
+                ("_private_key", Setting::GlobalPrivate),
+            );
             Error::new(
                 ErrorKind::NoKey,
                 format!("no private key {} in {where_from}", ids.join(", ")),
@@ -110,24 +140,27 @@ impl FsKeys {
     }
 
     /// Where a key would have to be, for error texts.
-    fn sources(&self, parameter: &str, setting: &str) -> String {
-        if self.params.uses_files() {
-            parameter.to_owned()
-        } else {
-            format!("{}{setting} (or {parameter})", self.params.prefix())
+    fn sources(&self, parameter: &str, setting: (&str, Setting)) -> String {
+        match &self.source {
+            Source::Params(params) if params.uses_files() => parameter.to_owned(),
+            Source::Params(params) => format!("{}{} (or {parameter})", params.prefix(), setting.0),
+            Source::Settings(line) => line.name(setting.1).to_owned(),
         }
     }
 
     fn current(&mut self, lookup: &mut FsLookup<'_>) -> Result<&Keys> {
-        let params = &self.params;
-        let keys = self.keys.take().filter(|keys| {
-            Stamp::is_current(keys.public_file.as_ref(), params.public_key_path())
-                && Stamp::is_current(keys.private_file.as_ref(), params.private_key_path())
+        let keys = self.keys.take().filter(|keys| match &self.source {
+            Source::Params(params) => {
+                Stamp::is_current(keys.public_file.as_ref(), params.public_key_path())
+                    && Stamp::is_current(keys.private_file.as_ref(), params.private_key_path())
+            }
+            Source::Settings(_) => true,
         });
-        let keys = match keys {
-            Some(keys) => keys,
-            None if params.uses_files() => from_files(params)?,
-            None => from_settings(params.prefix(), lookup)?,
+        let keys = match (keys, &self.source) {
+            (Some(keys), _) => keys,
+            (None, Source::Params(params)) if params.uses_files() => from_files(params)?,
+            (None, Source::Params(params)) => from_named(params.prefix(), lookup)?,
+            (None, Source::Settings(line)) => from_settings(*line, lookup)?,
         };
         Ok(self.keys.insert(keys))
     }
@@ -185,27 +218,47 @@ fn read_file(path: &Path) -> Result<(Zeroizing<String>, Stamp)> {
     Ok((Zeroizing::new(text.to_owned()), stamp))
 }
 
-fn from_settings(prefix: &str, lookup: &mut FsLookup<'_>) -> Result<Keys> {
+/// From the settings whose names begin with `prefix`.
+fn from_named(prefix: &str, lookup: &mut FsLookup<'_>) -> Result<Keys> {
+    asked(lookup, |ask| {
+        let public = settings::public_key(ask, &format!("{prefix}_public_key"))?;
+        let private = settings::private_keys(ask, &format!("{prefix}_private_key"))?;
+        Ok((public, private))
+    })
+    .map(Keys::unchanging)
+}
+
+/// From the global settings of `line`.
+fn from_settings(line: Line, lookup: &mut FsLookup<'_>) -> Result<Keys> {
+    asked(lookup, |ask| settings::global_keys(ask, line)).map(Keys::unchanging)
+}
+
+impl Keys {
+    fn unchanging((public, private): (Option<PublicKey>, Vec<PrivateKey>)) -> Self {
+        Keys {
+            public,
+            private,
+            public_file: None,
+            private_file: None,
+        }
+    }
+}
+
+/// What `f` makes of the settings, with a look-up that can't fail.
+fn asked<T>(
+    lookup: &mut FsLookup<'_>,
+    f: impl FnOnce(&mut settings::Lookup<'_>) -> Result<T>,
+) -> Result<T> {
     let mut failed = None;
     // "Can't say" must not end up as "not set": the first failure is what counts.
-    let mut infallible = |name: &str| match lookup(name) {
+    let found = f(&mut |name: &str| match lookup(name) {
         Ok(value) => value,
         Err(e) => {
             failed.get_or_insert(e);
             None
         }
-    };
-    let public = settings::public_key(&mut infallible, &format!("{prefix}_public_key"));
-    let private = settings::private_keys(&mut infallible, &format!("{prefix}_private_key"));
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    Ok(Keys {
-        public: public?,
-        private: private?,
-        public_file: None,
-        private_file: None,
-    })
+    });
+    failed.map_or(found, Err)
 }
 
 #[cfg(test)]

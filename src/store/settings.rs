@@ -47,18 +47,18 @@ pub struct Settings {
 /// Looks a setting up by its 2.3 name, whatever the line; `None` where it isn't set.
 ///
 /// Of a 2.4 host these are asked besides: `crypt_write_algorithm`; for each key `.._name`, the
-/// block that the administrator wrote; and [`OLD_FIELD`].
+/// block that the administrator wrote; and [`FIELD`].
 pub type Lookup<'a> = dyn FnMut(&str) -> Option<Zeroizing<String>> + 'a;
 
-/// With a number from 1, answered with the names of userdb fields that begin with `mail_crypt_`.
-const OLD_FIELD: &str = "mail_crypt_*";
+/// With a number from 1, answered with the names of userdb fields that could be meant for us.
+const FIELD: &str = "userdb_*";
 
 /// `..private_key`, `..private_key2`, ..: Dovecot reads on until one is missing, so an
 /// endless supply (a look-up gone wrong) has to end somewhere.
 const MAX_PRIVATE_KEYS: usize = 64;
 
 /// More userdb fields than a look-up that works can have.
-const MAX_OLD_FIELDS: usize = 256;
+const MAX_FIELDS: usize = 256;
 
 impl Settings {
     /// Reads and checks the settings that `lookup` answers.
@@ -68,7 +68,7 @@ impl Settings {
     /// setting as in `line` and never its value.
     pub fn load(line: Line, lookup: &mut Lookup<'_>) -> Result<Self> {
         if line == Line::V2_4 {
-            refuse_old_field(lookup)?;
+            check_fields(lookup)?;
         }
         let mut ask = Ask { line, lookup };
         let curve = ask.text(Setting::Curve).filter(|c| !c.is_empty());
@@ -95,20 +95,63 @@ impl Settings {
     }
 }
 
-/// A setting that is meant to protect and isn't heard would store mail or keys unprotected.
-fn refuse_old_field(lookup: &mut Lookup<'_>) -> Result<()> {
-    for number in 1..=MAX_OLD_FIELDS {
-        let Some(field) = lookup(&format!("{OLD_FIELD}{number}")) else {
-            break;
-        };
-        if let Some(new) = Line::renamed(&field) {
+/// Dovecot 2.4 passes over what it doesn't know in userdb. A setting that is meant to protect and
+/// isn't heard would store mail or keys unprotected.
+fn check_fields(lookup: &mut Lookup<'_>) -> Result<()> {
+    let fields = numbered(lookup, |number| format!("{FIELD}{number}"));
+    let is_set = |name: &str| {
+        fields.iter().any(|field| {
+            let rest = field.strip_prefix(name);
+            rest.is_some_and(|r| matches!(r.as_bytes(), [] | [b'/' | b'+', ..]))
+        })
+    };
+    for field in &fields {
+        // Whoever serves both lines from one userdb has both.
+        if let Some(new) = Line::renamed(field).filter(|new| !is_set(new)) {
             return Err(Error::setting(format!(
                 "userdb field {}: Dovecot 2.4 ignores this name, use {new}",
                 field.as_str()
             )));
         }
     }
+    for setting in [Setting::UserKeyKey, Setting::GlobalPrivate] {
+        let first = Line::V2_3.name(setting);
+        let blocks = numbered(lookup, |number| match number {
+            1 => format!("{first}_name"),
+            _ => format!("{first}{number}_name"),
+        });
+        check_blocks(Line::V2_4.name(setting), &blocks, &fields)?;
+    }
     Ok(())
+}
+
+/// A block counts only where its name is in the list of names.
+fn check_blocks(
+    list: &str,
+    blocks: &[Zeroizing<String>],
+    fields: &[Zeroizing<String>],
+) -> Result<()> {
+    for field in fields {
+        let Some((kind, rest)) = field.split_once('/') else {
+            continue;
+        };
+        let block = rest.split('/').next().unwrap_or_default();
+        let named = format!("{list} {block}");
+        if kind == list && !blocks.iter().any(|b| **b == *named) {
+            return Err(Error::setting(format!(
+                "userdb field {}: Dovecot 2.4 ignores it without the list of names, add \
+                 {list}={block}",
+                field.as_str()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What `lookup` answers for the numbers from 1, until one isn't set.
+fn numbered(lookup: &mut Lookup<'_>, name: impl Fn(usize) -> String) -> Vec<Zeroizing<String>> {
+    let numbers = 1..=MAX_FIELDS;
+    numbers.map_while(|number| lookup(&name(number))).collect()
 }
 
 /// The public key in the setting `name`.
@@ -127,6 +170,31 @@ pub(super) fn public_key(lookup: &mut Lookup<'_>, name: &str) -> Result<Option<P
 pub(super) fn private_keys(lookup: &mut Lookup<'_>, first: &str) -> Result<Vec<PrivateKey>> {
     let line = Line::V2_3;
     Ask { line, lookup }.private_keys_at(first, first)
+}
+
+/// The public key and the private keys of global mode.
+///
+/// # Errors
+/// As [`Settings::load`].
+pub(super) fn global_keys(
+    lookup: &mut Lookup<'_>,
+    line: Line,
+) -> Result<(Option<PublicKey>, Vec<PrivateKey>)> {
+    let mut ask = Ask { line, lookup };
+    let public = ask.public_key(Setting::GlobalPublic)?;
+    Ok((public, ask.private_keys(Setting::GlobalPrivate)?))
+}
+
+/// What is written: `None` is plaintext.
+///
+/// # Errors
+/// As [`Settings::load`].
+pub(super) fn writing(lookup: &mut Lookup<'_>, line: Line) -> Result<Option<Algorithm>> {
+    let mut ask = Ask { line, lookup };
+    match ask.save_version()? {
+        SaveVersion::ReadOnly => Ok(None),
+        SaveVersion::V1 | SaveVersion::V2 => ask.algorithm().map(Some),
+    }
 }
 
 /// The look-up, and whose words errors are in.
@@ -299,12 +367,44 @@ mod tests {
     fn an_old_name_in_userdb_fails_the_user_of_2_4() {
         let pairs = [
             ("mail_crypt_save_version", "2"),
-            ("mail_crypt_*1", "mail_crypt_unknown"),
-            ("mail_crypt_*2", "mail_crypt_private_password"),
+            ("userdb_*1", "mail_crypt_unknown"),
+            ("userdb_*2", "mail_crypt_private_password"),
+            ("userdb_*3", "crypt_user_key_passwords"),
         ];
         let text = error_for(Line::V2_4, &pairs);
         assert!(text.contains("use crypt_user_key_password"), "{text}");
         assert!(load_for(Line::V2_3, &pairs).is_ok());
+    }
+
+    #[test]
+    fn an_old_name_beside_the_new_one_serves_both_lines() {
+        for new in ["crypt_user_key_password", "crypt_user_key_password+"] {
+            let set = load_for(
+                Line::V2_4,
+                &[
+                    ("mail_crypt_save_version", "2"),
+                    ("userdb_*1", "mail_crypt_private_password"),
+                    ("userdb_*2", new),
+                ],
+            );
+            assert!(set.is_ok(), "{new}");
+        }
+    }
+
+    #[test]
+    fn a_block_that_no_list_names_fails_the_user_of_2_4() {
+        let field = "crypt_user_key_encryption_key/main/crypt_private_key_file";
+        let mut pairs = vec![("mail_crypt_save_version", "2"), ("userdb_*1", field)];
+        let text = error_for(Line::V2_4, &pairs);
+        assert!(
+            text.contains("add crypt_user_key_encryption_key=main"),
+            "{text}"
+        );
+        pairs.push((
+            "mail_crypt_private_key_name",
+            "crypt_user_key_encryption_key main",
+        ));
+        assert!(load_for(Line::V2_4, &pairs).is_ok());
     }
 
     #[test]

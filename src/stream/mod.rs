@@ -18,7 +18,7 @@ mod sender;
 pub mod spool;
 mod verified;
 
-pub use crate::format::stream::{Header, Integrity, Version, is_encrypted};
+pub use crate::format::stream::{Header, Integrity, MAGIC, Version, is_encrypted};
 pub use algorithm::Algorithm;
 pub use block::ContentKey;
 pub use encrypt::Encryptor;

@@ -21,6 +21,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import Instance, Store, available  # noqa: E402
+from harness.version import NotHere  # noqa: E402
 from harness.instance import running  # noqa: E402
 
 #: What an expected failure may look like; anything else is a fault of the test.
@@ -122,6 +123,7 @@ def pytest_runtest_call(item):
     for instance in running():
         item.stash.setdefault(_marks, {})[instance.run] = instance.log.mark()
     outcome = yield
+    skip_if_not_here(outcome)
     said = []
     for instance in running():
         said += instance.log.unexpected()
@@ -129,6 +131,18 @@ def pytest_runtest_call(item):
         instance.log.forget_expectations()
     if said and outcome.excinfo is None:
         pytest.fail("unexpected in the server's log:\n" + "\n".join(said), pytrace=False)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_setup(item):
+    """A fixture may ask for what this Dovecot hasn't got, too."""
+    skip_if_not_here((yield))
+
+
+def skip_if_not_here(outcome):
+    """Skip what the Dovecot at hand doesn't have."""
+    if outcome.excinfo is not None and issubclass(outcome.excinfo[0], NotHere):
+        outcome.force_exception(pytest.skip.Exception(str(outcome.excinfo[1])))
 
 
 _marks = pytest.StashKey()

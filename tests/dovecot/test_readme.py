@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import CryptConfig, Mail, UserConfig
+from harness import CryptConfig, Mail, UserConfig, words
 from harness.modules import REPOSITORY
 from test_attachments import Letter
 
@@ -48,7 +48,7 @@ def test_the_list_of_modules_is_that_of_the_makefile():
 
 
 def test_settings_for_keys_of_users_and_folders(dovecot):
-    settings = block("conf", "mail_crypt_curve")
+    settings = block("conf", "crypt_user_key_curve" if words.is_24() else "mail_crypt_curve")
     alice = UserConfig(crypt=CryptConfig(save_version=None, curve=None, password="of-her-key"))
     server = dovecot(crypt=None, attribute_dict=None, extra=settings, users={"alice": alice})
     assert_encrypted_and_readable(server)
@@ -56,10 +56,8 @@ def test_settings_for_keys_of_users_and_folders(dovecot):
 
 
 def test_settings_for_sharing(dovecot):
-    settings = block("conf", "mail_crypt_acl") + (
-        "namespace shared {\ntype = shared\nprefix = shared/%%u/\nseparator = /\n"
-        "location = maildir:%%h/Maildir\nsubscriptions = no\nlist = children\n}\n"
-    )
+    settings = block("conf", "acl_driver" if words.is_24() else "acl = vfile")
+    settings += words.shared_namespace()
     users = {name: UserConfig() for name in ("alice", "bob")}
     server = dovecot(extra=settings, users=users)
     mail = Mail.make()
@@ -74,7 +72,9 @@ def test_settings_for_sharing(dovecot):
 def test_settings_for_one_pair_of_keys(dovecot, tmp_path):
     for command in block("sh", "openssl").splitlines():
         subprocess.run(command, shell=True, check=True, cwd=tmp_path, capture_output=True)
-    settings = block("conf", "mail_crypt_global_private_key").replace("/etc/dovecot", str(tmp_path))
+    name = "crypt_global_private_key main" if words.is_24() else "mail_crypt_global_private_key"
+    settings = block("conf", name)
+    settings = settings.replace("/etc/dovecot", str(tmp_path))
     server = dovecot(crypt=None, extra=settings, users={"alice": UserConfig()})
     assert_encrypted_and_readable(server)
     assert not server.store.user_keys("alice")
@@ -83,7 +83,10 @@ def test_settings_for_one_pair_of_keys(dovecot, tmp_path):
 def test_settings_for_attachments(dovecot, tmp_path):
     for command in block("sh", "openssl").splitlines():
         subprocess.run(command, shell=True, check=True, cwd=tmp_path, capture_output=True)
-    settings = block("conf", "mail_attachment_dir").replace("/etc/dovecot", str(tmp_path))
+    settings = block("conf", "mail_ext_attachment_path" if words.is_24() else "mail_attachment_dir")
+    if words.is_24():
+        settings += block("conf", "crypt_global_private_key main")
+    settings = settings.replace("/etc/dovecot", str(tmp_path))
     server = dovecot(extra=settings, storage="sdbox", users={"alice": UserConfig()})
     mail = Letter.make()
     server.deliver("alice", mail.data)
@@ -106,7 +109,7 @@ def assert_encrypted_and_readable(server):
 
 def test_with_the_advice_headers_are_not_on_disk_either(dovecot):
     """Indexes in memory, temporary files on a tmpfs: no file holds a word of header or body."""
-    field, value = block("userdb", "INDEX=MEMORY").strip().split("=", 1)
+    field, value = block("userdb", "mail_index_path" if words.is_24() else "INDEX=MEMORY").strip().split("=", 1)
     users = {
         "advised": UserConfig(crypt=CryptConfig(password="x"), extra=((field, value),)),
         "usual": UserConfig(crypt=CryptConfig(password="x")),

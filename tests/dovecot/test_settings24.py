@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from harness import CryptConfig, DovecotVersion, Key, Mail, Store, UserConfig
+from harness import CryptConfig, DovecotVersion, Key, KeySetting, Mail, Store, UserConfig
 from harness import forge
 
 pytestmark = pytest.mark.skipif(
@@ -19,6 +19,11 @@ REFUSED = {
     "curve": ({"crypt_user_key_curve": "ED25519"}, "crypt_user_key_curve: .*use prime256v1"),
     "old-name": ({"mail_crypt_private_password": "x"}, "use crypt_user_key_password"),
     "old-name-in-plugin": ({"plugin/mail_crypt_private_key2": "x"}, f"use {KEY}"),
+    "block-without-list": (
+        {f"{KEY}/main/crypt_private_key_file": "inline:hunter2"},
+        f"userdb field {KEY}/main/crypt_private_key_file: .* add {KEY}=main",
+    ),
+    "list-without-block": ({KEY: "main"}, f"{KEY} main: "),
     "unparsable-key": (
         {KEY: "main", f"{KEY}/main/crypt_private_key_file": "inline:hunter2"},
         f"{KEY} main: crypt_private_key_file",
@@ -26,6 +31,14 @@ REFUSED = {
     "no-key-in-block": (
         {KEY: "main", f"{KEY}/main/crypt_private_key_password": "x"},
         f"{KEY} main: crypt_private_key_file is empty or not set",
+    ),
+    "unparsable-key-that-must-be-there": (
+        {
+            KEY: "main",
+            f"{KEY}/main/crypt_private_key_file": "inline:hunter2",
+            "crypt_user_key_require_encrypted": "yes",
+        },
+        f"{KEY} main: crypt_private_key_file",
     ),
     "no-protection": (
         {"crypt_user_key_require_encrypted": "yes"},
@@ -45,10 +58,16 @@ def test_what_cant_be_used_is_named_and_nothing_is_stored(dovecot, case):
     server.log.wait_for(said, mark)
     assert "hunter2" not in server.log.text()
     assert server.store.mail_files("alice") == []
+    assert not server.store.attributes("alice")
 
 
-@pytest.mark.parametrize("algorithm", ("aes-256-cbc-sha256", "chacha20-poly1305-sha256"))
-@pytest.mark.packaged_refuses("crashes, or writes the wrong integrity flag")
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        pytest.param("aes-256-cbc-sha256", marks=pytest.mark.packaged_defect("lmtp crashes")),
+        "chacha20-poly1305-sha256",
+    ],
+)
 def test_the_algorithm_is_written_and_read_back(dovecot, algorithm):
     server = dovecot(users={"alice": UserConfig(extra=(("crypt_write_algorithm", algorithm),))})
     mail = Mail.make()
@@ -80,3 +99,92 @@ def test_every_block_is_tried(dovecot):
         server.deliver("alice", Mail.make())
         with server.imap("bob") as session:
             assert len(session.bodies()) == 1
+
+
+@pytest.mark.packaged_defect("skips the key at debug level, and stores the user key unprotected")
+@pytest.mark.parametrize("required", (None, True))
+def test_no_user_key_is_stored_unprotected_because_its_key_cant_be_read(dovecot, required):
+    for value in ("garbage", Key.ec().setting("r1ght-0ne").value):
+        crypt = CryptConfig(user_key_keys=(KeySetting(value),), require_encrypted=required)
+        server = dovecot(users={"alice": UserConfig(crypt)})
+        server.log.expect("Error:")
+        server.try_deliver("alice", Mail.make())
+        assert not server.store.private_keys("alice")
+
+
+@pytest.mark.packaged_defect("panics, and leaves a user key behind")
+def test_a_curve_for_signatures_leaves_nothing_behind(dovecot):
+    server = dovecot(users={"alice": UserConfig(CryptConfig(curve="ED25519"))})
+    server.log.expect("crypt_user_key_curve: ")
+    assert server.try_deliver("alice", Mail.make())
+    assert not server.store.attributes("alice")
+
+
+@pytest.mark.parametrize("curve", ("X25519", "X448", "secp521r1"))
+@pytest.mark.parametrize("first", ("packaged", "ours"))
+def test_keys_on_its_curves_go_both_ways(dovecot, store, plugin, first, curve):
+    users = {"alice": UserConfig(CryptConfig(curve=curve, password="c0rrect-h0rse"))}
+    order = ("packaged", plugin) if first == "packaged" else (plugin, "packaged")
+    one, two = (dovecot(store=store, plugin=p, users=dict(users)) for p in order)
+    mails = [Mail.make(), Mail.make()]
+    one.deliver("alice", mails[0])
+    two.deliver("alice", mails[1])
+    for server in (one, two):
+        with server.imap("alice") as session:
+            bodies = session.bodies()
+        assert [b.endswith(m.data) for b, m in zip(bodies, mails)] == [True, True]
+    assert len(store.user_keys("alice")) == 1
+
+
+def test_a_key_file_may_be_roots_own(dovecot, tmp_path):
+    """It is read with the configuration, not by the process of the user."""
+    key = Key.ec()
+    private, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    private.write_text(key.pem())
+    public.write_text(key.public_pem())
+    for path in (private, public):
+        path.chmod(0o600)
+    settings = (
+        f"crypt_global_public_key_file = {public}\n"
+        f"crypt_global_private_key main {{\ncrypt_private_key_file = {private}\n}}\n"
+    )
+    server = dovecot(crypt=None, extra=settings, users={"alice": UserConfig()})
+    read_back(server)
+
+
+def test_a_missing_key_file_stops_dovecot(dovecot):
+    with pytest.raises(RuntimeError, match="/nonexistent/key"):
+        dovecot(extra="crypt_global_public_key_file = /nonexistent/key\n", users={})
+
+
+def test_a_key_may_stand_in_the_field(dovecot):
+    key = Key.ec()
+    fields = {
+        "crypt_global_public_key_file": f"inline:{key.public_setting()}",
+        "crypt_global_private_key": "main",
+        "crypt_global_private_key/main/crypt_private_key_file": f"inline:{key.setting().value}",
+    }
+    server = dovecot(users={"alice": UserConfig(extra=tuple(fields.items()))})
+    read_back(server)
+
+
+@pytest.mark.packaged_refuses("ignores both")
+def test_an_old_name_beside_the_new_one_serves_both_lines(dovecot):
+    fields = {"mail_crypt_private_password": "old-0ne", "crypt_user_key_password": "new-0ne"}
+    server = dovecot(users={"alice": UserConfig(extra=tuple(fields.items()))})
+    read_back(server)
+    (stored,) = (v for k, v in server.store.private_keys("alice").items() if "/pvt/server/" in k)
+    assert stored.split(":")[2] == "2"
+
+
+def test_an_old_name_in_dovecot_conf_is_dovecots_to_refuse(dovecot):
+    with pytest.raises(RuntimeError, match="plugin"):
+        dovecot(extra="plugin {\nmail_crypt_curve = prime256v1\n}\n", users={})
+
+
+def read_back(server):
+    mail = Mail.make()
+    server.deliver("alice", mail)
+    assert server.store.stored("alice")[0].data.startswith(forge.MAGIC)
+    with server.imap("alice") as session:
+        assert session.bodies()[0].endswith(mail.data)

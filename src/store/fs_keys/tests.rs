@@ -187,11 +187,68 @@ fn a_replaced_key_file_is_read_again_and_a_missing_one_is_remembered() {
 
 #[test]
 fn an_algorithm_that_cannot_be_written_is_named() {
-    assert!(fs_keys("posix:").algorithm().unwrap() == Algorithm::default());
-    let error = text(fs_keys("algo=aes-256-ctr-sha256:posix:").algorithm());
+    let default = fs_keys("posix:").algorithm(&mut never).unwrap();
+    assert!(default == Some(Algorithm::default()));
+    let error = text(fs_keys("algo=aes-256-ctr-sha256:posix:").algorithm(&mut never));
     assert!(
         error.contains("algo=") && error.contains("aes-256-ctr"),
         "{error}"
     );
-    assert!(fs_keys("algo=:posix:").algorithm().is_err());
+    assert!(fs_keys("algo=:posix:").algorithm(&mut never).is_err());
+}
+
+#[test]
+fn settings_alone_say_what_2_4_writes_and_with_which_keys() {
+    let key = key();
+    let public = key.public().to_dovecot();
+    let private = key.to_dovecot(Protect::None).unwrap().to_string();
+    let mut written = "2";
+    for (algorithm, expected) in [("chacha20-poly1305-sha256", true), ("", false)] {
+        if algorithm.is_empty() {
+            written = "0";
+        }
+        let mut lookup = |name: &str| {
+            Ok(Some(Zeroizing::new(match name {
+                "mail_crypt_save_version" => written.to_owned(),
+                "crypt_write_algorithm" => algorithm.to_owned(),
+                "mail_crypt_global_public_key" => public.clone(),
+                "mail_crypt_global_private_key" => private.clone(),
+                _ => return Ok(None),
+            })))
+        };
+        let mut keys = FsKeys::of_settings(Line::V2_4);
+        let found = keys.algorithm(&mut lookup).unwrap();
+        assert_eq!(
+            found.map(|a| a.to_string()),
+            expected.then(|| algorithm.to_owned())
+        );
+        assert_eq!(keys.public_key(&mut lookup).unwrap().id(), key.id());
+        assert!(keys.private_key(&[key.id()], &mut lookup).is_ok());
+    }
+}
+
+#[test]
+fn what_cant_be_asked_is_never_written_as_plaintext() {
+    let mut failing = |_: &str| Err(Error::store("no answer"));
+    let mut keys = FsKeys::of_settings(Line::V2_4);
+    assert!(text(keys.algorithm(&mut failing)).contains("no answer"));
+    assert!(text(keys.public_key(&mut failing)).contains("no answer"));
+    // Nor what isn't said.
+    let unset = text(keys.algorithm(&mut nothing));
+    assert!(unset.contains("crypt_write_algorithm"), "{unset}");
+}
+
+#[test]
+fn errors_under_2_4_name_its_settings() {
+    let mut keys = FsKeys::of_settings(Line::V2_4);
+    let public = text(keys.public_key(&mut nothing));
+    assert!(
+        public.contains("set crypt_global_public_key_file"),
+        "{public}"
+    );
+    let private = text(keys.private_key(&[KeyId([1; 32])], &mut nothing));
+    assert!(
+        private.ends_with("in crypt_global_private_key"),
+        "{private}"
+    );
 }

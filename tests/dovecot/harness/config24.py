@@ -9,6 +9,7 @@ from pathlib import Path
 from .config import IMAP_PORT, POP3_PORT, REVISION, Config23, text_of
 from .keys import KeySetting
 from .users import CryptConfig, UserConfig
+from .version import NotHere
 
 _ROOTS = {"maildir": "Maildir", "sdbox": "sdbox", "mdbox": "mdbox"}
 
@@ -40,7 +41,9 @@ class Config24(Config23):
     def crypt_fields(self, crypt: CryptConfig) -> dict[str, str]:
         """The plugin's settings, for userdb and dovecot.conf alike."""
         if crypt.save_version == 1:
-            raise NotImplementedError("Dovecot 2.4 writes no streams of version 1")
+            raise NotHere("Dovecot 2.4 writes no streams of version 1")
+        if crypt.save_version not in (None, 0, 2):
+            raise NotHere("Dovecot 2.4 has no versions of streams")
         o: dict[str, str] = {}
         if crypt.save_version == 0:
             o["crypt_write_algorithm"] = ""

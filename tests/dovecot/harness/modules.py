@@ -19,7 +19,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from .version import module_dir
+from .version import NotHere, module_dir
 
 #: the file that is in a process only if ours was loaded
 CORE = "libmail_crypt_core.so"
@@ -110,6 +110,14 @@ def can_mount() -> bool:
     return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
+@functools.cache
+def _has_user_namespaces(account: Account) -> bool:
+    """May an ordinary user have one? Not inside of chroot, nor in most containers."""
+    ids = [f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
+    probe = ["setpriv", *ids, "unshare", "--map-root-user", "--mount", "true"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
 def command(
     folder: Path,
     account: Account,
@@ -142,6 +150,8 @@ def command(
         return [*drop, *last]
     if account.is_root:
         return ["unshare", "--mount", "--propagation", "private", *shell, *last]
+    if os.getuid() == 0 and not _has_user_namespaces(account):
+        raise NotHere(f"{account.name} may have no user namespace here")
     back = ["unshare", "--user", f"--map-user={account.uid}", f"--map-group={account.gid}"]
     return [*drop, "unshare", "--map-root-user", "--mount", *shell, *back, *last]
 

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class NotHere(Exception):
+    """What was asked for does not exist with the Dovecot at hand; conftest skips such a test."""
+
+
 @dataclass(frozen=True, order=True)
 class DovecotVersion:
     """`2.3.19.1` as (2, 3, 19, 1), to be compared."""

@@ -1,0 +1,121 @@
+"""What the Dovecot at hand calls things that tests quote: settings in errors, pieces of configuration.
+
+Tests speak of settings by their 2.3 names.
+"""
+
+from __future__ import annotations
+
+from . import fs24
+from .version import DovecotVersion
+
+#: 2.3's name -> 2.4's
+SETTINGS = {
+    "mail_crypt_save_version": "crypt_write_algorithm",
+    "mail_crypt_curve": "crypt_user_key_curve",
+    "mail_crypt_private_password": "crypt_user_key_password",
+    "mail_crypt_private_key": "crypt_user_key_encryption_key",
+    "mail_crypt_require_encrypted_user_key": "crypt_user_key_require_encrypted",
+    "mail_crypt_acl_require_secure_key_sharing": "crypt_acl_require_secure_key_sharing",
+    "mail_crypt_global_public_key": "crypt_global_public_key_file",
+    "mail_crypt_global_private_key": "crypt_global_private_key",
+    "mail_attribute_dict": "mail_attribute",
+    "zlib_save_level = 1": "compress_gz_level = 1",
+}
+
+
+def is_24() -> bool:
+    """Is it Dovecot 2.4?"""
+    return DovecotVersion.installed().line == "2.4"
+
+
+def setting(name: str) -> str:
+    """The setting's name here."""
+    return SETTINGS[name] if is_24() else name
+
+
+def key_setting(name: str, number: int) -> str:
+    """A pattern for what an error calls the key with this number, or its password."""
+    if is_24():
+        return rf"{SETTINGS[name]} key{number}: crypt_private_key_(file|password)"
+    return rf"{name}{'' if number == 1 else number}(_password)?\b"
+
+
+def plugin(line: str) -> str:
+    """A plugin's setting, for dovecot.conf."""
+    return f"{SETTINGS[line]}\n" if is_24() else f"plugin {{\n{line}\n}}\n"
+
+
+def only_plugins(service: str, *plugins: str) -> str:
+    """A service has these mail plugins, whatever others have."""
+    if is_24() and not plugins:
+        # An empty list would change nothing.
+        names = ("mail_crypt", "mail_crypt_acl", "acl", "quota", "mail_compress")
+        switches = "".join(f"{name} = no\n" for name in names)
+        return f"protocol {service} {{\nmail_plugins {{\n{switches}}}\n}}\n"
+    return f"protocol {service} {{\nmail_plugins = {' '.join(plugins)}\n}}\n"
+
+
+def shared_namespace() -> str:
+    """Everybody's folders under shared/USER, where mail is in ~/Maildir."""
+    if is_24():
+        place = "mail_driver = maildir\nmail_path = %{owner_home}/Maildir\n"
+        prefix = "shared/$user/"
+    else:
+        place, prefix = "location = maildir:%%h/Maildir\n", "shared/%%u/"
+    return (
+        f"namespace shared {{\ntype = shared\nprefix = {prefix}\nseparator = /\n"
+        f"{place}subscriptions = no\nlist = children\n}}\n"
+    )
+
+
+#: a 2.3 fs driver's parameter, as errors name it -> 2.4's setting
+_PARAMETERS = {
+    "public_key_path": SETTINGS["mail_crypt_global_public_key"],
+    "public_key_path=": SETTINGS["mail_crypt_global_public_key"],
+    "private_key_path": SETTINGS["mail_crypt_global_private_key"],
+    "private_key_path=": SETTINGS["mail_crypt_global_private_key"],
+    "password=": "crypt_private_key_password",
+    "algo=": SETTINGS["mail_crypt_save_version"],
+}
+
+
+def parameter(name: str) -> str:
+    """What an error calls an fs driver's parameter here; other words stay as they are."""
+    return _PARAMETERS.get(name, name) if is_24() else name
+
+
+def fs_dict(name: str, args: str) -> tuple[str, str]:
+    """A dict of the dict service, in files of the crypt driver; and how doveadm is told which one."""
+    if is_24():
+        key, drivers = fs24.blocks("crypt", args).split(fs24.FILTER + " {\n")
+        return (
+            f"{key}dict_server {{\ndict {name} {{\ndriver = fs\n{drivers}}}\n"
+            f"mail_attribute {{\ndict proxy {{\nname = {name}\n}}\n}}\n",
+            "mail_attribute",
+        )
+    return f"dict {{\n{name} = fs:crypt:{args}\n}}\n", f"proxy::{name}"
+
+
+def attachments(folder: str, driver: str) -> str:
+    """2.4: attachments are in this folder, through the driver, as 2.3 would be told."""
+    return f"mail_ext_attachment_path = {folder}\n" + fs24.blocks(*driver.split(":", 1))
+
+
+def sieve(script: str) -> str:
+    """LMTP runs a Sieve script."""
+    if is_24():
+        return (
+            "protocol lmtp {\nmail_plugins {\nsieve = yes\n}\n}\n"
+            f"sieve_script personal {{\ntype = personal\npath = {script}\n}}\n"
+        )
+    return f"protocol lmtp {{\nmail_plugins = $mail_plugins sieve\n}}\nplugin {{\nsieve = file:{script}\n}}\n"
+
+
+def proxied_to(host: str, port: int) -> str:
+    """Every user is on another server."""
+    fields = {"proxy": "y", "host": host, "port": str(port), "nopassword": "y"}
+    if is_24():
+        body = "".join(f"{key} = {value}\n" for key, value in fields.items())
+        return f"passdb static {{\nfields {{\n{body}}}\n}}\n"
+    args = " ".join(f"{key}={value}" for key, value in fields.items())
+    return f"passdb {{\ndriver = static\nargs = {args}\n}}\n"
