@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "dovecot"))
 sys.dont_write_bytecode = True
 
-from harness import CryptConfig, Instance, UserConfig  # noqa: E402
+from harness import CryptConfig, Instance, UserConfig, words  # noqa: E402
 from harness.config import IMAP_PORT  # noqa: E402
 
 MAIL = (
@@ -89,7 +89,8 @@ def show(dovecot: Instance) -> None:
         whose = "user" if "/pvt/server/" in name else "folder"
         kind, _, key = name.split("/crypt/")[1].partition("/")
         print(f"  {whose:6}  {kind:8}  {(key or value)[:12]}..  {describe_key(value) if key else 'is the one in use'}")
-    print("  mail -> folder key -> user key -> password (mail_crypt_private_password, from userdb)")
+    name = words.setting("mail_crypt_private_password")
+    print(f"  mail -> folder key -> user key -> password ({name}, from userdb)")
 
 
 def go_on(dovecot: Instance) -> None:

@@ -8,11 +8,7 @@ import secrets
 from dataclasses import dataclass
 
 import pytest
-from harness import CryptConfig, DovecotVersion, Key, Store, UserConfig, forge
-
-pytestmark = pytest.mark.skipif(
-    DovecotVersion.installed().line != "2.3", reason="2.4 names attachments otherwise"
-)
+from harness import CryptConfig, Key, Store, UserConfig, forge, words
 
 KEY = Key.ec("prime256v1")
 SETTINGS = {
@@ -68,6 +64,10 @@ def options(driver: str, store: Store, **more) -> dict:
         path.write_text(text)
         path.chmod(0o644)
         files += f"{half}_key_path={path}:"
+    if words.is_24():
+        extra = words.attachments("%{home}/attachments", args.format(files=files))
+        user = UserConfig(CryptConfig(password="c0rrect-h0rse"))
+        return {"users": {"alice": user}, "store": store, "extra": extra} | more
     plugin = "" if own else "".join(f"{k} = {v}\n" for k, v in SETTINGS.items())
     extra = tuple(SETTINGS.items()) if own else ()
     user = UserConfig(CryptConfig(password="c0rrect-h0rse"), extra=extra)

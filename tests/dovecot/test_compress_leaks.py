@@ -17,7 +17,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import CryptConfig, Instance, Key, Mail, Store, UserConfig, forge
+from harness import CryptConfig, Instance, Key, Mail, Store, UserConfig, forge, words
 
 STORAGES = ("maildir", "sdbox", "mdbox")
 ALGORITHMS = ("gz", "bz2", "lz4", "zstd")
@@ -245,7 +245,7 @@ def test_memory_is_bounded_for_a_mail_of_200_mb(plugin, dovecot):
         server = dovecot(
             plugin=which,
             users={"user": UserConfig(password, compress="gz")},
-            extra="plugin {\nzlib_save_level = 1\n}",
+            extra=words.plugin("zlib_save_level = 1"),
         )
         mail = Mail.make(size)
         with server.imap("user", timeout=100) as session:
@@ -331,6 +331,10 @@ def put_packed(forgeable, key, mail: Mail, packed: bytes) -> str:
     return user
 
 
+#: Its compression plugin serves such mail as it is, encrypted or not.
+needs_xz = pytest.mark.skipif(words.is_24(), reason="Dovecot 2.4 knows no xz")
+
+
 def in_parts(data: bytes) -> bytes:
     """gzip allows that files are put together."""
     half = len(data) // 2
@@ -338,7 +342,14 @@ def in_parts(data: bytes) -> bytes:
 
 
 @pytest.mark.packaged_defect(LEAK)
-@pytest.mark.parametrize("pack", [lzma.compress, in_parts, bz2.compress], ids=["xz", "parts", "bz2"])
+@pytest.mark.parametrize(
+    "pack",
+    [
+        pytest.param(lzma.compress, id="xz", marks=needs_xz),
+        pytest.param(in_parts, id="parts"),
+        pytest.param(bz2.compress, id="bz2"),
+    ],
+)
 @pytest.mark.parametrize("size", [200_000, 3 * MB], ids=["small", "large"])
 def test_what_other_programs_compressed_is_read(forgeable, key, pack, size):
     server, _ = forgeable
@@ -366,7 +377,9 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize(
+    "damage", [pytest.param(d, marks=needs_xz if d.startswith("xz") else ()) for d in DAMAGE]
+)
 @pytest.mark.parametrize("size", [2000, 3 * MB], ids=["small", "large"])
 @pytest.mark.packaged_defect("notices it in the middle of the literal and ends the session")
 def test_a_mail_that_cannot_be_decompressed_is_an_error_of_that_mail_only(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from harness import CryptConfig, Instance, Mail, UserConfig, forge
+from harness import CryptConfig, Instance, Mail, UserConfig, forge, words
 
 STORAGES = ("maildir", "sdbox", "mdbox")
 CRYPT = CryptConfig(password="c0rrect-h0rse")
@@ -149,8 +149,7 @@ def test_a_sieve_script_files_into_several_folders(dovecot, storage):
     server = dovecot(
         storage=storage,
         users={"alice": UserConfig(CRYPT)},
-        extra="protocol lmtp {\nmail_plugins = $mail_plugins sieve\n}\n"
-        "plugin {\nsieve = file:~/script.sieve\n}",
+        extra=words.sieve("~/script.sieve"),
     )
     script = server.store.home("alice") / "script.sieve"
     script.write_text(

@@ -11,12 +11,12 @@ import http.client
 import json
 
 import pytest
-from harness import CryptConfig, UserConfig
+from harness import CryptConfig, UserConfig, words
 
 FORMATS = ("tab", "json", "pager", "table", "flow")
 API_KEY = "harness"
 HTTP_PORT = 20180
-NO_PLUGINS = "protocol doveadm {\nmail_plugins =\n}\n"
+NO_PLUGINS = words.only_plugins("doveadm")
 EXTRA = f"""
 doveadm_api_key = {API_KEY}
 service doveadm {{
@@ -189,11 +189,10 @@ def test_a_failure_shows_in_the_exit_code(server, args):
 
 @pytest.mark.packaged_defect("exit code 0")
 def test_a_key_that_cannot_be_exported_is_a_failure(server):
-    password = "plugin/mail_crypt_private_password=wrong"
     server.set_user("locked", UserConfig(CryptConfig(password="two")))
     done = cryptokey(server, "export", "*", user="locked", fmt="json", check=False)
     server.set_user("locked", UserConfig(CryptConfig(password="one")))
-    assert done.returncode > 0, password
+    assert done.returncode > 0
     (row,) = json.loads(done.stdout)
     (user_key,) = server.store.user_keys("locked")
     assert row["error"].startswith("ERROR: ") and user_key in row["error"]
@@ -276,12 +275,11 @@ def test_a_failure_through_http_is_one(server):
 def test_a_false_flag_is_not_sent_on_to_another_server(dovecot):
     """A server that only stands before others passes commands on."""
     port, password = 20190, f"doveadm_password = {API_KEY}\n"
-    listener = f"service doveadm {{\ninet_listener {{\nport = {port}\n}}\n}}\n"
+    listener = f"service doveadm {{\ninet_listener tcp {{\nport = {port}\n}}\n}}\n"
     backend = dovecot(users={"alice": UserConfig()}, extra=listener + password)
     cryptokey(backend, "generate", "INBOX")
     before = backend.store.attributes("alice")
-    proxy = f"proxy=y host={backend.places.address} port={port} nopassword=y"
-    passdb = f"passdb {{\ndriver = static\nargs = {proxy}\n}}\n"
+    passdb = words.proxied_to(backend.places.address, port)
     front = dovecot(
         users={"nobody": UserConfig()},
         extra=EXTRA + password + f"doveadm_port = {port}\n" + passdb,

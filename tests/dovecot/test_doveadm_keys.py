@@ -12,7 +12,7 @@ import subprocess
 import time
 
 import pytest
-from harness import CryptConfig, Key, Mail, UserConfig
+from harness import CryptConfig, Key, Mail, UserConfig, words
 from test_doveadm import EXTRA, cryptokey, over_http, rows
 
 FOLDER = "vendor/vendor.dovecot/pvt/crypt/"
@@ -157,7 +157,7 @@ def test_no_folder_key_is_put_under_a_user_key_that_cannot_be_had(server, user, 
 @pytest.mark.parametrize("user", [CryptConfig(require_encrypted=True)], indirect=True)
 def test_a_user_key_that_must_be_protected_is_not_made_without(server, user):
     said = fails(server, "generate", "-U", user=user)
-    assert "mail_crypt_require_encrypted_user_key" in said
+    assert words.setting("mail_crypt_require_encrypted_user_key") in said
 
 
 def shared_folder(dovecot, **options):
@@ -196,7 +196,7 @@ def test_a_new_folder_key_reaches_those_who_may_read(dovecot, revoked):
 @new_verb
 def test_a_new_key_that_reaches_nobody_is_a_failure(dovecot):
     """The mail plugin alone doesn't know about ACLs."""
-    extra = "protocol doveadm {\nmail_plugins = mail_crypt acl\n}\n"
+    extra = words.only_plugins("doveadm", "mail_crypt", "acl")
     server, _ = shared_folder(dovecot)
     server.restart(extra=extra)
     done = cryptokey(server, "generate", "-f", "Work", check=False)
@@ -307,7 +307,7 @@ def test_a_required_password_is_not_cleared(server, user):
     crypt = CryptConfig(password="secret", require_encrypted=True)
     server.set_user(user, UserConfig(crypt))
     said = fails(server, "password", "-o", "secret", "-C", user=user)
-    assert "mail_crypt_require_encrypted_user_key" in said
+    assert words.setting("mail_crypt_require_encrypted_user_key") in said
 
 
 # import

@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 
 import pytest
-from harness import CryptConfig, DovecotVersion, Instance, Key, Mail, Store, UserConfig
+from harness import CryptConfig, DovecotVersion, Instance, Key, Mail, Store, UserConfig, words
 from harness.store import key_attributes
 
 defect = pytest.mark.packaged_defect
@@ -387,7 +387,7 @@ def test_secure_sharing_refuses_whoever_has_no_key(server, who):
     done = folder.acl("set", who, *READ, check=False)
     assert folder.rights() == before
     assert done.returncode != 0
-    assert b"mail_crypt_acl_require_secure_key_sharing" in done.stderr
+    assert words.setting("mail_crypt_acl_require_secure_key_sharing").encode() in done.stderr
     folder.acl("set", who, "lookup")
     folder.acl("delete", who)
     assert folder.copies() == {"bob": folder.keys}
@@ -455,7 +455,7 @@ def test_an_acl_that_cant_be_written_changes_no_keys(server, folder):
 
 
 def test_a_client_is_told_that_rights_were_not_changed(server, folder):
-    server.log.expect("mail_crypt_acl: Mailbox .* no user nobody", "Failed to set ACL", "nobody")
+    server.log.expect("mail_crypt_acl: Mailbox .* no user nobody", "Failed to (set|update) ACL", "nobody")
     with server.imap("alice") as session:
         answer, _ = session.raw(f"SETACL {folder.name} nobody lr")
         assert answer.startswith("NO"), answer
