@@ -91,7 +91,7 @@ pub fn whole_tag(
 
     // With P the polynomial of the blocks so far, `sum` = P * H. A piece's tag is
     // mask + (P_piece + length block) * H.
-    let lengths = |aad: u64, text: u64| u128::from(aad * 8) << 64 | u128::from(text * 8);
+    let lengths = |aad: u64, text: u64| (u128::from(aad * 8) << 64) | u128::from(text * 8);
     let full = mul(lengths(piece as u64, 0), h);
     let shift = power(h, piece as u64 / 16);
     let mut sum = mul(mul(block(aad), h), h);
@@ -121,7 +121,7 @@ fn mul(x: u128, y: u128) -> u128 {
     const R: u128 = 0xe1 << 120;
     let (mut z, mut v) = (0, y);
     for i in (0..128).rev() {
-        z ^= v & 0u128.wrapping_sub(x >> i & 1);
+        z ^= v & 0u128.wrapping_sub((x >> i) & 1);
         v = (v >> 1) ^ (R & 0u128.wrapping_sub(v & 1));
     }
     z

@@ -54,7 +54,7 @@ pub fn oid_text(der: &[u8]) -> String {
         if arc >> 57 != 0 {
             return hex();
         }
-        arc = arc << 7 | u64::from(byte & 0x7f);
+        arc = (arc << 7) | u64::from(byte & 0x7f);
         if byte & 0x80 == 0 {
             if arcs.is_empty() {
                 let first = (arc / 40).min(2);
@@ -70,7 +70,8 @@ pub fn oid_text(der: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    let hex: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    hex.concat()
 }
 
 #[cfg(test)]

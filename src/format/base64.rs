@@ -38,7 +38,7 @@ fn decode_digits(digits: &[u8], last_two: [u8; 2]) -> Result<Zeroizing<Vec<u8>>>
     for group in digits.chunks(4) {
         let mut bits = 0u32;
         for &c in group {
-            bits = bits << 6 | u32::from(value(c, last_two)?);
+            bits = (bits << 6) | u32::from(value(c, last_two)?);
         }
         bits <<= 6 * (4 - group.len());
         let bytes = bits.to_be_bytes();
@@ -76,7 +76,7 @@ pub fn push_lines(out: &mut String, data: &[u8]) {
             bytes[1..=group.len()].copy_from_slice(group);
             let bits = u32::from_be_bytes(bytes);
             for i in 0..4 {
-                let digit = ALPHABET[(bits >> (18 - 6 * i) & 63) as usize];
+                let digit = ALPHABET[((bits >> (18 - 6 * i)) & 63) as usize];
                 let padding = i > group.len();
                 out.push(if padding { '=' } else { char::from(digit) });
             }

@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
                 return Err(Error::corrupt("DER: bad length"));
             }
             let (bytes, after) = rest.split_at_checked(count).ok_or_else(truncated)?;
-            len = bytes.iter().fold(0, |len, b| len << 8 | usize::from(*b));
+            len = bytes.iter().fold(0, |len, b| (len << 8) | usize::from(*b));
             // Only the shortest form is DER.
             if bytes[0] == 0 || len < 0x80 {
                 return Err(Error::corrupt("DER: bad length"));
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         if bad {
             return Err(Error::corrupt("DER: number out of range"));
         }
-        Ok(bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b)))
+        Ok(bytes.iter().fold(0, |n, b| (n << 8) | u64::from(*b)))
     }
 
     /// The next element, a BIT STRING of whole bytes.

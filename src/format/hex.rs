@@ -18,7 +18,7 @@ pub fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>> {
     }
     let mut out = Zeroizing::new(Vec::with_capacity(text.len() / 2));
     for pair in text.chunks_exact(2) {
-        out.push(digit(pair[0])? << 4 | digit(pair[1])?);
+        out.push((digit(pair[0])? << 4) | digit(pair[1])?);
     }
     Ok(out)
 }

@@ -241,7 +241,7 @@ proptest! {
         }
         if magic == 2 && bytes.len() > 18 {
             let len = (bytes.len() as u32) / 2;
-            bytes[10..18].copy_from_slice(&(2u64 << 32 | u64::from(len)).to_be_bytes());
+            bytes[10..18].copy_from_slice(&((2u64 << 32) | u64::from(len)).to_be_bytes());
         }
         let _ = open(&key(), SMALL, &bytes);
         let _ = open(&key(), LARGE, &bytes);
