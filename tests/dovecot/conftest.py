@@ -20,7 +20,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import Instance, Store, available  # noqa: E402
+from harness import DovecotVersion, Instance, Store, available  # noqa: E402
 from harness.version import NotHere  # noqa: E402
 from harness.instance import running  # noqa: E402
 
@@ -56,8 +56,11 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--plugin") != "packaged":
         return
+    line = DovecotVersion.installed().line
     for item in items:
         for mark in item.iter_markers("packaged_defect"):
+            if mark.kwargs.get("on", line) != line:
+                continue
             item.add_marker(
                 pytest.mark.xfail(strict=True, reason=mark.args[0], raises=HOW_A_SERVER_FAILS)
             )

@@ -122,7 +122,7 @@ def test_all_users_are_listed_with_their_names(server, fmt):
     assert "off, skipping" in done.stderr.decode()
 
 
-@pytest.mark.packaged_defect("as above")
+@pytest.mark.packaged_defect("assertion in the table formatter", on="2.3")
 def test_users_are_taken_from_a_file_or_a_mask(server):
     path = server.run / "some-users"
     path.write_text("alice\nbob\n")

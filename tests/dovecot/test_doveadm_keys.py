@@ -153,7 +153,7 @@ def test_no_folder_key_is_put_under_a_user_key_that_cannot_be_had(server, user, 
     assert readable(server, user, mail)
 
 
-@pytest.mark.packaged_defect("it aborts")
+@pytest.mark.packaged_defect("it aborts", on="2.3")
 @pytest.mark.parametrize("user", [CryptConfig(require_encrypted=True)], indirect=True)
 def test_a_user_key_that_must_be_protected_is_not_made_without(server, user):
     said = fails(server, "generate", "-U", user=user)

@@ -291,6 +291,8 @@ def test_a_private_key_opens_with_its_password(pair, direction):
     assert reader.get(f"private_key_path={stored}:password=secret:posix:", path) == b"some words"
 
 
+#: It calls a key by its block, and a file by its name.
+other_words = pytest.mark.packaged_defect("doesn't name the setting", on="2.4")
 only_24 = pytest.mark.skipif(not words.is_24(), reason="Dovecot 2.3 has parameters instead")
 
 
@@ -339,6 +341,7 @@ def test_with_the_fallback_plain_files_are_served_and_damaged_ones_are_not(files
 
 
 @only_24
+@pytest.mark.packaged_defect("finds no private key in the driver's own block")
 def test_an_empty_algorithm_writes_what_it_is_given(files):
     settings = BOTH_HALVES.format(folder=files.folder) + "crypt_write_algorithm =\n"
     target = files.path("as-it-is")
@@ -395,7 +398,7 @@ def test_a_missing_file_is_just_missing(files):
         assert done.stdout == b""
 
 
-@pytest.mark.packaged_defect("knows no parent without parameters")
+@pytest.mark.packaged_defect("knows no parent without parameters", on="2.3")
 def test_a_parent_needs_no_parameters(files):
     keys = files.keys(KEY)
     path = files.put(keys + "posix", b"some words")
@@ -464,6 +467,7 @@ def test_a_missing_key_file_is_named(files, parameter):
     files.refuse(args, path, parameter, "/nonexistent/key", "no such file")
 
 
+@other_words
 @pytest.mark.parametrize("parameter", ["public_key_path", "private_key_path"])
 def test_an_unusable_key_file_is_named_and_not_shown(files, parameter):
     key = files.write("unusable", "hunter2")
@@ -475,6 +479,7 @@ def test_an_unusable_key_file_is_named_and_not_shown(files, parameter):
         assert not files.path("never").exists()
 
 
+@other_words
 def test_the_wrong_half_of_a_key_is_refused(files):
     private = files.write("wrong-half.private", KEY.pem())
     public = files.write("wrong-half.public", KEY.public_pem())
@@ -483,6 +488,7 @@ def test_the_wrong_half_of_a_key_is_refused(files):
     files.refuse(f"private_key_path={public}:posix:", path, "private_key_path")
 
 
+@other_words
 @pytest.mark.parametrize("form", ["pem", "dovecot"])
 def test_a_wrong_password_is_an_error_and_not_shown(files, form):
     path = files.put(files.keys(KEY) + "posix:", b"some words")

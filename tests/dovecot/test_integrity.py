@@ -307,7 +307,7 @@ def test_cbc_with_hmac_is_read(server, three):
         assert session.bodies() == [m.data for m in mails]
 
 
-@pytest.mark.packaged_defect("2.3 does not know the cipher")
+@pytest.mark.packaged_defect("2.3 does not know the cipher", on="2.3")
 def test_chacha20_with_hmac_is_read(server, three):
     """As 2.4.0 to 2.4.3 write it: the flag says HMAC, although the cipher is an AEAD."""
     user, mails = three("maildir")

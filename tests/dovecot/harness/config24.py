@@ -6,7 +6,7 @@ import base64
 import binascii
 from pathlib import Path
 
-from .config import IMAP_PORT, POP3_PORT, REVISION, Config23, text_of
+from .config import IMAP_PORT, POP3_PORT, REVISION, Config23, temp_dir, text_of
 from .keys import KeySetting
 from .users import CryptConfig, UserConfig
 from .version import NotHere
@@ -123,7 +123,7 @@ class Config24(Config23):
             "auth_allow_cleartext": "yes",
             "auth_failure_delay": "0",
             "first_valid_uid": "1",
-            "mail_temp_dir": o.temp_dir or p.run / "tmp",
+            "mail_temp_dir": temp_dir(o, p),
             "mail_plugins": " ".join(self.plugins()),
             "hostname": "localhost",
             "postmaster_address": "postmaster@localhost",
