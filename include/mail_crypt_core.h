@@ -356,7 +356,8 @@ int mcrs_reader_get_cacheable(struct mcrs_reader *reader, const uint8_t **entry_
 
 /*
  Takes the next `size` bytes of the file; the keys of `mailbox` are looked up when the header
- is complete (NULL: the file is in none). Returns 0: go on, 1: opened already, no more is needed, -1: the mail can't be read.
+ is complete (NULL: the file is in none). Returns 0: go on, 1: opened, no more is needed, -1: the
+ mail can't be read.
 
  # Safety
  `reader` is from `mcrs_reader_new`, `mailbox` is NULL or open, `data` has `size` bytes, `error`

@@ -210,24 +210,20 @@ impl Cipher {
         data: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<()> {
+        self.seekable(key, iv)?.decrypt(at, data, out)
+    }
+
+    /// For many positions of one payload: see [`Self::decrypt_at`].
+    pub fn seekable(self, key: &[u8], iv: &[u8]) -> Result<Seekable> {
         self.check(key, iv)?;
         let bare = Self::find(|row| row.name == self.row().bare).unwrap_or(self);
-        if at.offset % 64 != 0 {
-            return Err(Error::corrupt("decryption can't start there"));
-        }
-        let start = self.start_iv(iv, at)?;
         let mut ctx = CipherCtx::new()?;
-        ctx.decrypt_init(
-            Some(bare.fetch()?),
-            Some(key),
-            Some(&start[..bare.iv_len()]),
-        )?;
-        if !at.last {
-            ctx.set_padding(false);
-        }
-        let mut stream = Stream { cipher: bare, ctx };
-        stream.update(data, out)?;
-        stream.finish(out)
+        ctx.decrypt_init(Some(bare.fetch()?), Some(key), None)?;
+        Ok(Seekable {
+            cipher: self,
+            iv: iv.to_vec(),
+            stream: Stream { cipher: bare, ctx },
+        })
     }
 
     /// The IV of the bare mode with which decryption goes on at `at`.
@@ -315,6 +311,37 @@ impl fmt::Debug for Cipher {
 pub struct Stream {
     cipher: Cipher,
     ctx: CipherCtx,
+}
+
+/// Decrypts a payload from any position.
+pub struct Seekable {
+    cipher: Cipher,
+    iv: Vec<u8>,
+    /// In the mode without authentication, under the payload's key.
+    stream: Stream,
+}
+
+impl Seekable {
+    /// What the payload is encrypted with.
+    pub fn cipher(&self) -> Cipher {
+        self.cipher
+    }
+
+    /// Decrypts the data at a position and appends it to `out`: see [`Cipher::decrypt_at`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decrypt(&mut self, at: Position<'_>, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        if at.offset % 64 != 0 {
+            return Err(Error::corrupt("decryption can't start there"));
+        }
+        let start = self.cipher.start_iv(&self.iv, at)?;
+        let Stream { cipher, ctx } = &mut self.stream;
+        ctx.decrypt_init(None, None, Some(&start[..cipher.iv_len()]))?;
+        ctx.set_padding(at.last);
+        self.stream.update(data, out)?;
+        self.stream.finish(out)
+    }
 }
 
 /// Room to reserve beyond the data, for padding and libcrypto's scratch block: a `Vec` that

@@ -46,6 +46,13 @@ impl Gmac {
         Ok(Gmac { ctx, iv })
     }
 
+    /// The tag of `data` as a piece of its own, whatever was begun before.
+    pub fn of(&mut self, data: &[u8]) -> Result<[u8; TAG_LEN]> {
+        self.ctx.encrypt_init(None, None, Some(&self.iv))?;
+        self.update(data)?;
+        self.take()
+    }
+
     /// Adds to the piece; at most 2 GiB at once.
     pub fn update(&mut self, data: &[u8]) -> Result<()> {
         if !data.is_empty() {

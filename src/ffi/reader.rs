@@ -11,6 +11,7 @@ use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::user::{User, busy, mcrs_user};
 use crate::crypto::Secret;
+use crate::crypto::cipher::MARGIN;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyKind;
 use crate::store::{Attributes, KeySource, VerifiedFile, content_cache};
@@ -21,6 +22,10 @@ pub struct Reader {
     keys: Rc<RefCell<dyn KeySource>>,
     /// Bytes of the file, or `u64::MAX` where unknown.
     file_size: u64,
+    /// How many of them came.
+    fed: u64,
+    /// The header's hash, once there is one.
+    header: [u8; 32],
     /// The index cache's entry for this mail, where there is one.
     cached: Option<Vec<u8>>,
     /// The entry that the index cache should have.
@@ -148,7 +153,8 @@ pub unsafe extern "C" fn mcrs_reader_get_cacheable(
 }
 
 /// Takes the next `size` bytes of the file; the keys of `mailbox` are looked up when the header
-/// is complete (NULL: the file is in none). Returns 0: go on, 1: opened already, no more is needed, -1: the mail can't be read.
+/// is complete (NULL: the file is in none). Returns 0: go on, 1: opened, no more is needed, -1: the
+/// mail can't be read.
 ///
 /// # Safety
 /// `reader` is from `mcrs_reader_new`, `mailbox` is NULL or open, `data` has `size` bytes, `error`
@@ -312,6 +318,8 @@ impl Reader {
         Reader {
             keys,
             file_size,
+            fed: 0,
+            header: [0; 32],
             cached: None,
             entry: None,
             sealing: None,
@@ -328,8 +336,22 @@ impl Reader {
         result
     }
 
-    /// Returns whether the mail is open already.
+    /// Returns whether the mail is open: all of the file has come, or isn't needed.
     fn feed(&mut self, data: &[u8], folder: Option<&mut dyn Attributes>) -> Result<bool> {
+        if self.take(data, folder)? {
+            return Ok(true);
+        }
+        self.fed += data.len() as u64;
+        if self.fed < self.file_size {
+            return Ok(false);
+        }
+        // To look for the end costs a read that finds nothing.
+        self.finish()?;
+        Ok(true)
+    }
+
+    /// Returns whether the mail is known already.
+    fn take(&mut self, data: &[u8], folder: Option<&mut dyn Attributes>) -> Result<bool> {
         let State::Opening(opener) = &mut self.state else {
             return Err(not_open());
         };
@@ -338,6 +360,7 @@ impl Reader {
         };
         let mut keys = self.keys.try_borrow_mut().map_err(|_| busy())?;
         let header = opener.header_hash()?;
+        self.header = header;
         if let Some(verified) = keys.memory().verified.get(&header) {
             if verified.file_size == self.file_size {
                 self.state = State::Large(Rc::clone(&verified.content), Window::default());
@@ -367,7 +390,7 @@ impl Reader {
         let State::Opening(opener) = std::mem::replace(&mut self.state, State::Failed) else {
             return Err(not_open());
         };
-        let header = opener.header_hash().unwrap_or_default();
+        let header = self.header;
         let content = opener.content_key().cloned();
         self.state = match opener.finish()?.body {
             Body::Small(plain) => State::Small(plain),
@@ -437,7 +460,7 @@ impl Window {
         }
         let kept = self.plain.len();
         self.start = offset - kept as u64;
-        grow(&mut self.plain, data.len());
+        grow(&mut self.plain, data.len() + MARGIN);
         verified.decrypt_chunk(number, data, &mut self.plain)?;
         // The chunk begins before `offset` where the stream was seeked into its middle.
         let before = offset % verified.chunk_size() as u64;

@@ -1,6 +1,8 @@
 //! Checking a large mail without keeping it.
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
+
 use zeroize::{Zeroize, Zeroizing};
 
 use super::block::ContentKey;
@@ -162,10 +164,8 @@ impl Check {
         self.chunks.tags.shrink_to_fit();
         self.chunks.previous.shrink_to_fit();
         Ok(Verified {
-            cipher: header.cipher,
-            key: Zeroizing::new(parts.key.to_vec()),
-            iv: parts.iv.to_vec(),
-            mac_key: self.mac_key,
+            payload: RefCell::new(header.cipher.seekable(parts.key, parts.iv)?),
+            mac: RefCell::new(self.chunks.mac),
             chunk: self.chunks.size,
             payload_at,
             payload_len: self.len,
