@@ -1,0 +1,78 @@
+"""What one plugin's doveadm does to keys, the other plugin uses: one store, both plugins."""
+
+from __future__ import annotations
+
+import imaplib
+import re
+
+import pytest
+from harness import CryptConfig, Mail, UserConfig
+from test_doveadm import cryptokey
+from test_doveadm_keys import readable
+
+FIRST = ("packaged", "ours")
+
+
+def export(server, *args: str) -> dict[str, str]:
+    """The exported keys by id. The packaged module forgets a column: only the values count."""
+    out = cryptokey(server, "export", *args, fmt="json").stdout.decode()
+    found = re.findall(r'"([0-9a-f]{64})".*?(-----BEGIN [^"]*-----)', out)
+    return {key_id: pem.replace("\\n", "\n") + "\n" for key_id, pem in found}
+
+
+@pytest.fixture
+def both(dovecot, store, plugin):
+    """A server of each plugin, with a user who has a mail from each."""
+    made = {}
+    for name, each in (("packaged", "packaged"), ("ours", plugin)):
+        user = UserConfig(CryptConfig(password="first-one"))
+        made[name] = dovecot(store=store, plugin=each, users={"alice": user})
+    return made
+
+
+@pytest.fixture
+def mails(both):
+    found = [Mail.make(), Mail.make()]
+    for server, mail in zip(both.values(), found):
+        server.deliver("alice", mail)
+    return found
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_a_password_that_one_changes_opens_for_the_other(both, mails, first):
+    cryptokey(both[first], "password", "-o", "first-one", "-n", "the-next")
+    for server in both.values():
+        server.set_user("alice", UserConfig(CryptConfig(password="the-next")))
+        assert all(readable(server, "alice", mail) for mail in mails)
+
+
+def test_both_export_the_same(both, mails):
+    for level in ("-U", "INBOX"):
+        keys = [export(server, level) for server in both.values()]
+        assert keys[0] == keys[1] and len(keys[0]) == 1
+
+
+@pytest.mark.packaged_refuses("it has no import")
+@pytest.mark.parametrize("first", FIRST)
+@pytest.mark.parametrize("level", ("user", "folder"))
+def test_what_one_exports_is_restored_for_both(both, mails, store, first, level):
+    where = ("-U",) if level == "user" else ("-m", "INBOX")
+    ((key_id, pem),) = export(both[first], where[-1]).items()
+    store.drop_attributes("alice", f"^priv.*privkeys/{key_id}$")
+    both["ours"].log.expect(key_id)
+    with pytest.raises(imaplib.IMAP4.error):
+        readable(both["ours"], "alice", mails[0])
+    cryptokey(both["ours"], "import", *where, stdin=pem.encode())
+    for server in both.values():
+        assert all(readable(server, "alice", mail) for mail in mails)
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_a_key_that_one_generates_is_written_to_by_the_other(both, mails, store, first):
+    cryptokey(both[first], "generate", "-f", "INBOX")
+    assert [len(keys) for keys in store.folder_keys("alice").values()] == [2]
+    later = [Mail.make(), Mail.make()]
+    for server, mail in zip(both.values(), later):
+        server.deliver("alice", mail)
+    for server in both.values():
+        assert all(readable(server, "alice", mail) for mail in mails + later)
