@@ -89,11 +89,12 @@ build:
 modules: core
 	@$(MAKE) --no-print-directory $(addprefix build/modules/,$(MODULES))
 
+# In a folder of its own: cargo keeps one build of a cdylib, and with other features would make the core anew each time.
 ## tool build the offline tool, build/bin/mail-crypt
 tool:
-	$(CARGO) build --release $(CARGO_BUILD_FLAGS) --no-default-features --features tool --bin mail-crypt
+	$(CARGO) build --release $(CARGO_BUILD_FLAGS) --target-dir $(TARGET)/tool --no-default-features --features tool --bin mail-crypt
 	@mkdir -p build/bin
-	@install -m 755 $(TARGET)/release/mail-crypt build/bin/mail-crypt
+	@install -m 755 $(TARGET)/tool/release/mail-crypt build/bin/mail-crypt
 
 man: $(MANPAGES)
 build/man/%: man/%.scd
