@@ -78,7 +78,7 @@ shim_cflags = $(filter-out -flto% -ffat-lto-objects,$(shell . scripts/lib.sh && 
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
 
-.PHONY: all bench build check clean core demo demo-stop header help install man modules stage test test-install tool uninstall
+.PHONY: all bench build check clean core demo demo-stop docker-scenarios docker-table docker-test header help install man modules stage test test-install tool uninstall
 all: build
 
 ## build the core and the modules, in build/modules
@@ -155,6 +155,20 @@ test-install:
 	@scripts/ensure-deps.sh build
 	@scripts/test-install.sh
 
+## docker-test the same tests against every Dovecot from 2.3.19 to 2.4, in containers (LINE=trixie: one of them)
+docker-test:
+	@scripts/ensure-deps.sh docker
+	@tests/docker/run.sh $(LINE)
+
+## docker-scenarios several hosts: replication with keys in PostgreSQL and Redis, and the way from 2.3 to 2.4 and back
+docker-scenarios:
+	@scripts/ensure-deps.sh docker
+	@LINE="$(LINE)" tests/docker/scenarios/run.sh
+
+## docker-table put the table of what docker-test found last into README.md
+docker-table:
+	@$(PYTHON) tests/docker/table.py build/docker --into README.md
+
 ## demo a private Dovecot on loopback, one mail, and what of it is on disk (KEEP=1 leaves it running)
 demo:
 	@scripts/ensure-deps.sh demo
@@ -182,4 +196,4 @@ clean:
 
 ## help this list
 help:
-	@sed -n 's/^## \([a-z-]*\) /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^## \([a-z-]*\) /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-16s %s\n' "$$name" "$$text"; done

@@ -48,7 +48,7 @@ for file in $SHIM_SOURCES; do
 done
 
 say "shell scripts"
-shellcheck --severity=warning -x scripts/*.sh scripts/cargo .ci/run
+shellcheck --severity=warning -x scripts/*.sh scripts/cargo .ci/run tests/docker/*.sh tests/docker/scenarios/*.sh
 
 say "the pure part stands alone, without Dovecot"
 "$cargo" test --locked --no-default-features --lib

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a step needs and the machine lacks: ensure-deps.sh bench|build|check|demo|test
+# Installs what a step needs and the machine lacks: ensure-deps.sh bench|build|check|demo|docker|test
 #
 # On Debian and its kin through apt-get (sudo when not root), saying what and why; nothing is called
 # when all is there. Elsewhere it only says what is needed. DEPS=no turns it off.
@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-step=${1:?ensure-deps.sh bench|build|check|demo|test}
+step=${1:?ensure-deps.sh bench|build|check|demo|docker|test}
 [ "${DEPS:-yes}" != no ] || exit 0
 
 packages=(gcc libc6-dev make pkg-config libssl-dev libclang-dev dovecot-dev ca-certificates scdoc)
@@ -18,12 +18,16 @@ case $step in
     bench | demo) packages+=("${demo[@]}") ;;
     test) packages+=("${demo[@]}" dovecot-sieve python3-pytest python3-pytest-xdist
         python3-pytest-timeout openssl) ;;
+    # The engine itself is the machine's own affair.
+    docker)
+        packages=(ca-certificates debootstrap git python3 python3-cryptography python3-pytest python3-pytest-timeout)
+        command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 || packages+=(docker-compose) ;;
     *) die "unknown step '$step'" ;;
 esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     [ -n "$(cargo_dir)" ] || die "cargo and rustc >= $(msrv) are needed"
-    [ -n "$(dovecot_config_file)" ] || die "Dovecot's development files are needed (dovecot-config, headers)"
+    [ "$step" = docker ] || [ -n "$(dovecot_config_file)" ] || die "Dovecot's development files are needed (dovecot-config, headers)"
     exit 0
 fi
 

@@ -90,13 +90,20 @@ if [ "${1:-}" = --private ]; then
     exit
 fi
 
+# In a container there may be namespaces and yet no overlays.
+can_cover() {
+    # shellcheck disable=SC2016
+    unshare -m sh -c 'mount -t tmpfs none "$1" && cd "$1" && mkdir a b c d &&
+        mount -t overlay -o lowerdir=a,upperdir=b,workdir=c none d' sh "$work" 2>/dev/null
+}
+
 make -s build
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 try_destdir
 if [ "$(id -u)" -ne 0 ]; then
     say "not root: only DESTDIR was tried"
-elif unshare -m true 2>/dev/null; then
+elif can_cover; then
     unshare -m "$0" --private "$work"
 elif [ "${CI:-}" = true ]; then
     say "no mount namespaces here: installing on this system, and taking it back"

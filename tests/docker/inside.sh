@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# inside.sh build|test: runs in a container of one line. Builds against its Dovecot; then installs, takes back,
+# installs again, and tests. The sources are in /src, the crates in /vendor, what is kept between runs in /target;
+# LINE is the line's name, results go to /results.
+set -euo pipefail
+step=${1:?inside.sh build|test}
+cd /src
+. scripts/lib.sh
+export CI=true DEPS=no CARGO_TARGET_DIR=/target CARGO_NET_OFFLINE=true CARGO_BUILD_FLAGS="--locked --offline"
+mkdir -p /results ~/.cargo
+cat >~/.cargo/config.toml <<'END'
+[source.crates-io]
+replace-with = "vendored"
+[source.vendored]
+directory = "/vendor"
+END
+results=/results/$LINE
+
+say "$LINE: Dovecot $(dovecot --version), $("$(cargo_dir)/rustc" --version)"
+printf '{"line": "%s", "dovecot": "%s", "package": "%s", "rust": "%s"}\n' "$LINE" "$(dovecot --version | cut -d' ' -f1)" \
+    "$(dpkg-query -W -f '${Version}' dovecot-core)" "$("$(cargo_dir)/rustc" --version | cut -d' ' -f2)" >"$results.json"
+
+make build
+# For hosts that install it: the tree as `make install` wants it.
+rm -rf /target/install
+mkdir -p /target/install
+cp -a Cargo.toml Makefile build man scripts /target/install/
+[ "$step" = test ] || exit 0
+
+make test-install
+# The tests run on a system where ours is installed, the packaged modules diverted, as it is for a user.
+make install
+make stage >/dev/null
+# shellcheck disable=SC2086
+/usr/bin/python3 -m pytest -n 2 --dist loadscope --junitxml="$results.xml" -o junit_family=xunit1 \
+    ${PYTEST_ARGS:-} tests/dovecot

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# run.sh [--build] [LINE..]: builds the plugin against each of these Dovecots (all that lines.sh has, if none is
+# named) and runs tests/dovecot against it, in a container. Results: build/docker/LINE.xml and LINE.json.
+# PYTEST_ARGS narrows it down; with --build there are no tests.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. scripts/lib.sh
+. tests/docker/lines.sh
+
+engine || die "no Docker engine answers (docker version)"
+step="test"
+if [ "${1:-}" = --build ]; then
+    step="build"
+    shift
+fi
+lines=("$@")
+[ ${#lines[@]} -gt 0 ] || lines=("${ALL_LINES[@]}")
+for line in "${lines[@]}"; do line_field "$line" 2 >/dev/null; done
+results=build/docker
+mkdir -p $results
+container=
+trap '[ -z "$container" ] || docker rm -f "$container" >/dev/null 2>&1 || true' EXIT
+
+# The crates come from Cargo.lock, once; containers have no registry.
+if ! cmp -s Cargo.lock vendor/.for; then
+    say "the crates, into vendor/"
+    three_times scripts/cargo vendor --locked --quiet vendor >/dev/null
+    cp Cargo.lock vendor/.for
+fi
+
+# Mounting in private namespaces is how the tests put modules side by side: it takes SYS_ADMIN.
+run_line() {
+    local code=0
+    container=mail-crypt-test-$1-$$
+    git ls-files -z --cached --others --exclude-standard | grep -zZv '^vendor/' |
+        tar -c --null --files-from=- --ignore-failed-read --owner=0 --group=0 |
+        docker run -i --init --name "$container" \
+            --cap-add SYS_ADMIN --cap-add SYS_PTRACE \
+            --security-opt apparmor=unconfined --security-opt seccomp=unconfined \
+            --tmpfs /tmp:exec,mode=1777 \
+            -v "mail-crypt-target-$1:/target" -v "$PWD/vendor:/vendor:ro" \
+            -e PYTEST_ARGS -e LINE="$1" \
+            "$(line_image "$1")" sh -c 'mkdir /src && tar -x -C /src && find /src -type d -exec touch -d @1 {} + && exec /src/tests/docker/inside.sh "$0"' "$step" || code=$?
+    if [ "$step" = test ]; then
+        for kind in xml json; do
+            rm -f "$results/$1.$kind"
+            docker cp "$container:/results/$1.$kind" $results/ >/dev/null 2>&1 || code=1
+        done
+    fi
+    docker rm -f "$container" >/dev/null
+    container=
+    return $code
+}
+
+failed=()
+for line in "${lines[@]}"; do
+    build_image "$(line_image "$line")" "$(line_field "$line" 2)" Dockerfile "$(line_field "$line" 3)"
+    say "$line: $step"
+    run_line "$line" || failed+=("$line")
+done
+[ "$step" = build ] || /usr/bin/python3 tests/docker/table.py $results
+[ ${#failed[@]} -eq 0 ] || die "failed: ${failed[*]}"

@@ -1,0 +1,120 @@
+"""Two backends, each with its own copy of the mail, and one dict for the keys of both."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hosts import Mail, Scenario, until
+
+
+@pytest.fixture(scope="module", params=("pgsql", "redis"))
+def scenario(request, line):
+    with Scenario(line, request.param) as scenario:
+        yield scenario
+        for host in scenario.hosts:
+            print(f"---- {host.container[:12]}\n{host.log()[-8000:]}")
+
+
+def test_keys_made_on_one_are_used_on_the_other(scenario):
+    one, two = scenario.hosts
+    mails = [Mail.make(), Mail.make(300_000)]
+    one.deliver("alice", mails[0])
+    scenario.sync("alice")
+    two.assert_reads("alice", mails[:1])
+    two.deliver("alice", mails[1])
+    scenario.sync("alice", source=2)
+    for host in scenario.hosts:
+        host.assert_reads("alice", mails)
+        host.assert_encrypted("alice", mails)
+    if scenario.dict_kind == "pgsql":
+        user_keys = "FROM user_privkeys WHERE username = 'alice'"
+        assert scenario.sql(f"SELECT count(*) {user_keys}") == "1"
+        assert scenario.sql(f"SELECT split_part(value, ':', 3) {user_keys}") == "2", "not under a password"
+
+
+def test_a_folder_made_on_one_is_readable_on_the_other(scenario):
+    one, two = scenario.hosts
+    message = Mail.make()
+    with one.imap("bob") as session:
+        session.create("Archive")
+        assert session.put(message.data, "Archive")[0] == "OK"
+    scenario.sync("bob")
+    two.assert_reads("bob", [message], "Archive")
+
+
+def test_a_backend_that_is_cut_off_stores_nothing_in_the_clear_and_comes_back(scenario):
+    one, two = scenario.hosts
+    mails = [Mail.make()]
+    one.deliver("dave", mails[0])
+    scenario.sync("dave")
+    two.assert_reads("dave", mails)
+
+    scenario.cut_off(2)
+    lost = Mail.make()
+    refused = two.try_deliver("dave", lost)
+    assert 400 <= refused["dave"][0] < 500
+    assert not two.files_in_clear("dave", lost.words)
+    assert len(two.mail_files("dave")) == 1
+    mails.append(Mail.make())
+    one.deliver("dave", mails[1])
+    one.assert_reads("dave", mails)
+
+    scenario.reconnect(2)
+    until(lambda: scenario.sync("dave") or True, "they replicate again")
+    until(lambda: not two.try_deliver("dave", lost), "the one that was cut off takes mail again")
+    mails.append(lost)
+    scenario.sync("dave", source=2)
+    for host in scenario.hosts:
+        host.assert_reads("dave", mails)
+        host.assert_encrypted("dave", mails)
+
+
+def test_simultaneous_first_deliveries_to_both_leave_everything_readable(scenario):
+    mails = [Mail.make() for _ in range(8)]
+    start = threading.Barrier(len(mails))
+    refused = []
+
+    def deliver(number: int) -> None:
+        host = scenario.hosts[number % 2]
+        host.address  # looked up before, so that they start together
+        start.wait()
+        refused.append(host.try_deliver("carol", mails[number]))
+
+    threads = [threading.Thread(target=deliver, args=(number,)) for number in range(len(mails))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refused == [{}] * len(mails)
+    for number, host in enumerate(scenario.hosts):
+        host.assert_reads("carol", mails[number::2])
+    scenario.sync("carol")
+    scenario.sync("carol", source=2)
+    for host in scenario.hosts:
+        host.assert_reads("carol", mails)
+        host.assert_encrypted("carol", mails)
+    more = Mail.make()
+    scenario.hosts[1].deliver("carol", more)
+    scenario.sync("carol")
+    for host in scenario.hosts:
+        host.assert_reads("carol", [*mails, more])
+
+
+def test_without_the_database_mail_is_refused_for_now_and_not_stored(scenario):
+    one, _ = scenario.hosts
+    first, second = Mail.make(), Mail.make()
+    one.deliver("erin", first)
+    scenario.database_down()
+    try:
+        for user in ("erin", "alice"):
+            before = one.mail_files(user)
+            refused = one.try_deliver(user, second)
+            assert 400 <= refused[user][0] < 500
+            assert one.mail_files(user) == before
+            assert not one.files_in_clear(user, second.words)
+    finally:
+        scenario.database_up()
+    until(lambda: not one.try_deliver("erin", second), "mail is taken again")
+    one.assert_reads("erin", [first, second])
+    one.assert_encrypted("erin", [first, second])
