@@ -460,7 +460,11 @@ impl Keyring {
         at: &mut dyn Attributes,
         host: &mut dyn Host,
     ) -> Result<Option<PublicKey>> {
-        let names = at.list(Scope::Private, &level.private_prefix())?;
+        // Dovecot's Redis dict can't list at all. Nothing is lost without: where no key is active,
+        // nothing was encrypted to the one that would have been found, and it stays where it is.
+        let names = at
+            .list(Scope::Private, &level.private_prefix())
+            .unwrap_or_default();
         for id in names.iter().filter_map(|n| n.parse::<KeyId>().ok()) {
             let Some(text) = at.get(Scope::Private, &level.private(&id))? else {
                 continue;

@@ -52,6 +52,17 @@ fn a_first_mail_makes_one_user_key_and_one_folder_key() {
 }
 
 #[test]
+fn a_dict_that_cannot_list_is_enough_for_first_mails_and_reading() {
+    let dict = SharedDict::default();
+    dict.borrow_mut().cannot_list = true;
+    let mut folder = Mailbox::new(&dict, "Work");
+    let id = User::new(&dict, &[]).store(&mut folder).unwrap();
+    assert_eq!(User::new(&dict, &[]).store(&mut folder).unwrap(), id);
+    let key = User::new(&dict, &[]).open(&mut folder, id).unwrap();
+    assert!(key.public().matches(&id));
+}
+
+#[test]
 fn what_is_stored_is_read_in_a_later_session() {
     let settings = [("mail_crypt_private_password", "pass")];
     let dict = SharedDict::default();

@@ -21,6 +21,8 @@ pub struct Dict {
     pub entries: BTreeMap<String, String>,
     /// Every call fails.
     pub down: bool,
+    /// As Dovecot's Redis dict: there is no listing.
+    pub cannot_list: bool,
     /// Commits fail after this many more.
     pub commits_left: Option<usize>,
     pub inbox_opened: usize,
@@ -95,6 +97,9 @@ impl Attributes for Mailbox {
     fn list(&mut self, scope: Scope, prefix: &str) -> Result<Vec<String>> {
         let dict = self.dict.borrow();
         dict.check()?;
+        if dict.cannot_list {
+            return Err(Error::store("the dict can't list"));
+        }
         let prefix = self.path(scope, prefix);
         let names = dict.entries.keys().filter_map(|p| p.strip_prefix(&prefix));
         Ok(names.map(str::to_owned).collect())
