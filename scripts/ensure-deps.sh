@@ -10,7 +10,8 @@ cd "$(dirname "$0")/.."
 step=${1:?ensure-deps.sh bench|build|check|demo|docker|test}
 [ "${DEPS:-yes}" != no ] || exit 0
 
-packages=(gcc libc6-dev make pkg-config libssl-dev libclang-dev dovecot-dev ca-certificates scdoc)
+# dovecot-dev has the headers; the libraries that the core is linked with are in dovecot-core, which it doesn't depend on.
+packages=(gcc libc6-dev make pkg-config libssl-dev libclang-dev dovecot-core dovecot-dev ca-certificates scdoc)
 demo=(dovecot-imapd dovecot-lmtpd dovecot-pop3d python3 python3-cryptography util-linux)
 case $step in
     build) ;;

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 header=include/mail_crypt_core.h
 
 # The build script leaves the header in its OUT_DIR, which cargo names.
-out_dir=$("${CARGO:-scripts/cargo}" build --release --locked --message-format=json 2>/dev/null |
+out_dir=$("${CARGO:-scripts/cargo}" build --quiet --release --locked --message-format=json-render-diagnostics |
     sed -n 's/.*"reason":"build-script-executed".*mail-crypt-core.*"out_dir":"\([^"]*\)".*/\1/p' | tail -n1)
 [ -r "$out_dir/mail_crypt_core.h" ] || die "the build made no mail_crypt_core.h (does 'make core' work?)"
 
