@@ -23,19 +23,7 @@ image=debian:$suite-slim
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-if ! docker image inspect "$image" >/dev/null 2>&1 && ! docker pull -q "$image" 2>/dev/null; then
-    say "making $image with debootstrap"
-    debootstrap --variant=minbase "$suite" "$work/root" >/dev/null
-    cat >"$work/root/etc/apt/sources.list" <<END
-deb http://deb.debian.org/debian $suite main
-deb http://deb.debian.org/debian $suite-updates main
-deb http://deb.debian.org/debian-security $suite-security main
-END
-    rm -f "$work"/root/var/cache/apt/archives/*.deb
-    tar -C "$work/root" -c . | docker import - "$image" >/dev/null
-    rm -rf "$work/root"
-fi
-
+tests/docker/base-image.sh "$suite"
 git bundle create -q "$work/repository" HEAD
 scripts/cargo vendor --locked --quiet "$work/vendor" >/dev/null
 cat >"$work/cargo.toml" <<'END'

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # base-image.sh SUITE: sees to it that there is an image debian:SUITE-slim.
 #
-# Pulled where there is a registry; else made with debootstrap, under the same name.
+# Pulled where there is a registry; else made with debootstrap, under the same name. MIRROR is where debootstrap gets
+# packages from, if not from where it does by itself.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . scripts/lib.sh
@@ -20,17 +21,19 @@ trap 'rm -rf "$work"' EXIT
 
 make_root() {
     rm -rf "$work/root"
-    debootstrap --variant=minbase "$suite" "$work/root" "$MIRROR/debian" >"$work/log" 2>&1 ||
+    debootstrap --variant=minbase "$suite" "$work/root" ${MIRROR:+"$MIRROR"} >"$work/log" 2>&1 ||
         { tail -n 20 "$work/log"; return 1; }
 }
 three_times make_root
 
-{
-    echo "deb $MIRROR/debian $suite main"
-    if [ "$suite" != sid ]; then
-        echo "deb $MIRROR/debian $suite-updates main"
-        echo "deb $MIRROR/debian-security $suite-security main"
-    fi
-} >"$work/root/etc/apt/sources.list"
+# debootstrap leaves a line for the suite; updates are beside it, by the same mirror.
+if [ "$suite" != sid ]; then
+    sources=$work/root/etc/apt/sources.list
+    main=$(sed "s/ $suite main.*/ $suite/" "$sources")
+    {
+        echo "$main-updates main"
+        echo "${main% *}-security $suite-security main"
+    } >>"$sources"
+fi
 rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/*
 tar -C "$work/root" --numeric-owner -c . | docker import - "$image" >/dev/null

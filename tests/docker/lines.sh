@@ -9,7 +9,6 @@ LINES_TABLE=(
     sid:sid:sid
 )
 ALL_LINES=("${LINES_TABLE[@]%%:*}")
-MIRROR=${MIRROR:-http://deb.debian.org}
 
 # line_field LINE 2|3: the suite of the base image, the suite of Dovecot
 line_field() {

@@ -18,11 +18,10 @@ cat apt.conf >>/etc/apt/apt.conf.d/80mail-crypt
 
 case $suite in
     *-backports)
-        sed -n "s/^deb \([^ ]*\) ${suite%-backports} main.*/deb \1 $suite main/p" /etc/apt/sources.list |
-            head -n1 >/etc/apt/sources.list.d/backports.list
-        if [ ! -s /etc/apt/sources.list.d/backports.list ]; then
-            echo "deb http://deb.debian.org/debian $suite main" >/etc/apt/sources.list.d/backports.list
-        fi
+        # From the mirror that the suite itself comes from, however the image names it.
+        apt-get -q update >/dev/null
+        mirror=$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' | awk -v suite="${suite%-backports}" '$2 == suite { print $1; exit }')
+        echo "deb $mirror $suite main" >/etc/apt/sources.list.d/backports.list
         printf 'Package: dovecot-*\nPin: release n=%s\nPin-Priority: 990\n' "$suite" >/etc/apt/preferences.d/dovecot
         ;;
 esac
