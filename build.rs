@@ -1,13 +1,22 @@
-//! Binds the installed Dovecot's headers and writes the core's own C header.
-//!
-//! Only with the `dovecot` feature; the pure part needs neither.
+//! Finds out which libcrypto there is and, with the `dovecot` feature, binds the installed Dovecot's headers and
+//! writes the core's own C header; the pure part needs neither.
 // A build that can't go on stops: there is nobody else to tell.
 #![allow(clippy::expect_used, clippy::panic)]
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    libcrypto();
     #[cfg(feature = "dovecot")]
     dovecot::build();
+}
+
+/// Sets `cfg(ossl300)` where libcrypto has providers; openssl-sys says which version it found.
+fn libcrypto() {
+    println!("cargo:rustc-check-cfg=cfg(ossl300)");
+    let version = std::env::var("DEP_OPENSSL_VERSION_NUMBER").unwrap_or_default();
+    if u64::from_str_radix(&version, 16).is_ok_and(|version| version >= 0x3000_0000) {
+        println!("cargo:rustc-cfg=ossl300");
+    }
 }
 
 #[cfg(feature = "dovecot")]

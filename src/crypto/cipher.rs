@@ -4,7 +4,6 @@
 mod table;
 
 use std::fmt;
-use std::sync::OnceLock;
 
 use openssl::cipher::CipherRef;
 use openssl::cipher_ctx::CipherCtx;
@@ -12,6 +11,7 @@ use zeroize::Zeroizing;
 
 use self::table::{Row, TABLE};
 use super::Secret;
+use super::lookup::{self, Slot};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a cipher uses its blocks, as far as callers have to know.
@@ -151,21 +151,15 @@ impl Cipher {
 
     /// libcrypto's implementation, looked up once per process.
     pub(super) fn fetch(self) -> Result<&'static CipherRef> {
-        type Slot = OnceLock<openssl::cipher::Cipher>;
-        static FETCHED: [Slot; TABLE.len()] = [const { Slot::new() }; TABLE.len()];
-        let slot = &FETCHED[usize::from(self.0)];
-        if let Some(cipher) = slot.get() {
-            return Ok(cipher);
-        }
-        let cipher = openssl::cipher::Cipher::fetch(None, self.name(), None)
-            .map_err(|_| Error::unsupported(format!("libcrypto has no {self} here")))?;
+        static FETCHED: [Slot<CipherRef>; TABLE.len()] = [const { Slot::new() }; TABLE.len()];
+        let cipher = lookup::cipher(&FETCHED[usize::from(self.0)], self.name())?;
         if cipher.key_length() != self.key_len() || cipher.iv_length() != self.iv_len() {
             return Err(Error::new(
                 ErrorKind::Crypto,
                 format!("libcrypto disagrees about the key size of {self}"),
             ));
         }
-        Ok(slot.get_or_init(|| cipher))
+        Ok(cipher)
     }
 
     /// # Errors

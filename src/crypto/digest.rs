@@ -6,14 +6,14 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::sync::OnceLock;
 
-use openssl::md::Md;
+use openssl::md::MdRef;
 use openssl::md_ctx::MdCtx;
 use sha2::Digest as _;
 use zeroize::Zeroizing;
 
 use super::Secret;
+use super::lookup::{self, Slot};
 use super::sha256;
 use crate::error::{Error, Result};
 
@@ -111,15 +111,9 @@ impl Digest {
     }
 
     /// libcrypto's implementation, looked up once per process.
-    pub(super) fn md(self) -> Result<&'static openssl::md::MdRef> {
-        static FETCHED: [OnceLock<Md>; TABLE.len()] = [const { OnceLock::new() }; TABLE.len()];
-        let slot = &FETCHED[self as usize];
-        if let Some(md) = slot.get() {
-            return Ok(md);
-        }
-        let md = Md::fetch(None, self.name(), None)
-            .map_err(|_| Error::unsupported(format!("libcrypto has no {self} here")))?;
-        Ok(slot.get_or_init(|| md))
+    pub(super) fn md(self) -> Result<&'static MdRef> {
+        static FETCHED: [Slot<MdRef>; TABLE.len()] = [const { Slot::new() }; TABLE.len()];
+        lookup::digest(&FETCHED[self as usize], self.name())
     }
 
     /// The digest over the concatenation of `parts`.
