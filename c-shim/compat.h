@@ -61,6 +61,23 @@ static inline const char *compat_setting_lookup(void *set, const char *name)
 
 #endif
 
+/* A stream that reads from its parent (NULL: from none), and one that has no parent but reads from source all the same:
+   from 2.4.5 on that has to be said. Macros, since few files have istream-private.h. */
+#if defined(COMPAT_DOVECOT_2_4) && (DOVECOT_VERSION_MINOR > 4 || DOVECOT_VERSION_MICRO >= 5)
+#  define compat_i_stream_create(stream, parent, fd, flags) \
+	i_stream_create(stream, parent, fd, ISTREAM_HIDDEN_INPUTS_NONE, flags)
+#  define compat_i_stream_create_over(stream, source, flags) ({ \
+		(stream)->io_parent = (source); \
+		i_stream_create(stream, NULL, -1, \
+				ISTREAM_HIDDEN_INPUTS_DECLARED, flags); \
+	})
+#else
+#  define compat_i_stream_create(stream, parent, fd, flags) \
+	i_stream_create(stream, parent, fd, flags)
+#  define compat_i_stream_create_over(stream, source, flags) \
+	i_stream_create(stream, NULL, -1, flags)
+#endif
+
 /* Registers one field and sets its idx. */
 static inline void
 compat_cache_register_field(struct mail_cache *cache,
@@ -180,6 +197,17 @@ compat_decompress(const struct compression_handler *handler, struct istream *inp
 		create_t *: ((create_t *)(any_t *)handler->create_istream)(input),
 		create_logging_t *: ((create_logging_t *)(any_t *)handler->create_istream)(input, FALSE));
 }
+
+/* Before 2.3.14 mode and flags went up in one number. A macro, since few files have fs-api-private.h. */
+#define compat_fs_file_init_parent(parent, path, mode, flags) ({ \
+	typedef struct fs_file *init_t(struct fs_file *, const char *, \
+				       enum fs_open_mode, enum fs_open_flags); \
+	typedef struct fs_file *init_one_t(struct fs_file *, const char *, int); \
+	void (*compat_init)(void) = (void (*)(void))fs_file_init_parent; \
+	_Generic(&fs_file_init_parent, \
+		init_t *: ((init_t *)compat_init)(parent, path, mode, flags), \
+		init_one_t *: ((init_one_t *)compat_init)(parent, path, (int)(mode) | (int)(flags))); \
+})
 
 /* Defines the mail method get_binary_stream() as name(), which asks
    get(mail, part, with_header, struct mail_crypt_binary *found_r, stream_r). */

@@ -72,8 +72,8 @@ void fs_crypt_file_init(struct fs_file *_file, const char *path,
 	file->mode = mode;
 	/* It is read twice, to verify and to serve. If somebody has to make that possible with a
 	   temporary file, it is the parent, who sees nothing but ciphertext. */
-	_file->parent = fs_file_init_parent(_file, path, mode,
-					    flags | FS_OPEN_FLAG_SEEKABLE);
+	_file->parent = compat_fs_file_init_parent(_file, path, mode,
+						   flags | FS_OPEN_FLAG_SEEKABLE);
 }
 
 void fs_crypt_file_deinit(struct fs_file *_file)

@@ -257,8 +257,9 @@ i_stream_create_mail_crypt(struct istream *input, struct mcrs_reader **reader,
 	cstream->istream.istream.seekable = input->seekable;
 
 	/* The buffer is the core's, and it changes only when read() returns more. */
-	return i_stream_create(&cstream->istream, input, i_stream_get_fd(input),
-			       ISTREAM_CREATE_FLAG_NOOP_SNAPSHOT);
+	return compat_i_stream_create(&cstream->istream, input,
+				      i_stream_get_fd(input),
+				      ISTREAM_CREATE_FLAG_NOOP_SNAPSHOT);
 }
 
 int i_stream_mail_crypt_open(struct istream *stream, struct mcrs_error *error_r)

@@ -232,8 +232,8 @@ i_stream_create_spool(struct istream *source, const char *temp_prefix)
 	sstream->istream.istream.seekable = TRUE;
 
 	/* The buffer is the core's, and it changes only when read() returns more. */
-	stream = i_stream_create(&sstream->istream, NULL, -1,
-				 ISTREAM_CREATE_FLAG_NOOP_SNAPSHOT);
+	stream = compat_i_stream_create_over(&sstream->istream, source,
+					     ISTREAM_CREATE_FLAG_NOOP_SNAPSHOT);
 	i_stream_set_name(stream, i_stream_get_name(source));
 	if (mcrs_spool_new(&sstream->spool, &error) < 0)
 		i_stream_spool_fail(sstream, &error);
