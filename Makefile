@@ -78,7 +78,7 @@ shim_cflags = $(filter-out -flto% -ffat-lto-objects,$(shell . scripts/lib.sh && 
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
 
-.PHONY: all bench bench-count build check clean core demo demo-stop docker-scenarios docker-table docker-test header help install man modules stage test test-install tool uninstall
+.PHONY: all bench bench-count bench-micro build check clean core demo demo-stop docker-scenarios docker-table docker-test header help install man modules stage test test-install tool uninstall
 all: build
 
 ## build the core and the modules, in build/modules
@@ -149,6 +149,11 @@ bench:
 	@scripts/ensure-deps.sh bench
 	@$(MAKE) --no-print-directory stage
 	@$(PYTHON) tests/bench/bench.py $(foreach name,ROUNDS MAILS LARGE MANY COLD FOLDERS ROWS SIDES,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(filter no,$(JUDGE)),--no-judge)
+
+## bench-micro times of the core's parts alone, next to those of libcrypto (SECONDS=2 ONLY=.., a regular expression)
+bench-micro:
+	@scripts/ensure-deps.sh bench-micro
+	@CARGO="$(CARGO)" $(PYTHON) tests/bench/micro.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only '$(ONLY)')
 
 ## bench-count the instructions of no plugin, the packaged one and ours, by valgrind (MAILS=30 LARGE=10 RUNS=2 TOP=5 SIDES=..)
 bench-count:

@@ -8,6 +8,7 @@ cargo=${CARGO:-scripts/cargo}
 
 say "formatting"
 "$cargo" fmt --check
+"$cargo" fmt --check --manifest-path tests/bench/micro/Cargo.toml
 
 say "clippy, with Dovecot and without"
 "$cargo" clippy --locked --all-targets -- -D warnings
