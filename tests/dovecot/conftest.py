@@ -124,7 +124,7 @@ def store():
 def pytest_runtest_call(item):
     """An alarm in a log that the test did not expect fails it."""
     for instance in running():
-        item.stash.setdefault(_marks, {})[instance.run] = instance.log.mark()
+        _marks.setdefault(item.nodeid, {})[instance.run] = instance.log.mark()
     outcome = yield
     skip_if_not_here(outcome)
     said = []
@@ -148,7 +148,8 @@ def skip_if_not_here(outcome):
         outcome.force_exception(pytest.skip.Exception(str(outcome.excinfo[1])))
 
 
-_marks = pytest.StashKey()
+#: test -> run folder of an instance -> the end of its log before the test
+_marks: dict[str, dict[Path, int]] = {}
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -157,7 +158,7 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if report.failed and call.when != "teardown":
-        marks = item.stash.get(_marks, {})
+        marks = _marks.get(item.nodeid, {})
         for instance in running():
             text = instance.log.text(marks.get(instance.run, 0))
             report.sections.append(
