@@ -4,18 +4,17 @@ use std::cell::RefCell;
 use std::ffi::c_int;
 use std::rc::Rc;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::boundary::{Handle, Opaque, bytes, entry, free, mcrs_error, put};
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::user::{User, busy, mcrs_user};
 use crate::crypto::Secret;
-use crate::crypto::cipher::MARGIN;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyKind;
 use crate::store::{Attributes, KeySource, VerifiedFile, content_cache};
-use crate::stream::{Body, Feed, Opener, Verified, is_encrypted};
+use crate::stream::{Body, Feed, Opener, Verified, Window, is_encrypted};
 
 /// A mail, from its first ciphertext byte to its last plaintext byte.
 pub struct Reader {
@@ -39,19 +38,18 @@ enum State {
     Opening(Box<Opener>),
     Small(Zeroizing<Vec<u8>>),
     Large(Rc<Verified>, Window),
-    Failed,
+    /// Holds what was lent before: Dovecot's streams keep their buffer when a read fails.
+    Failed(Zeroizing<Vec<u8>>),
 }
 
-/// The decrypted part of a large mail that a stream serves from.
-#[derive(Default)]
-struct Window {
-    /// Wiped on drop and before it moves to larger memory.
-    plain: Zeroizing<Vec<u8>>,
-    /// Offset of `plain`'s first byte in the mail.
-    start: u64,
-    /// The first bytes of the chunk `gathering`, where it can't be had in one piece.
-    gathered: Vec<u8>,
-    gathering: usize,
+impl State {
+    fn failed(self) -> Self {
+        State::Failed(match self {
+            State::Opening(_) => Zeroizing::default(),
+            State::Small(plain) | State::Failed(plain) => plain,
+            State::Large(_, window) => window.into_plain(),
+        })
+    }
 }
 
 /// One mail being read.
@@ -206,7 +204,7 @@ pub unsafe extern "C" fn mcrs_reader_size(
         let size = match &reader.state {
             State::Small(plain) => plain.len() as u64,
             State::Large(verified, _) => verified.plain_size(),
-            State::Opening(_) | State::Failed => return Err(not_open()),
+            State::Opening(_) | State::Failed(_) => return Err(not_open()),
         };
         // SAFETY: valid, by this function's contract.
         unsafe { put(size_r, size) }?;
@@ -242,17 +240,15 @@ pub unsafe extern "C" fn mcrs_reader_want(
             Ok(1)
         }
         State::Large(verified, window) => {
-            let number = chunk_of(verified, offset);
-            let (from, size) = verified.ciphertext_range(number);
-            let here = window.gathered(number).len();
+            let (from, size) = window.wants(verified, offset);
             // SAFETY: as above.
             unsafe {
-                put(offset_r, from + here as u64)?;
-                put(size_r, size.saturating_sub(here))?;
+                put(offset_r, from)?;
+                put(size_r, size)?;
             }
             Ok(0)
         }
-        State::Opening(_) | State::Failed => Err(not_open()),
+        State::Opening(_) | State::Failed(_) => Err(not_open()),
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(reader, error, want) }
@@ -288,8 +284,8 @@ pub unsafe extern "C" fn mcrs_reader_serve(
             }
             // SAFETY: valid, by the contract.
             unsafe {
-                put(data_r, window.plain.as_ptr())?;
-                put(size_r, window.plain.len())?;
+                put(data_r, window.plain().as_ptr())?;
+                put(size_r, window.plain().len())?;
             }
             Ok(1)
         })
@@ -327,11 +323,15 @@ impl Reader {
         }
     }
 
+    fn take_state(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Failed(Zeroizing::default()))
+    }
+
     /// After an error nothing more is served.
     fn failing<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let result = f(self);
         if result.is_err() {
-            self.state = State::Failed;
+            self.state = self.take_state().failed();
         }
         result
     }
@@ -387,7 +387,7 @@ impl Reader {
     }
 
     fn finish(&mut self) -> Result<()> {
-        let State::Opening(opener) = std::mem::replace(&mut self.state, State::Failed) else {
+        let State::Opening(opener) = self.take_state() else {
             return Err(not_open());
         };
         let header = self.header;
@@ -412,79 +412,7 @@ impl Reader {
     }
 }
 
-impl Window {
-    /// What is there of chunk `number`.
-    fn gathered(&self, number: usize) -> &[u8] {
-        if self.gathering == number {
-            &self.gathered
-        } else {
-            &[]
-        }
-    }
-
-    /// Returns whether the chunk is complete, and its plaintext there.
-    fn serve(&mut self, verified: &Verified, keep: u64, offset: u64, data: &[u8]) -> Result<bool> {
-        let number = chunk_of(verified, offset);
-        let (_, size) = verified.ciphertext_range(number);
-        if self.gathered(number).is_empty() && (data.len() == size || data.is_empty()) {
-            self.decrypt(verified, keep, offset, data)?;
-            return Ok(true);
-        }
-        if self.gathering != number {
-            self.gathering = number;
-            self.gathered.clear();
-        }
-        self.gathered.extend_from_slice(data);
-        if self.gathered.len() < size && !data.is_empty() {
-            return Ok(false);
-        }
-        let chunk = std::mem::take(&mut self.gathered);
-        self.decrypt(verified, keep, offset, &chunk)?;
-        // Its memory serves the next chunk too.
-        self.gathered = chunk;
-        self.gathered.clear();
-        Ok(true)
-    }
-
-    fn decrypt(&mut self, verified: &Verified, keep: u64, offset: u64, data: &[u8]) -> Result<()> {
-        let number = chunk_of(verified, offset);
-        let end = self.start + self.plain.len() as u64;
-        if keep >= self.start && end == offset {
-            let len = self.plain.len();
-            let consumed = usize::try_from(keep - self.start).map_or(len, |n| n.min(len));
-            self.plain.copy_within(consumed.., 0);
-            self.plain.truncate(len - consumed);
-        } else {
-            // A seek: nothing before `offset` is at hand, and nobody holds on to it.
-            self.plain.clear();
-        }
-        let kept = self.plain.len();
-        self.start = offset - kept as u64;
-        grow(&mut self.plain, data.len() + MARGIN);
-        verified.decrypt_chunk(number, data, &mut self.plain)?;
-        // The chunk begins before `offset` where the stream was seeked into its middle.
-        let before = offset % verified.chunk_size() as u64;
-        let from = usize::try_from(before).ok().map(|n| kept + n);
-        let from = from.filter(|n| *n <= self.plain.len());
-        let from = from.ok_or_else(not_open)?;
-        self.plain.copy_within(from.., kept);
-        let end = self.plain.len() - (from - kept);
-        self.plain.truncate(end);
-        Ok(())
-    }
-}
-
-/// The chunk that holds the plaintext at `offset`.
-fn chunk_of(verified: &Verified, offset: u64) -> usize {
-    usize::try_from(offset / verified.chunk_size() as u64).unwrap_or(usize::MAX)
-}
-
-/// Makes room for `more` bytes; memory left behind is wiped.
-fn grow(plain: &mut Zeroizing<Vec<u8>>, more: usize) {
-    if plain.capacity() - plain.len() < more {
-        let mut larger = Vec::with_capacity((plain.len() + more).next_power_of_two());
-        larger.extend_from_slice(plain);
-        plain.zeroize();
-        **plain = larger;
-    }
-}
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#[path = "reader_tests.rs"]
+mod tests;

@@ -17,6 +17,7 @@ mod secrets;
 mod sender;
 pub mod spool;
 mod verified;
+mod window;
 
 pub use crate::format::stream::{Header, Integrity, MAGIC, Version, is_encrypted};
 pub use algorithm::Algorithm;
@@ -27,6 +28,7 @@ pub use open::{Body, Feed, Limits, Opened, Opener};
 pub use secrets::SecretCache;
 pub use sender::Sender;
 pub use verified::Verified;
+pub use window::Window;
 
 #[cfg(test)]
 mod tests;

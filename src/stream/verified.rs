@@ -99,9 +99,16 @@ impl Verified {
     /// plaintext to `out`. Reserve room for it there: a `Vec` that grows leaves copies behind.
     ///
     /// # Errors
-    /// Tampered if it isn't the ciphertext that was checked, truncated if it is shorter. Nothing
-    /// is appended then.
+    /// As [`Self::check_chunk`]. Nothing is appended then.
     pub fn decrypt_chunk(&self, chunk: usize, ciphertext: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        self.check_chunk(chunk, ciphertext)?.decrypt(out)
+    }
+
+    /// The first half of [`Self::decrypt_chunk`]: after it nothing is wrong with the chunk.
+    ///
+    /// # Errors
+    /// Tampered if it isn't the ciphertext that was checked, truncated if it is shorter.
+    pub fn check_chunk<'a>(&'a self, chunk: usize, ciphertext: &'a [u8]) -> Result<Checked<'a>> {
         let (_, len) = self.ciphertext_range(chunk);
         if ciphertext.len() < len {
             return Err(Error::truncated(
@@ -117,22 +124,48 @@ impl Verified {
         if !ct_eq(&tag, expected) {
             return Err(tampered().context("the file changed while it was read"));
         }
-        let mut payload = self.payload.borrow_mut();
-        let previous = match chunk.checked_sub(1).and_then(|i| self.previous.get(i)) {
-            Some(block) => &block[..payload.cipher().chain_len()],
-            None => &[],
-        };
-        let at = Position {
-            offset: chunk as u64 * self.chunk as u64,
-            previous,
-            last: chunk + 1 == self.tags.len(),
-        };
-        out.reserve(len + MARGIN);
-        payload.decrypt(at, ciphertext, out)
+        Ok(Checked {
+            mail: self,
+            chunk,
+            ciphertext,
+        })
     }
 
     /// Bytes of memory that this holds.
     pub fn mem_size(&self) -> usize {
         size_of::<Self>() + 16 * (self.tags.capacity() + self.previous.capacity()) + CONTEXTS
+    }
+}
+
+/// A chunk that is as it was when its mail was checked.
+pub struct Checked<'a> {
+    mail: &'a Verified,
+    chunk: usize,
+    ciphertext: &'a [u8],
+}
+
+impl Checked<'_> {
+    /// Appends its plaintext to `out`, as [`Verified::decrypt_chunk`].
+    ///
+    /// # Errors
+    /// If libcrypto fails.
+    pub fn decrypt(self, out: &mut Vec<u8>) -> Result<()> {
+        let Checked {
+            mail,
+            chunk,
+            ciphertext,
+        } = self;
+        let mut payload = mail.payload.borrow_mut();
+        let previous = match chunk.checked_sub(1).and_then(|i| mail.previous.get(i)) {
+            Some(block) => &block[..payload.cipher().chain_len()],
+            None => &[],
+        };
+        let at = Position {
+            offset: chunk as u64 * mail.chunk as u64,
+            previous,
+            last: chunk + 1 == mail.tags.len(),
+        };
+        out.reserve(ciphertext.len() + MARGIN);
+        payload.decrypt(at, ciphertext, out)
     }
 }

@@ -6,6 +6,7 @@ mod large;
 mod legacy;
 mod roundtrip;
 mod vectors;
+mod window;
 
 use super::*;
 use crate::crypto::cipher::Cipher;
