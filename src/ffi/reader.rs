@@ -332,6 +332,10 @@ impl Reader {
         let result = f(self);
         if result.is_err() {
             self.state = self.take_state().failed();
+            // Who opens the file again has it verified again, and learns of it then.
+            if let Ok(mut keys) = self.keys.try_borrow_mut() {
+                keys.memory().verified.remove(&self.header);
+            }
         }
         result
     }

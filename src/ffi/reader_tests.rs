@@ -87,3 +87,25 @@ fn a_stream_may_look_at_what_it_was_lent_after_the_next_part_was_refused() {
         free(&raw mut handle);
     }
 }
+
+#[test]
+fn a_mail_that_was_changed_since_is_refused_when_it_is_opened_again() {
+    let (reader, mut file, _) = large();
+    let keys = Rc::clone(&reader.keys);
+    let size = file.len() as u64;
+    let again = |file: &[u8]| Reader::new(Rc::clone(&keys), size).feed(file, None);
+    assert!(again(&file).unwrap());
+    *file.last_mut().unwrap() ^= 1;
+    // Verified before; each part of it is looked at when it is served.
+    assert!(again(&file).unwrap());
+    let at = file.len() - 100_000;
+    file[at] ^= 1;
+    let mut handle = mcrs_reader::give(reader);
+    // SAFETY: live until it is freed.
+    unsafe {
+        assert_eq!(serve(handle, 400_000 - 90_000, &file).0, -1);
+        free(&raw mut handle);
+    }
+    let error = again(&file).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tampered);
+}

@@ -131,6 +131,22 @@ def test_large_tampered_mail_is_never_served(server, three):
     check_isolated(server, user, mails, 2, TAMPERED)
 
 
+@pytest.mark.packaged_defect("hands out tampered mail")
+def test_a_large_mail_changed_after_it_was_read_is_refused_once_that_was_noticed(server, three):
+    user, mails = three("maildir", 400_000)
+    server.log.expect("Error:")
+    others = {1: mails[0].data, 3: mails[2].data}
+    with server.imap(user, timeout=15) as session:
+        session.folder()
+        assert session.fetch_uids().items == {**others, 2: mails[1].data}
+        server.store.stored(user)[1].flip(200_000)
+        # Looks at each part of the mail, and has no literal to break off in.
+        assert session.uid("SEARCH", "TEXT", '"nowhere in it"')[0] == "NO"
+        answer = session.fetch_uids()
+        assert (answer.items, answer.status) == (others, "NO")
+        assert session.noop()[0] == "OK"
+
+
 HEADER_DAMAGE = {
     "version": (9, 0x0F, UNSUPPORTED),
     "flags-other-integrity": (13, 3, f"{CORRUPT}|{UNSUPPORTED}|{TAMPERED}"),
