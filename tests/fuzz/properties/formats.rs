@@ -1,0 +1,107 @@
+//! DER, PEM, base64, hexadecimal, JSON Web Keys, stream headers: what is read is written the same.
+
+use mail_crypt_core::format::stream::{Header, header_len};
+use mail_crypt_core::format::{base64, der, hex, jwk, keyinfo, keystring, pem};
+
+/// Any bytes as anything.
+pub fn any(data: &[u8]) {
+    header(data);
+    elements(der::Reader::new(data), 0);
+    key_infos(data);
+    digits(data);
+    if let Ok(text) = std::str::from_utf8(data) {
+        texts(text);
+    }
+}
+
+fn header(data: &[u8]) {
+    let Ok(Some(len)) = header_len(data) else {
+        return;
+    };
+    let Some(Ok(header)) = data.get(..len).map(Header::parse) else {
+        return;
+    };
+    // Version 1 has two ways to end; we write one.
+    if let Ok(again) = header.write() {
+        assert_eq!(Header::parse(&again).unwrap(), header);
+    }
+}
+
+fn elements(mut reader: der::Reader<'_>, depth: usize) {
+    while let Some(tag) = reader.peek() {
+        let Ok(contents) = reader.read(tag) else {
+            return;
+        };
+        let written = der::element(tag, &[contents]);
+        let read = der::Reader::new(&written).read(tag).unwrap().to_vec();
+        assert_eq!(read, contents);
+        if let Ok(number) = der::Reader::new(&written).small_integer() {
+            let again = der::small_integer(number);
+            assert_eq!(der::Reader::new(&again).small_integer().unwrap(), number);
+        }
+        if depth < 8 && tag & 0x20 != 0 {
+            elements(der::Reader::new(contents), depth + 1);
+        }
+    }
+    reader.end().unwrap();
+}
+
+fn key_infos(data: &[u8]) {
+    if let Ok((algorithm, key)) = keyinfo::read_public(data) {
+        let written = keyinfo::write_public(&algorithm, key);
+        assert_eq!(keyinfo::read_public(&written).unwrap(), (algorithm, key));
+    }
+    for parts in [
+        keyinfo::read_pkcs8(data),
+        keyinfo::read_sec1(data, None),
+        keyinfo::read_sec1(data, Some(b"\x2a\x86\x48\xce\x3d\x03\x01\x07")),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        let written = keyinfo::write_pkcs8(&parts);
+        let again = keyinfo::read_pkcs8(&written).unwrap();
+        assert_eq!(again.algorithm, parts.algorithm);
+        assert_eq!(again.key, parts.key);
+    }
+    let _ = keyinfo::stretching_rounds(data);
+}
+
+fn digits(data: &[u8]) {
+    assert_eq!(*hex::decode(&hex::encode(data)).unwrap(), data);
+    assert_eq!(*hex::decode(&hex::encode_upper(data)).unwrap(), data);
+    let mut text = String::new();
+    base64::push_lines(&mut text, data);
+    assert_eq!(*base64::decode(&text).unwrap(), data);
+    let block = pem::write("ANY DATA", data);
+    let read = pem::first(&block, &[]).unwrap();
+    assert_eq!((read.label, read.data.as_slice()), ("ANY DATA", data));
+}
+
+fn texts(text: &str) {
+    if let Ok(bytes) = hex::decode(text) {
+        assert!(hex::encode(&bytes).eq_ignore_ascii_case(text));
+    }
+    if let Ok(bytes) = base64::decode(text) {
+        let mut again = String::new();
+        base64::push_lines(&mut again, &bytes);
+        let digits = |t: &str| {
+            t.chars()
+                .filter(|c| !c.is_ascii_whitespace())
+                .collect::<String>()
+        };
+        assert_eq!(digits(&again), digits(text));
+    }
+    let _ = base64::decode_url(text);
+    let _ = keystring::parse(text);
+    if let Ok(block) = pem::first(text, &["EC PARAMETERS"]) {
+        assert_ne!(block.label, "EC PARAMETERS");
+        let again = pem::write(block.label, &block.data);
+        assert_eq!(pem::first(&again, &[]).unwrap().data, block.data);
+    }
+    if let Ok(key) = jwk::Jwk::parse(text) {
+        for name in ["kty", "crv", "x", "y", "d", "n", "e", "p", "q"] {
+            assert!(key.bytes(name).is_err() || key.get(name).is_some());
+        }
+    }
+}
