@@ -78,7 +78,7 @@ shim_cflags = $(filter-out -flto% -ffat-lto-objects,$(shell . scripts/lib.sh && 
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
 
-.PHONY: all bench bench-count bench-micro build check clean core demo demo-stop docker-scenarios docker-table docker-test header help install man modules stage test test-install tool uninstall
+.PHONY: all bench bench-count bench-micro build check clean core demo demo-stop docker-scenarios docker-table docker-test fuzz header help install man modules stage test test-install tool uninstall
 all: build
 
 ## build the core and the modules, in build/modules
@@ -160,6 +160,11 @@ bench-count:
 	@scripts/ensure-deps.sh bench-count
 	@$(MAKE) --no-print-directory stage
 	@$(PYTHON) tests/bench/count.py $(foreach name,MAILS LARGE RUNS TOP SIDES,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
+
+## fuzz look for input that breaks a promise, SECONDS=60 for each target (TARGETS="spool dict": only these)
+fuzz:
+	@scripts/ensure-deps.sh fuzz
+	@SECONDS_EACH="$(SECONDS)" scripts/fuzz.sh $(TARGETS)
 
 ## test-install installs and uninstalls for real, in a private copy of the system's folders
 test-install:

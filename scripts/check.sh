@@ -9,6 +9,8 @@ cargo=${CARGO:-scripts/cargo}
 say "formatting"
 "$cargo" fmt --check
 "$cargo" fmt --check --manifest-path tests/bench/micro/Cargo.toml
+# All that the fuzz targets do is compiled, linted and run with the tests; of their own crate there is only this to see.
+"$cargo" fmt --check --manifest-path tests/fuzz/Cargo.toml
 
 say "clippy, with Dovecot and without"
 "$cargo" clippy --locked --all-targets -- -D warnings

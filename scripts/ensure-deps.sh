@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a step needs and the machine lacks: ensure-deps.sh bench|bench-count|bench-micro|build|check|demo|docker|test
+# Installs what a step needs and the machine lacks: ensure-deps.sh bench|bench-count|bench-micro|build|check|demo|docker|fuzz|test
 #
 # On Debian and its kin through apt-get (sudo when not root), saying what and why; nothing is called
 # when all is there. Elsewhere it only says what is needed. DEPS=no turns it off.
@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-step=${1:?ensure-deps.sh bench|bench-count|bench-micro|build|check|demo|docker|test}
+step=${1:?ensure-deps.sh bench|bench-count|bench-micro|build|check|demo|docker|fuzz|test}
 [ "${DEPS:-yes}" != no ] || exit 0
 
 # dovecot-dev has the headers; the libraries that the core is linked with are in dovecot-core, which it doesn't depend on.
@@ -21,6 +21,8 @@ case $step in
     bench-count) packages+=("${demo[@]}" libc6-dbg valgrind) ;;
     test) packages+=("${demo[@]}" dovecot-sieve python3-pytest python3-pytest-xdist
         python3-pytest-timeout openssl) ;;
+    # Only the pure part is fuzzed. libFuzzer is C++.
+    fuzz) packages=(g++ libc6-dev make pkg-config libssl-dev ca-certificates) ;;
     # The engine itself is the machine's own affair.
     docker)
         packages=(ca-certificates debootstrap git python3 python3-cryptography python3-pytest python3-pytest-timeout)
@@ -30,7 +32,7 @@ esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     [ -n "$(cargo_dir)" ] || die "cargo and rustc >= $(msrv) are needed"
-    [ "$step" = docker ] || [ -n "$(dovecot_config_file)" ] || die "Dovecot's development files are needed (dovecot-config, headers)"
+    [[ $step = docker || $step = fuzz ]] || [ -n "$(dovecot_config_file)" ] || die "Dovecot's development files are needed (dovecot-config, headers)"
     exit 0
 fi
 
