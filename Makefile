@@ -74,6 +74,7 @@ shim_cflags = $(filter-out -flto% -ffat-lto-objects,$(shell . scripts/lib.sh && 
 	-fPIC -DHAVE_CONFIG_H -Wall -Wextra -Iinclude -Ic-shim \
 	-isystem $(shell . scripts/lib.sh && dovecot_config dovecot_pkgincludedir) \
 	$(CPPFLAGS) $(CFLAGS)
+comma := ,
 # $(1): the folder in which the module finds the core
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
@@ -120,6 +121,13 @@ build/staged/$(1): $(SOURCES_$(1):%=build/obj/%.o)
 	$$(CC) -o $$@ $$^ $$(call shim_ldflags,'$$$$ORIGIN/$(if $(findstring /,$(1)),../)$(STAGED_CORE)')
 endef
 $(foreach m,$(MODULES),$(eval $(call module_rules,$(m))))
+
+# Programs that drive the stream classes for a test, run where the staged core is.
+stream_objects := $(addprefix build/obj/,istream-mail-crypt.o ostream-mail-crypt.o)
+build/tests/%: tests/dovecot/streams/%.c $(stream_objects)
+	@mkdir -p $(@D)
+	$(CC) $(shim_cflags) -o $@ $< $(stream_objects) $(CORE) -ldovecot-storage -ldovecot \
+		$(foreach flag,-L -Wl$(comma)-rpath$(comma),$(flag)$(shell . scripts/lib.sh && dovecot_config dovecot_pkglibdir))
 
 ## stage a complete module folder with our modules in it, for a private Dovecot; prints its path
 stage:

@@ -104,6 +104,15 @@ i_stream_mail_crypt_verify(struct mail_crypt_istream *cstream,
 	return 1;
 }
 
+/* The core's plaintext is about to move. Streams over this one that still look at it notice by the access counters,
+   which only reading from the root is sure to change: a stream in between may have all of the chunk buffered. */
+static void i_stream_mail_crypt_touch(struct istream *parent)
+{
+	while (parent->real_stream->parent != NULL)
+		parent = parent->real_stream->parent;
+	i_stream_seek(parent, parent->v_offset);
+}
+
 /* Returns 1 if the ciphertext that the core asks for led to plaintext, 0 if it asks for more,
    -1 on error, -2 if the parent has no more data yet. */
 static int
@@ -120,6 +129,7 @@ i_stream_mail_crypt_read_chunk(struct mail_crypt_istream *cstream, uoff_t next,
 	   may give less nevertheless, if it is itself fed by others. */
 	if (stream->parent->real_stream->max_buffer_size < size)
 		i_stream_set_max_buffer_size(stream->parent, size);
+	i_stream_mail_crypt_touch(stream->parent);
 	i_stream_seek(stream->parent, stream->parent_start_offset + offset);
 	ret = i_stream_read_bytes(stream->parent, &data, &have, size);
 	if (stream->parent->stream_errno != 0) {
