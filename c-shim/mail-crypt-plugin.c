@@ -19,6 +19,7 @@
 #include "ostream-mail-crypt.h"
 #include "spool-cache.h"
 #include "mail-crypt-binary.h"
+#include "mail-crypt-copy.h"
 #include "mail-crypt-unpack.h"
 #include "mail-crypt-plugin.h"
 
@@ -36,8 +37,6 @@
 /* Content keys, sealed by the core. Named after this project's own format, which the packaged
    plugin neither knows nor minds. */
 #define MAIL_CRYPT_CACHE_FIELD "mail_crypt.content_key"
-
-/* Longest magic that is looked for. */
 
 #define BOX_CRYPT_PREFIX MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT"crypt/"
 #define USER_CRYPT_PREFIX \
@@ -386,25 +385,12 @@ static int mail_crypt_save_finish(struct mail_save_context *ctx)
 	return 0;
 }
 
-static bool
-mail_crypt_can_copy_raw(struct mailbox *dest, struct mailbox *src)
-{
-	struct mcrs_user *user = mail_crypt_user_get(dest->storage->user);
-
-	if (mailbox_backends_equal(dest, src))
-		return TRUE;
-	/* other folders have other keys, other users have other settings */
-	return strcmp(dest->storage->user->username,
-		      src->storage->user->username) == 0 &&
-		user != NULL && mcrs_user_can_copy_raw(user) > 0;
-}
-
 static int mail_crypt_copy(struct mail_save_context *ctx, struct mail *mail)
 {
 	struct mailbox *box = ctx->transaction->box;
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
 
-	return mail_crypt_can_copy_raw(box, mail->box) ?
+	return mail_crypt_can_copy_raw(box, mail) ?
 		mbox->module_ctx.super.copy(ctx, mail) :
 		mail_storage_copy(ctx, mail);
 }

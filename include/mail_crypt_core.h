@@ -260,6 +260,16 @@ void mcrs_user_free(struct mcrs_user **user);
 int mcrs_user_can_copy_raw(struct mcrs_user *user);
 
 /*
+ Whether that holds for the mail that begins with `data` on disk: it may be older than the
+ global key, and under the key of the folder that it would leave. 1 yes, 0 no, or not to be
+ told from so little; -1 error.
+
+ # Safety
+ `user` is from `mcrs_user_new`, `data` has `size` bytes.
+ */
+int mcrs_user_can_copy_raw_mail(struct mcrs_user *user, const uint8_t *data, size_t size);
+
+/*
  Makes a writer for a mail that is stored in `mailbox`, and the mailbox's key where it has none.
 
  `user` is NULL where mail_crypt isn't enabled for the user: the mail stays plaintext.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::boundary::{Handle, Opaque, entry, entry_new, free, mcrs_error, put};
+use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put};
 use super::dovecot::mail_user;
 use super::mailbox::Session;
 use super::version::LINE;
@@ -14,6 +14,7 @@ use crate::crypto::Secret;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, PrivateKey};
 use crate::store::{Attributes, KeySource, Keyring, Memory, SaveVersion, Settings};
+use crate::stream::{Feed, Opener};
 
 /// Answers a setting by its 2.3 name, or NULL where it isn't set; the text is copied at once.
 /// Under 2.4 `c-shim/crypt-settings.c` says what is asked besides.
@@ -139,6 +140,35 @@ pub unsafe extern "C" fn mcrs_user_can_copy_raw(user: *mut mcrs_user) -> c_int {
         let settings = user.ring.settings();
         let raw =
             settings.global_public.is_some() && settings.save_version != SaveVersion::ReadOnly;
+        Ok(c_int::from(raw))
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(user, std::ptr::null_mut(), ask) }
+}
+
+/// Whether that holds for the mail that begins with `data` on disk: it may be older than the
+/// global key, and under the key of the folder that it would leave. 1 yes, 0 no, or not to be
+/// told from so little; -1 error.
+///
+/// # Safety
+/// `user` is from `mcrs_user_new`, `data` has `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_user_can_copy_raw_mail(
+    user: *mut mcrs_user,
+    data: *const u8,
+    size: usize,
+) -> c_int {
+    let ask = |user: &mut Rc<RefCell<User>>| {
+        let user = user.try_borrow().map_err(|_| busy())?;
+        // SAFETY: readable for the length of this call, by this function's contract.
+        let data = unsafe { bytes(data, size) };
+        let Some(global) = &user.ring.settings().global_public else {
+            return Ok(0);
+        };
+        let raw = match Opener::default().feed(data) {
+            Ok(Feed::NeedKey(ids)) => ids.iter().all(|id| global.matches(id)),
+            Ok(Feed::More) | Err(_) => false,
+        };
         Ok(c_int::from(raw))
     };
     // SAFETY: as this function's contract says.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
-from harness import CryptConfig, Instance, Mail, UserConfig, forge, words
+from harness import CryptConfig, Instance, Key, Mail, UserConfig, forge, words
 
 STORAGES = ("maildir", "sdbox", "mdbox")
 CRYPT = CryptConfig(password="c0rrect-h0rse")
@@ -139,6 +140,37 @@ def test_mail_of_before_the_plugin_is_read_and_encrypted_when_it_moves(dovecot, 
         server.doveadm("purge", "-u", "alice")
     words = tuple(w for m in [*mails, new] for w in m.words)
     assert not store.find_words(store.home("alice"), words)
+
+
+@pytest.mark.packaged_defect("nobody can read the copies")
+@pytest.mark.parametrize("storage", STORAGES)
+def test_mail_of_before_the_global_key_moves_under_it(dovecot, storage):
+    """Under one key for all, copies are made without a look inside: but not of what is under another."""
+    new = Key.ec()
+    server = dovecot(storage=storage, users={"alice": UserConfig(CRYPT)})
+    mails = [Mail.make(1000) for _ in range(3)]
+    with server.imap("alice") as session:
+        for folder in ("Old", "Moved"):
+            session.create(folder)
+        session.put(mails[0].data, "Old")
+    for mail, crypt in ((mails[1], CryptConfig(save_version=0)), (mails[2], with_global(new))):
+        server.set_user("alice", UserConfig(crypt))
+        with server.imap("alice") as session:
+            session.put(mail.data, "Old")
+    with server.imap("alice") as session:
+        session.folder("Old")
+        assert session.uid("COPY", "1:3", "Moved")[0] == "OK"
+        assert session.uid("MOVE", "1:3", "Moved")[0] == "OK"
+        assert session.bodies("Moved") == [m.data for m in mails] * 2
+    if storage == "mdbox":
+        server.doveadm("purge", "-u", "alice")
+    stored = [s.data for s in server.store.stored("alice")]
+    assert stored and all(bytes.fromhex(new.id) in data for data in stored)
+
+
+def with_global(key):
+    """The user's own keys as before, and one for everything that is new."""
+    return replace(CRYPT, global_public=key.public_setting(), global_private=(key.setting(),))
 
 
 # Delivery

@@ -1,0 +1,50 @@
+/* Which mails may be copied as they are on disk. All others are read and saved anew. */
+
+#include "compat.h"
+#include "mail-storage-private.h"
+
+#include "mail-crypt-plugin.h"
+#include "mail-crypt-copy.h"
+
+struct mail_crypt_copy {
+	struct mcrs_user *user;
+	bool raw;
+};
+
+static int
+mail_crypt_copy_scan(struct mail *mail ATTR_UNUSED, const unsigned char *data,
+		     size_t size, void *context)
+{
+	struct mail_crypt_copy *copy = context;
+
+	copy->raw = mcrs_user_can_copy_raw_mail(copy->user, data, size) > 0;
+	return 0;
+}
+
+/* Is the mail encrypted to the key that everything of the user's is encrypted to? */
+static bool mail_crypt_is_global(struct mcrs_user *user, struct mail *mail)
+{
+	struct mail_crypt_copy copy = { .user = user, .raw = FALSE };
+	struct mail_user *source = mail->box->storage->user;
+	struct istream *input;
+
+	mail_crypt_user_scan(source, mail_crypt_copy_scan, &copy);
+	/* An encrypted mail is only scanned. If something has it open already, it isn't even that,
+	   and so saved anew. */
+	(void)mail_get_stream(mail, NULL, NULL, &input);
+	mail_crypt_user_scan(source, NULL, NULL);
+	return copy.raw;
+}
+
+bool mail_crypt_can_copy_raw(struct mailbox *dest, struct mail *mail)
+{
+	struct mcrs_user *user = mail_crypt_user_get(dest->storage->user);
+
+	if (mailbox_backends_equal(dest, mail->box))
+		return TRUE;
+	/* other folders have other keys, other users have other settings */
+	return strcmp(dest->storage->user->username,
+		      mail->box->storage->user->username) == 0 &&
+		user != NULL && mcrs_user_can_copy_raw(user) > 0 &&
+		mail_crypt_is_global(user, mail);
+}
