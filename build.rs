@@ -131,7 +131,7 @@ mod dovecot {
             .allowlist_type("mail_namespace")
             .allowlist_type("file_create_settings")
             .allowlist_var("MAIL_ATTRIBUTE_TYPE_.*")
-            .allowlist_var("MAILBOX_FLAG_READONLY")
+            .allowlist_var("MAILBOX_FLAG_(READONLY|IGNORE_ACLS)")
             .allowlist_var("MAILBOX_TRANSACTION_FLAG_.*")
             .default_enum_style(bindgen::EnumVariation::Consts)
             .prepend_enum_name(false)

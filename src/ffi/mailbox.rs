@@ -84,9 +84,10 @@ impl Host for Session {
             }
             (*ns).list
         };
+        // Whoever may read another folder needs the user's keys, whatever the ACL of INBOX says.
+        let flags = dc::MAILBOX_FLAG_READONLY | dc::MAILBOX_FLAG_IGNORE_ACLS;
         // SAFETY: a live list and a NUL-terminated name.
-        let mailbox =
-            unsafe { dc::mailbox_alloc(list, c"INBOX".as_ptr(), dc::MAILBOX_FLAG_READONLY) };
+        let mailbox = unsafe { dc::mailbox_alloc(list, c"INBOX".as_ptr(), flags) };
         let owned = true;
         let inbox = Mailbox { mailbox, owned };
         // SAFETY: just allocated.

@@ -224,6 +224,17 @@ def test_who_is_denied_reading_gets_no_key(folder):
     assert folder.copies() == {}
 
 
+@defect("INBOX has to be opened")
+def test_keys_are_had_whatever_the_acl_of_inbox_says(dovecot):
+    """The user's key is among the attributes of INBOX, which is no reason to need rights there."""
+    server = dovecot(users={"alice": UserConfig(CryptConfig(password="of alice"))}, acl=True)
+    folder = Folder(server).make()
+    folder.read_by("alice")
+    server.doveadm("acl", "set", "-u", "alice", "INBOX", "owner", "lookup")
+    folder.append()
+    folder.read_by("alice")
+
+
 @defect("all keys but the first are stored under concatenated ids")
 def test_every_key_of_a_folder_is_shared_under_its_own_id(server):
     folder = Folder(server, "frank").create()
