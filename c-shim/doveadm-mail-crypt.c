@@ -150,23 +150,19 @@ cryptokey_open(struct cryptokey_cmd *cmd, struct mailbox *box)
 	return -1;
 }
 
-/* Returns the number of folders, or -1 if something failed in one of them. */
+#define LIST_FLAGS (MAILBOX_LIST_ITER_SKIP_ALIASES | \
+	MAILBOX_LIST_ITER_NO_AUTO_BOXES | MAILBOX_LIST_ITER_RETURN_NO_FLAGS)
+
+/* Returns the number of folders, or -1 if something failed in one of them. Ends the iteration. */
 static int
-cryptokey_each_folder(struct cryptokey_cmd *cmd, struct mail_user *user,
-		      const char *const *masks, enum mail_namespace_type types,
+cryptokey_each_listed(struct cryptokey_cmd *cmd, struct mailbox_list *list,
+		      struct mailbox_list_iterate_context *iter,
 		      cryptokey_step_t *step)
 {
-	const enum mailbox_list_iter_flags flags =
-		MAILBOX_LIST_ITER_SKIP_ALIASES |
-		MAILBOX_LIST_ITER_NO_AUTO_BOXES |
-		MAILBOX_LIST_ITER_RETURN_NO_FLAGS;
-	struct mailbox_list_iterate_context *iter;
 	const struct mailbox_info *info;
 	struct mailbox *box;
 	int count = 0, ret = 0;
 
-	iter = mailbox_list_iter_init_namespaces(user->namespaces, masks,
-						 types, flags);
 	while ((info = mailbox_list_iter_next(iter)) != NULL) T_BEGIN {
 		if ((info->flags & (MAILBOX_NOSELECT | MAILBOX_NONEXISTENT)) == 0) {
 			box = mailbox_alloc(info->ns->list, info->vname,
@@ -180,12 +176,35 @@ cryptokey_each_folder(struct cryptokey_cmd *cmd, struct mail_user *user,
 	} T_END;
 	if (mailbox_list_iter_deinit(&iter) < 0) {
 		i_error("Listing mailboxes failed: %s",
-			mailbox_list_get_last_internal_error(
-				user->namespaces->list, NULL));
-		doveadm_mail_failed_list(&cmd->ctx, user->namespaces->list);
+			mailbox_list_get_last_internal_error(list, NULL));
+		doveadm_mail_failed_list(&cmd->ctx, list);
 		ret = -1;
 	}
 	return ret < 0 ? -1 : count;
+}
+
+/* Every folder in which there may be keys: also those that no client is shown, because their namespace
+   isn't listed, or because the user's own rights hide them. */
+static int
+cryptokey_every_folder(struct cryptokey_cmd *cmd, struct mail_user *user,
+		       enum mail_namespace_type types, cryptokey_step_t *step)
+{
+	struct mail_namespace *ns;
+	int ret = 0;
+
+	for (ns = user->namespaces; ns != NULL; ns = ns->next) {
+		enum mailbox_list_iter_flags flags = LIST_FLAGS;
+
+		if ((ns->type & types) == 0 || ns->alias_for != NULL)
+			continue;
+		if (ns->type == MAIL_NAMESPACE_TYPE_PRIVATE)
+			flags |= MAILBOX_LIST_ITER_RAW_LIST;
+		if (cryptokey_each_listed(cmd, ns->list,
+				mailbox_list_iter_init(ns->list, "*", flags),
+				step) < 0)
+			ret = -1;
+	}
+	return ret;
 }
 
 /* Returns 0, or -1 if something failed or a mailbox that was named isn't there. */
@@ -199,8 +218,9 @@ cryptokey_masks(struct cryptokey_cmd *cmd, struct mail_user *user,
 	for (; *masks != NULL; masks++) {
 		const char *const mask[] = { *masks, NULL };
 
-		count = cryptokey_each_folder(cmd, user, mask,
-					      MAIL_NAMESPACE_TYPE_PRIVATE, step);
+		count = cryptokey_each_listed(cmd, user->namespaces->list,
+			mailbox_list_iter_init_namespaces(user->namespaces, mask,
+				MAIL_NAMESPACE_TYPE_PRIVATE, LIST_FLAGS), step);
 		if (count == 0 && strpbrk(*masks, "*%") == NULL) {
 			i_error("Mailbox %s doesn't exist", *masks);
 			cryptokey_failed(cmd, DOVEADM_EX_NOTFOUND);
@@ -293,14 +313,12 @@ static int
 cryptokey_check_needed(struct cryptokey_cmd *cmd, struct mail_user *user,
 		       struct mailbox *box)
 {
-	const char *const all[] = { "*", NULL };
-
 	if (cmd->force)
 		return 0;
 	if (box != NULL)
 		return cryptokey_scan(cmd, user, box);
-	return cryptokey_each_folder(cmd, user, all, MAIL_NAMESPACE_TYPE_MASK_ALL,
-				     cryptokey_doom_folder) < 0 ? -1 : 0;
+	return cryptokey_every_folder(cmd, user, MAIL_NAMESPACE_TYPE_MASK_ALL,
+				      cryptokey_doom_folder);
 }
 
 /* The verbs, for one user */
@@ -308,15 +326,13 @@ cryptokey_check_needed(struct cryptokey_cmd *cmd, struct mail_user *user,
 static void
 cryptokey_run_generate(struct cryptokey_cmd *cmd, struct mail_user *user)
 {
-	const char *const all[] = { "*", NULL };
-
 	if (cryptokey_do(cmd, cmd->user_key ? cryptokey_generate :
 			 cryptokey_first_user_key, NULL, NULL) < 0)
 		return;
 	if (cmd->rekey)
-		(void)cryptokey_each_folder(cmd, user, all,
-					    MAIL_NAMESPACE_TYPE_PRIVATE,
-					    cryptokey_rekey);
+		(void)cryptokey_every_folder(cmd, user,
+					     MAIL_NAMESPACE_TYPE_PRIVATE,
+					     cryptokey_rekey);
 	else if (!cmd->user_key)
 		(void)cryptokey_masks(cmd, user, cryptokey_generate);
 }

@@ -111,6 +111,49 @@ def test_folder_keys_are_put_under_the_new_user_key(server, user, flags):
     assert readable(server, user, mail) and readable(server, user, later)
 
 
+HIDDEN = """
+namespace hidden {
+prefix = Hidden/
+separator = /
+list = no
+subscriptions = no
+%s
+}
+"""
+
+
+@new_verb
+@pytest.mark.parametrize("storage", ["maildir", "sdbox", "mdbox"])
+def test_folders_that_are_not_shown_are_rekeyed_and_keep_their_user_key(dovecot, storage):
+    """One is in a namespace that isn't listed, one is hidden by its owner's own rights."""
+    server = dovecot(
+        users={"alice": UserConfig(CryptConfig(password="secret"))},
+        storage=storage,
+        acl=True,
+        extra=HIDDEN % words.location(storage, "~/hidden"),
+    )
+    folders = ("INBOX", "Shown", "Unseen", "Hidden/Work")
+    mails = {}
+    with server.imap("alice") as imap:
+        for folder in folders:
+            mails[folder] = Mail.make().data
+            imap.create(folder)
+            imap.put(mails[folder], folder)
+    server.doveadm("acl", "set", "-u", "alice", "Unseen", "owner", "read")
+    (old,) = stored(server, "alice", USER)
+    cryptokey(server, "generate", "-U", "-f")
+    kept = fails(server, "delete", "-U", old, user="alice")
+    assert all(folder in kept for folder in folders), kept
+    cryptokey(server, "generate", "-R")
+    (new,) = {protection(f) for f in stored(server, "alice", FOLDER).values()}
+    assert new != old
+    cryptokey(server, "delete", "-U", old)
+    server.doveadm("acl", "delete", "-u", "alice", "Unseen", "owner")
+    for folder, mail in mails.items():
+        with server.imap("alice") as imap:
+            assert imap.bodies(folder) == [mail]
+
+
 def test_rekeying_that_is_killed_loses_no_key(server, user, plugin):
     """Whenever it dies, every folder key opens with a user key that is there."""
     if plugin == "packaged":

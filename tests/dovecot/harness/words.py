@@ -55,6 +55,13 @@ def only_plugins(service: str, *plugins: str) -> str:
     return f"protocol {service} {{\nmail_plugins = {' '.join(plugins)}\n}}\n"
 
 
+def location(storage: str, path: str) -> str:
+    """Where a namespace of its own keeps its mail."""
+    if is_24():
+        return f"mail_driver = {storage}\nmail_path = {path}\n"
+    return f"location = {storage}:{path}\n"
+
+
 def shared_namespace() -> str:
     """Everybody's folders under shared/USER, where mail is in ~/Maildir."""
     if is_24():
