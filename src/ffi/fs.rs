@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::key::{KeyId, PrivateKey};
 use crate::store::fs_keys::FsKeys;
 use crate::store::fs_params::FsParams;
+use crate::store::settings::Value;
 use crate::store::{Attributes, KeySource, Memory, senders};
 use crate::stream::{Encryptor, Version};
 
@@ -202,7 +203,7 @@ impl KeySource for Fs {
 
 impl Settings {
     /// A look-up for one reading of the keys.
-    fn reading(&self) -> impl FnMut(&str) -> Result<Option<Zeroizing<String>>> {
+    fn reading(&self) -> impl FnMut(&str) -> Result<Option<Value>> {
         let ask = self.ask;
         let mut begun = false;
         move |name: &str| {
@@ -220,7 +221,7 @@ fn answer(
     ask: mcrs_fs_setting_fn,
     context: *mut c_void,
     name: Option<&str>,
-) -> Result<Option<Zeroizing<String>>> {
+) -> Result<Option<Value>> {
     let name = name.map(CString::new).transpose();
     let name = name.map_err(|_| Error::setting("a NUL byte in set_prefix="))?;
     let name = name.as_ref().map_or(std::ptr::null(), |n| n.as_ptr());
@@ -232,13 +233,13 @@ fn answer(
     } else {
         // SAFETY: NUL-terminated, by the callback's contract; copied before the next call.
         let text = unsafe { CStr::from_ptr(value) };
-        Some(Zeroizing::new(text.to_string_lossy().into_owned()))
+        Some(Zeroizing::new(text.to_bytes().to_vec()))
     };
     match ret {
         1 => Ok(value),
         0 => Ok(None),
         _ => Err(Error::store(
-            value.map_or_else(String::new, |v| v.to_string()),
+            value.map_or_else(String::new, |v| String::from_utf8_lossy(&v).into_owned()),
         )),
     }
 }

@@ -88,7 +88,7 @@ pub unsafe extern "C" fn mcrs_user_new(
             }
             // SAFETY: NUL-terminated, by the contract.
             let value = unsafe { CStr::from_ptr(value) };
-            Some(Zeroizing::new(value.to_string_lossy().into_owned()))
+            Some(Zeroizing::new(value.to_bytes().to_vec()))
         })?;
         if user.is_null() {
             return Err(Error::setting("no user"));

@@ -19,7 +19,7 @@ use crate::stream::Algorithm;
 const MAX_KEY_FILE: u64 = 64 * 1024;
 
 /// Looks a setting up; `None` where it isn't set, an error where that can't be known.
-pub type FsLookup<'a> = dyn FnMut(&str) -> Result<Option<Zeroizing<String>>> + 'a;
+pub type FsLookup<'a> = dyn FnMut(&str) -> Result<Option<settings::Value>> + 'a;
 
 /// The keys that one fs driver's files are encrypted to and decrypted with.
 ///

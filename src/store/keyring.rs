@@ -212,7 +212,7 @@ impl Keyring {
         let key = match stored.protection() {
             Protection::None => stored.unlock(),
             Protection::Password => match &self.settings.password {
-                Some(password) => stored.unlock_with_password(password.as_bytes()),
+                Some(password) => stored.unlock_with_password(password),
                 None => Err(Error::new(
                     ErrorKind::NoKey,
                     format!(
@@ -387,10 +387,10 @@ impl Keyring {
         host: &mut dyn Host,
     ) -> Result<PublicKey> {
         let above = self.settings.user_key_keys.first().map(PrivateKey::public);
-        let password = self.settings.password.clone();
+        let password = self.settings.new_key_password()?;
         let protect = match (&above, &password) {
             (Some(key), _) => Protect::Key(key),
-            (None, Some(password)) => Protect::Password(password.as_bytes()),
+            (None, Some(password)) => Protect::Password(password),
             (None, None) => {
                 self.unprotected_user_key(host)?;
                 Protect::None

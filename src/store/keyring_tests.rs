@@ -1,7 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use zeroize::Zeroizing;
+
 use super::attributes::{Access, Attributes, Host, Level, Scope, shared_with_prefix};
 use super::keyring::Keyring;
+use super::names::Line;
+use super::settings::Settings;
 use super::testing::{Mailbox, Session, SharedDict, keyring};
 use crate::ErrorKind;
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
@@ -102,6 +106,38 @@ fn a_wrong_password_is_named_and_tried_once_a_session() {
         assert!(error.to_string().contains("wrong password"), "{error}");
         assert!(!error.to_string().contains("\"wrong\""), "{error}");
     }
+}
+
+#[test]
+fn under_an_empty_password_no_key_is_made() {
+    let dict = SharedDict::default();
+    let mut user = User::new(&dict, &[("mail_crypt_private_password", "")]);
+    let error = user.ring.user_public(&mut user.session).err().unwrap();
+    let text = error.to_string();
+    assert!(text.contains("mail_crypt_private_password"), "{text}");
+    assert!(dict.borrow().entries.is_empty());
+}
+
+#[test]
+fn a_password_is_bytes_not_text() {
+    let bytes: [&[u8]; 2] = [b"n\xe4xt", b"n\xf6xt"];
+    let key = PrivateKey::generate("prime256v1").unwrap();
+    let text = key.to_dovecot(Protect::Password(bytes[0])).unwrap();
+    let found = bytes.map(|password| {
+        let settings = Settings::load(Line::V2_3, &mut |name| {
+            let value: &[u8] = match name {
+                "mail_crypt_save_version" => b"2",
+                "mail_crypt_private_password" => password,
+                _ => return None,
+            };
+            Some(Zeroizing::new(value.to_vec()))
+        });
+        let mut user = User::new(&SharedDict::default(), &[]);
+        user.ring = Keyring::new(settings.unwrap());
+        let found = user.ring.unlock(&key.id(), &text, &mut user.session, 0);
+        found.is_ok()
+    });
+    assert_eq!(found, [true, false]);
 }
 
 #[test]

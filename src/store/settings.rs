@@ -31,7 +31,7 @@ pub struct Settings {
     /// The curve of generated keys; without one none are generated.
     pub curve: Option<String>,
     /// The password of the user's key.
-    pub password: Option<Zeroizing<String>>,
+    pub password: Option<Zeroizing<Vec<u8>>>,
     /// Keys that the user's key may be encrypted to; the first one is used for new user keys.
     pub user_key_keys: Vec<PrivateKey>,
     /// Refuse to make a user key without protection.
@@ -48,7 +48,10 @@ pub struct Settings {
 ///
 /// Of a 2.4 host these are asked besides: `crypt_write_algorithm`; for each key `.._name`, the
 /// block that the administrator wrote; and [`FIELD`].
-pub type Lookup<'a> = dyn FnMut(&str) -> Option<Zeroizing<String>> + 'a;
+pub type Lookup<'a> = dyn FnMut(&str) -> Option<Value> + 'a;
+
+/// A setting's value. What is a text is UTF-8; passwords are whatever a user's client sends.
+pub type Value = Zeroizing<Vec<u8>>;
 
 /// With a number from 1, answered with the names of userdb fields that could be meant for us.
 const FIELD: &str = "userdb_*";
@@ -71,7 +74,7 @@ impl Settings {
             check_fields(lookup)?;
         }
         let mut ask = Ask { line, lookup };
-        let curve = ask.text(Setting::Curve).filter(|c| !c.is_empty());
+        let curve = ask.text(Setting::Curve);
         if let Some(curve) = &curve {
             check_curve(curve).map_err(|e| e.context(line.name(Setting::Curve)))?;
         }
@@ -80,13 +83,27 @@ impl Settings {
             save_version: ask.save_version()?,
             algorithm: ask.algorithm()?,
             curve: curve.map(|c| c.to_string()),
-            password: ask.text(Setting::Password),
+            password: (ask.lookup)(Line::V2_3.name(Setting::Password)),
             user_key_keys: ask.private_keys(Setting::UserKeyKey)?,
             require_encrypted_user_key: ask.boolean(Setting::RequireEncrypted),
             require_secure_sharing: ask.boolean(Setting::RequireSecureSharing),
             global_public: ask.public_key(Setting::GlobalPublic)?,
             global_private: ask.private_keys(Setting::GlobalPrivate)?,
         })
+    }
+
+    /// What protects a new user key, if there is a password.
+    ///
+    /// # Errors
+    /// For an empty one, which protects nothing.
+    pub fn new_key_password(&self) -> Result<Option<Value>> {
+        match &self.password {
+            Some(password) if password.is_empty() => Err(Error::setting(format!(
+                "{} is empty, which protects nothing",
+                self.name(Setting::Password)
+            ))),
+            password => Ok(password.clone()),
+        }
     }
 
     /// What the administrator calls `setting`.
@@ -150,8 +167,12 @@ fn check_blocks(
 
 /// What `lookup` answers for the numbers from 1, until one isn't set.
 fn numbered(lookup: &mut Lookup<'_>, name: impl Fn(usize) -> String) -> Vec<Zeroizing<String>> {
-    let numbers = 1..=MAX_FIELDS;
-    numbers.map_while(|number| lookup(&name(number))).collect()
+    let found = (1..=MAX_FIELDS).map_while(|number| lookup(&name(number)));
+    found.map(|value| text(&value)).collect()
+}
+
+fn text(value: &Value) -> Zeroizing<String> {
+    Zeroizing::new(String::from_utf8_lossy(value).into_owned())
 }
 
 /// The public key in the setting `name`.
@@ -204,8 +225,14 @@ struct Ask<'a, 'b> {
 }
 
 impl Ask<'_, '_> {
+    /// `None` also where it is empty.
+    fn text_at(&mut self, name: &str) -> Option<Zeroizing<String>> {
+        let value = (self.lookup)(name).filter(|v| !v.is_empty())?;
+        Some(text(&value))
+    }
+
     fn text(&mut self, setting: Setting) -> Option<Zeroizing<String>> {
-        (self.lookup)(Line::V2_3.name(setting))
+        self.text_at(Line::V2_3.name(setting))
     }
 
     fn save_version(&mut self) -> Result<SaveVersion> {
@@ -226,7 +253,7 @@ impl Ask<'_, '_> {
         let name = self.line.name(Setting::Write);
         let value = match self.line {
             Line::V2_3 => None,
-            Line::V2_4 => (self.lookup)(name).filter(|v| !v.is_empty()),
+            Line::V2_4 => self.text_at(name),
         };
         let Some(value) = value else {
             return Ok(Algorithm::default());
@@ -238,10 +265,8 @@ impl Ask<'_, '_> {
 
     /// Dovecot's own reading of a boolean: set, and not beginning like "no", "false" or "0".
     fn boolean(&mut self, setting: Setting) -> bool {
-        match self.text(setting) {
-            Some(value) => !value.starts_with(['n', 'N', 'f', 'F', '0']),
-            None => false,
-        }
+        let value = (self.lookup)(Line::V2_3.name(setting));
+        value.is_some_and(|v| !matches!(v.first(), Some(b'n' | b'N' | b'f' | b'F' | b'0')))
     }
 
     fn public_key(&mut self, setting: Setting) -> Result<Option<PublicKey>> {
@@ -256,7 +281,7 @@ impl Ask<'_, '_> {
 
     /// The key under `name`, which errors call `said`.
     fn public_key_at(&mut self, name: &str, said: &str) -> Result<Option<PublicKey>> {
-        match (self.lookup)(name).filter(|v| !v.is_empty()) {
+        match self.text_at(name) {
             Some(text) => PublicKey::parse_setting(&text)
                 .map(Some)
                 .map_err(|e| Error::setting(format!("{said}: {e}"))),
@@ -267,7 +292,7 @@ impl Ask<'_, '_> {
     fn private_keys_at(&mut self, first: &str, said: &str) -> Result<Vec<PrivateKey>> {
         let mut keys = Vec::new();
         let mut name = first.to_owned();
-        while let Some(text) = (self.lookup)(&name).filter(|v| !v.is_empty()) {
+        while let Some(text) = self.text_at(&name) {
             if keys.len() == MAX_PRIVATE_KEYS {
                 return Err(Error::setting(format!("{said}: too many keys")));
             }
@@ -280,10 +305,10 @@ impl Ask<'_, '_> {
     fn private_key(&mut self, name: &str, text: &str) -> Result<PrivateKey> {
         let password_name = format!("{name}_password");
         let password = (self.lookup)(&password_name);
-        let key = PrivateKey::parse_setting(text, password.as_ref().map(|p| p.as_bytes()));
+        let key = PrivateKey::parse_setting(text, password.as_ref().map(|p| p.as_slice()));
         let block = match self.line {
             Line::V2_3 => None,
-            Line::V2_4 => (self.lookup)(&format!("{name}_name")),
+            Line::V2_4 => self.text_at(&format!("{name}_name")),
         };
         let (key_name, password_name) = match block {
             Some(block) => (
@@ -311,7 +336,7 @@ mod tests {
     fn load_for(line: Line, pairs: &[(&str, &str)]) -> Result<Settings> {
         Settings::load(line, &mut |name| {
             let found = pairs.iter().find(|(n, _)| *n == name);
-            found.map(|(_, v)| Zeroizing::new((*v).to_owned()))
+            found.map(|(_, v)| Zeroizing::new(v.as_bytes().to_vec()))
         })
     }
 

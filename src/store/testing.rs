@@ -172,7 +172,7 @@ pub fn keyring(settings: &[(&str, &str)]) -> Keyring {
     let all: Vec<_> = settings.iter().chain(&defaults).collect();
     let settings = Settings::load(Line::V2_3, &mut |name| {
         let found = all.iter().find(|(n, _)| *n == name);
-        found.map(|(_, v)| Zeroizing::new((*v).to_owned()))
+        found.map(|(_, v)| Zeroizing::new(v.as_bytes().to_vec()))
     });
     Keyring::new(settings.unwrap())
 }

@@ -6,7 +6,7 @@ import imaplib
 import re
 
 import pytest
-from harness import CryptConfig, Mail, UserConfig
+from harness import CryptConfig, Mail, UserConfig, words
 from test_doveadm import cryptokey
 from test_doveadm_keys import readable
 
@@ -44,6 +44,17 @@ def test_a_password_that_one_changes_opens_for_the_other(both, mails, first):
     for server in both.values():
         server.set_user("alice", UserConfig(CryptConfig(password="the-next")))
         assert all(readable(server, "alice", mail) for mail in mails)
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_a_password_may_be_any_bytes(both, mails, first):
+    """It may be what a user's client sent at login, in whatever encoding."""
+    latin = "\udce4\udcff not UTF-8"  # how Python names such bytes
+    cryptokey(both[first], "password", "-o", "first-one", "-n", latin)
+    for server in both.values():
+        option = ("-o", words.option("mail_crypt_private_password", latin))
+        done = server.doveadm(*option, "mailbox", "cryptokey", "export", "-u", "alice", "-U")
+        assert b"BEGIN PRIVATE KEY" in done.stdout
 
 
 def test_both_export_the_same(both, mails):

@@ -63,7 +63,7 @@ fn key_source(options: &Options) -> Result<KeySource> {
     if let Some(path) = &options.key {
         let text = secret::key_text(path)?;
         let name = path.display();
-        let key = PrivateKey::parse_setting(&text, password.as_ref().map(|p| p.as_bytes()))
+        let key = PrivateKey::parse_setting(&text, password.as_ref().map(|p| p.as_slice()))
             .map_err(|e| e.context(name))?;
         // The mail's own key, or the one above the user's key in the dict.
         settings.global_private.push(key.clone());

@@ -104,7 +104,7 @@ pub fn convert(options: &Options) -> Result<()> {
 /// The private key in `text`; none if it is locked and no password was given.
 fn private(options: &Options, text: &str) -> Result<Option<PrivateKey>> {
     let password = options.password.read()?;
-    let key = PrivateKey::parse_setting(text, password.as_ref().map(|p| p.as_bytes()));
+    let key = PrivateKey::parse_setting(text, password.as_ref().map(|p| p.as_slice()));
     match key {
         Ok(key) => Ok(Some(key)),
         Err(_) if password.is_none() && StoredKey::parse(text).is_ok() => Ok(None),
@@ -120,9 +120,9 @@ fn needed(key: Option<PrivateKey>) -> Result<PrivateKey> {
 fn private_text(
     key: &PrivateKey,
     format: &str,
-    password: Option<Zeroizing<String>>,
+    password: Option<Zeroizing<Vec<u8>>>,
 ) -> Result<Zeroizing<String>> {
-    let password = password.as_ref().map(|p| p.as_bytes());
+    let password = password.as_ref().map(|p| p.as_slice());
     match format {
         "pem" => Ok(key.to_pem(password)?),
         "dovecot" => Ok(key.to_dovecot(match password {

@@ -30,7 +30,7 @@ pub enum PasswordSource {
 
 impl PasswordSource {
     /// Reads it.
-    pub fn read(self) -> Result<Option<Zeroizing<String>>> {
+    pub fn read(self) -> Result<Option<Zeroizing<Vec<u8>>>> {
         let line = match self {
             PasswordSource::None => return Ok(None),
             PasswordSource::Stdin => first_line(io::stdin(), "standard input")?,
@@ -40,7 +40,7 @@ impl PasswordSource {
                 first_line(file, &name)?
             }
             PasswordSource::Prompt => rpassword::prompt_password("Password: ")
-                .map(Zeroizing::new)
+                .map(|line| Zeroizing::new(line.into_bytes()))
                 .map_err(|e| Failure::io("the terminal", e))?,
         };
         if line.is_empty() {
@@ -50,14 +50,21 @@ impl PasswordSource {
     }
 }
 
-fn first_line(from: impl Read, name: &str) -> Result<Zeroizing<String>> {
+/// As bytes: a client may have sent a password in any encoding.
+fn first_line(from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>> {
     // Room from the start: a growing buffer leaves copies behind.
-    let mut line = Zeroizing::new(String::with_capacity(1024));
-    let mut reader = BufReader::with_capacity(1024, from.take(MAX_PASSWORD));
-    let read = reader.read_line(&mut line);
-    read.map_err(|e| Failure::io(name, e))?;
-    while line.ends_with(['\n', '\r']) {
+    let mut line = Zeroizing::new(Vec::with_capacity(1024));
+    let mut reader = BufReader::with_capacity(1024, from.take(MAX_PASSWORD + 1));
+    let read = reader.read_until(b'\n', &mut line);
+    let read = read.map_err(|e| Failure::io(name, e))?;
+    if read as u64 > MAX_PASSWORD {
+        return Err(Failure::Usage(format!("{name}: the password is too long")));
+    }
+    if line.last() == Some(&b'\n') {
         line.pop();
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
     }
     Ok(line)
 }

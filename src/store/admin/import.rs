@@ -85,7 +85,7 @@ fn read(ring: &mut Keyring, host: &mut dyn Host, text: &str) -> Result<PrivateKe
     let key = match stored.protection() {
         Protection::None => stored.unlock(),
         Protection::Password => match &ring.settings().password {
-            Some(password) => stored.unlock_with_password(password.as_bytes()),
+            Some(password) => stored.unlock_with_password(password),
             None => Err(Error::new(
                 ErrorKind::NoKey,
                 format!(

@@ -109,8 +109,8 @@ fn protected_user_key(
     if let Some(above) = above.map(PrivateKey::public) {
         return key.to_dovecot(Protect::Key(&above));
     }
-    if let Some(password) = ring.settings().password.clone() {
-        return key.to_dovecot(Protect::Password(password.as_bytes()));
+    if let Some(password) = ring.settings().new_key_password()? {
+        return key.to_dovecot(Protect::Password(&password));
     }
     ring.unprotected_user_key(host)?;
     key.to_dovecot(Protect::None)

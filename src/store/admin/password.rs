@@ -81,7 +81,7 @@ fn open(
         return Ok(None);
     };
     let stored = stored_key(id, &text)?;
-    let configured = ring.settings().password.as_ref().map(|p| p.as_bytes());
+    let configured = ring.settings().password.as_ref().map(|p| p.as_slice());
     let key = match stored.protection() {
         Protection::None => stored.unlock(),
         Protection::Password => match old.or(configured) {

@@ -36,11 +36,11 @@ fn fs_keys(args: &str) -> FsKeys {
     FsKeys::new(FsParams::parse(args).unwrap().0)
 }
 
-fn never(name: &str) -> Result<Option<Zeroizing<String>>> {
+fn never(name: &str) -> Result<Option<settings::Value>> {
     panic!("{name} was looked up");
 }
 
-fn nothing(_: &str) -> Result<Option<Zeroizing<String>>> {
+fn nothing(_: &str) -> Result<Option<settings::Value>> {
     Ok(None)
 }
 
@@ -74,7 +74,7 @@ fn keys_come_from_settings_under_their_prefix() {
             "p_private_key2" => Some(two.to_dovecot(Protect::None).unwrap().to_string()),
             _ => None,
         };
-        Ok(value.map(Zeroizing::new))
+        Ok(value.map(|v| Zeroizing::new(v.into_bytes())))
     };
     let mut keys = fs_keys("set_prefix=p:posix:");
     assert_eq!(keys.public_key(&mut lookup).unwrap().id(), one.id());
@@ -208,13 +208,14 @@ fn settings_alone_say_what_2_4_writes_and_with_which_keys() {
             written = "0";
         }
         let mut lookup = |name: &str| {
-            Ok(Some(Zeroizing::new(match name {
-                "mail_crypt_save_version" => written.to_owned(),
-                "crypt_write_algorithm" => algorithm.to_owned(),
-                "mail_crypt_global_public_key" => public.clone(),
-                "mail_crypt_global_private_key" => private.clone(),
+            let value = match name {
+                "mail_crypt_save_version" => written,
+                "crypt_write_algorithm" => algorithm,
+                "mail_crypt_global_public_key" => &public,
+                "mail_crypt_global_private_key" => &private,
                 _ => return Ok(None),
-            })))
+            };
+            Ok(Some(Zeroizing::new(value.as_bytes().to_vec())))
         };
         let mut keys = FsKeys::of_settings(Line::V2_4);
         let found = keys.algorithm(&mut lookup).unwrap();

@@ -45,6 +45,11 @@ def plugin(line: str) -> str:
     return f"{SETTINGS[line]}\n" if is_24() else f"plugin {{\n{line}\n}}\n"
 
 
+def option(name: str, value: str) -> str:
+    """doveadm's -o, for a plugin's setting."""
+    return f"{SETTINGS[name]}={value}" if is_24() else f"plugin/{name}={value}"
+
+
 def only_plugins(service: str, *plugins: str) -> str:
     """A service has these mail plugins, whatever others have."""
     if is_24() and not plugins:
