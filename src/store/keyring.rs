@@ -1,6 +1,7 @@
 //! What one user's session knows about keys, and how it finds or makes the rest.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -20,6 +21,8 @@ use crate::stream::Sender;
 
 /// Private keys remembered in one session: a user's folders, with room for other people's.
 const MAX_KEYS: usize = 1024;
+/// A user key that was replaced while its folder keys were waited for; once is rare already.
+const MAX_REPLACED: u32 = 5;
 /// A user key under a settings key under a password: nothing real nests deeper.
 const MAX_UNLOCK_DEPTH: u32 = 4;
 
@@ -27,8 +30,9 @@ const MAX_UNLOCK_DEPTH: u32 = 4;
 pub struct Keyring {
     settings: Settings,
     private: Bounded<KeyId, PrivateKey>,
-    /// Keys that could not be unlocked. Trying again costs a password stretching for each mail.
-    failed: Bounded<KeyId, Error>,
+    /// What could not be unlocked, as it was stored: until that changes, trying again only costs a
+    /// password stretching for each mail.
+    failed: Bounded<KeyId, (Zeroizing<String>, Error)>,
     user_public: Option<PublicKey>,
     /// What the readers of this session remember.
     pub memory: Memory,
@@ -183,22 +187,14 @@ impl Keyring {
         if let Some(key) = self.private.get(id) {
             return Ok(key.clone());
         }
-        if let Some(error) = self.failed.get(id) {
-            return Err(error.clone());
-        }
-        match self.unlock_now(id, text, host, depth) {
-            Ok(key) => {
-                self.private.insert(*id, key.clone());
-                Ok(key)
-            }
-            Err(e) => {
-                // A dict that can't answer now may answer later.
-                if e.kind() != ErrorKind::Store {
-                    self.failed.insert(*id, e.clone());
-                }
-                Err(e)
+        if let Some((stored, error)) = self.failed.get(id) {
+            if stored.as_str() == text {
+                return Err(error.clone());
             }
         }
+        let key = self.unlock_now(id, text, host, depth)?;
+        self.private.insert(*id, key.clone());
+        Ok(key)
     }
 
     fn unlock_now(
@@ -209,7 +205,7 @@ impl Keyring {
         depth: u32,
     ) -> Result<PrivateKey> {
         let stored = StoredKey::parse(text).map_err(|e| e.context(format!("key {id}")))?;
-        let key = match stored.protection() {
+        let unlocked = match stored.protection() {
             Protection::None => stored.unlock(),
             Protection::Password => match &self.settings.password {
                 Some(password) => stored.unlock_with_password(password),
@@ -222,17 +218,23 @@ impl Keyring {
                 )),
             },
             Protection::Key(other) => {
+                // What is wrong with the other key is remembered of that one, and may be mended.
                 let other = self.unlocking_key(id, &other, host, depth)?;
                 stored.unlock_with_key(&other)
             }
-        }
-        .map_err(|e| naming(e, id))?;
-        if !key.matches(id) {
-            return Err(Error::corrupt(format!(
-                "key {id}: another key is stored under this id"
-            )));
-        }
-        Ok(key)
+        };
+        let checked = unlocked
+            .map_err(|e| naming(e, id))
+            .and_then(|key| match key.matches(id) {
+                true => Ok(key),
+                false => Err(Error::corrupt(format!(
+                    "key {id}: another key is stored under this id"
+                ))),
+            });
+        checked.inspect_err(|e| {
+            let stored = Zeroizing::new(text.to_owned());
+            self.failed.insert(*id, (stored, e.clone()));
+        })
     }
 
     /// The key `other`, under which the key `id` is stored: the user's, or one from the settings.
@@ -293,10 +295,7 @@ impl Keyring {
                 self.settings.name(Setting::Write)
             )));
         }
-        // Before the folder's lock: the two locks are never held together.
-        self.check_user_public(host)?;
-        let user = self.user_public(host)?;
-        let _lock = folder.lock(Level::Folder)?;
+        let (user, _lock) = self.user_public_and_lock(folder, host)?;
         if let Some(key) = self.active_public(Level::Folder, folder, host)? {
             return Ok(key);
         }
@@ -306,6 +305,27 @@ impl Keyring {
         };
         self.folder_key_made = true;
         Ok(key)
+    }
+
+    /// The user's active public key, and the folder's lock, under which a folder key may be put
+    /// under it. The two locks are never held together.
+    ///
+    /// # Errors
+    /// As [`Keyring::sender`].
+    pub(super) fn user_public_and_lock(
+        &mut self,
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<(PublicKey, Box<dyn Any>)> {
+        for _ in 0..MAX_REPLACED {
+            let user = self.user_public(host)?;
+            let lock = folder.lock(Level::Folder)?;
+            self.check_user_public(host)?;
+            if self.user_public.is_some() {
+                return Ok((user, lock));
+            }
+        }
+        Err(Error::store("the user's key is replaced over and over"))
     }
 
     /// Whether a folder got its first key since the last call: those with whom the folder is

@@ -2,7 +2,8 @@
 
 use zeroize::Zeroizing;
 
-use super::attributes::{Access, Attributes, Host, Level, Scope, shared_with_prefix};
+use super::admin;
+use super::attributes::{Access, Attributes, Change, Host, Level, Scope, shared_with_prefix};
 use super::keyring::Keyring;
 use super::names::Line;
 use super::settings::Settings;
@@ -106,6 +107,79 @@ fn a_wrong_password_is_named_and_tried_once_a_session() {
         assert!(error.to_string().contains("wrong password"), "{error}");
         assert!(!error.to_string().contains("\"wrong\""), "{error}");
     }
+}
+
+#[test]
+fn no_key_is_made_under_a_user_key_that_is_replaced_during_the_wait_for_the_lock() {
+    /// While somebody waits for its lock, an administrator does something.
+    struct Busy(Mailbox, Option<Box<dyn FnOnce()>>);
+    impl Attributes for Busy {
+        fn get(&mut self, s: Scope, name: &str) -> crate::Result<Option<Zeroizing<String>>> {
+            self.0.get(s, name)
+        }
+        fn list(&mut self, s: Scope, prefix: &str) -> crate::Result<Vec<String>> {
+            self.0.list(s, prefix)
+        }
+        fn commit(&mut self, changes: Vec<Change>) -> crate::Result<()> {
+            self.0.commit(changes)
+        }
+        fn lock(&mut self, level: Level) -> crate::Result<Box<dyn std::any::Any>> {
+            if let Some(f) = self.1.take() {
+                f();
+            }
+            self.0.lock(level)
+        }
+        fn mailbox(&self) -> String {
+            self.0.mailbox()
+        }
+        fn access(&self) -> Access {
+            self.0.access()
+        }
+    }
+    let dict = SharedDict::default();
+    let mut user = User::new(&dict, &[]);
+    let old = user.ring.user_public(&mut user.session).unwrap().id();
+    let mut admin = User::new(&dict, &[]);
+    let replace = move || {
+        let (ring, host) = (&mut admin.ring, &mut admin.session);
+        admin::user_key(ring, host, true).unwrap();
+        let mut inbox = host.inbox().unwrap();
+        let (inbox, id) = (inbox.as_mut(), old.to_string());
+        let doomed = admin::Doomed::find(ring, Level::User, inbox, host, &id, false);
+        doomed.unwrap().delete(ring, inbox, host, false).unwrap();
+    };
+    let mut folder = Busy(Mailbox::new(&dict, "Work"), Some(Box::new(replace)));
+    let made = user.ring.sender(&mut folder, &mut user.session).unwrap();
+    let id = made.borrow().id();
+    User::new(&dict, &[]).open(&mut folder.0, id).unwrap();
+}
+
+#[test]
+fn a_session_sees_that_a_key_was_mended() {
+    let dict = SharedDict::default();
+    let mut folder = Mailbox::new(&dict, "Work");
+    let settings = [("mail_crypt_private_password", "right")];
+    let id = User::new(&dict, &settings).store(&mut folder).unwrap();
+    let (name, right) = dict
+        .borrow()
+        .entries
+        .iter()
+        .find(|(n, _)| n.contains("INBOX") && n.contains("privkeys"))
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .unwrap();
+    let key = StoredKey::parse(&right).unwrap();
+    let key = key.unlock_with_password(b"right").unwrap();
+    let wrong = key.to_dovecot(Protect::Password(b"wrong")).unwrap();
+
+    let mut user = User::new(&dict, &settings);
+    dict.borrow_mut().entries.remove(&name);
+    assert_eq!(kind(user.open(&mut folder, id)), ErrorKind::NoKey);
+    dict.borrow_mut()
+        .entries
+        .insert(name.clone(), wrong.to_string());
+    assert_eq!(kind(user.open(&mut folder, id)), ErrorKind::WrongPassword);
+    dict.borrow_mut().entries.insert(name, right);
+    user.open(&mut folder, id).unwrap();
 }
 
 #[test]

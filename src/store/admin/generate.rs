@@ -55,8 +55,7 @@ pub fn folder_key(
     force: bool,
 ) -> Result<Made> {
     ring.require_own(folder)?;
-    let user = ring.user_public(host)?;
-    let _lock = folder.lock(Level::Folder)?;
+    let (user, _lock) = ring.user_public_and_lock(folder, host)?;
     if !force {
         if let Some(made) = existing(ring, Level::Folder, folder, host)? {
             return Ok(made);
