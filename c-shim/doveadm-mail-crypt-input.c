@@ -116,6 +116,10 @@ static const char *cryptokey_next_line(struct cryptokey_cmd *cmd, size_t *pos)
 		     cmd->input.size);
 	if (end > line && end[-1] == '\r')
 		end--;
+	if (memchr(line, '\0', end - line) != NULL) {
+		cmd->usage_error = "There is a NUL byte in the password";
+		return NULL;
+	}
 	/* the data has room for one byte more */
 	return p_strndup(cmd->ctx.pool, line, end - line);
 }
@@ -305,8 +309,10 @@ cryptokey_get_passwords(struct cryptokey_cmd *cmd, bool ask_old, bool ask_new)
 		cmd->old_password = cryptokey_next_line(cmd, &pos);
 	if (read_new || ask_new)
 		cmd->new_password = cryptokey_next_line(cmd, &pos);
-	if ((read_old && cmd->old_password == NULL) ||
-	    (read_new && cmd->new_password == NULL))
+	if (cmd->usage_error != NULL)
+		;
+	else if ((read_old && cmd->old_password == NULL) ||
+		 (read_new && cmd->new_password == NULL))
 		cmd->usage_error = "No password in the input";
 	else if (cmd->new_password != NULL && cmd->new_password[0] == '\0')
 		cmd->usage_error = "The new password is empty: say -C to clear it";

@@ -276,7 +276,7 @@ def test_passwords_come_from_standard_input(server, user):
     cryptokey(server, "password", "-o", "näxt!", "-n", "-", user=user, stdin=b"latest")
     server.set_user(user, UserConfig(CryptConfig(password="latest")))
     assert readable(server, user, mail)
-    for stdin in (b"", b"latest\n", b"latest\n\n"):
+    for stdin in (b"", b"latest\n", b"latest\n\n", b"latest\nne\0xt\n"):
         fails(server, "password", "-o", "-", "-n", "-", user=user, stdin=stdin)
     fails(server, "password", "-o", "latest", "-n", "-", user=user, stdin=b"x" * 70000)
 

@@ -8,7 +8,7 @@ use super::super::keyring::Keyring;
 use super::super::names::Setting;
 use super::{commit_surely, ids, stored_key};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{KeyId, PrivateKey, Protect, Protection};
+use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
 
 /// What the user's keys are to be under.
 #[derive(Clone, Copy)]
@@ -20,8 +20,8 @@ pub enum NewPassword<'a> {
 }
 
 /// Puts all keys of the user under the new password, or none: each must open with `old` (without
-/// it: with [`Setting::Password`]) first, and all are stored in one transaction. Answers
-/// their number.
+/// it: with [`Setting::Password`]) or the new one first, and all are stored in one transaction.
+/// Answers their number.
 ///
 /// # Errors
 /// [`ErrorKind::WrongPassword`], naming the key; [`ErrorKind::NoKey`] where a password is needed
@@ -44,7 +44,7 @@ pub fn password(
     )?;
     let mut keys = Vec::new();
     for id in &names {
-        keys.extend(open(ring, inbox.as_mut(), id, old)?);
+        keys.extend(open(ring, inbox.as_mut(), id, old, new)?);
     }
     let mut changes = Vec::new();
     for (id, key) in &keys {
@@ -76,6 +76,7 @@ fn open(
     inbox: &mut dyn Attributes,
     id: &KeyId,
     old: Option<&[u8]>,
+    new: NewPassword<'_>,
 ) -> Result<Option<(KeyId, PrivateKey)>> {
     let Some(text) = inbox.get(Scope::Private, &Level::User.private(id))? else {
         return Ok(None);
@@ -85,7 +86,7 @@ fn open(
     let key = match stored.protection() {
         Protection::None => stored.unlock(),
         Protection::Password => match old.or(configured) {
-            Some(password) => stored.unlock_with_password(password),
+            Some(password) => with_either(&stored, password, new),
             None => Err(Error::new(
                 ErrorKind::NoKey,
                 format!("key {id} is under a password: give the old one"),
@@ -104,6 +105,15 @@ fn open(
         return Err(Error::corrupt(text));
     }
     Ok(Some((*id, key)))
+}
+
+/// A dict that can't store all keys at once may have been interrupted, and have some under the new
+/// password already. Changing it again is what mends that.
+fn with_either(stored: &StoredKey, old: &[u8], new: NewPassword<'_>) -> Result<PrivateKey> {
+    stored.unlock_with_password(old).or_else(|e| match new {
+        NewPassword::Set(new) => stored.unlock_with_password(new).map_err(|_| e),
+        NewPassword::Clear => Err(e),
+    })
 }
 
 fn protect(key: &PrivateKey, new: NewPassword<'_>) -> Result<Zeroizing<String>> {

@@ -231,6 +231,25 @@ fn a_password_changes_for_all_keys_or_none() {
 }
 
 #[test]
+fn a_password_change_that_was_interrupted_can_be_finished() {
+    let mut user = User::new(&[SECRET]);
+    let keys = [(); 3].map(|()| user.user_key(true).unwrap().id);
+    let before = user.entries();
+    user.password(None, NewPassword::Set(b"new")).unwrap();
+    // As a dict leaves it that has stored one of three.
+    for id in &keys[1..] {
+        let name = format!("priv/INBOX/{}", Level::User.private(id));
+        let text = before[&name].clone();
+        user.dict.borrow_mut().entries.insert(name, text);
+    }
+    let e = error(user.password(Some("secret"), NewPassword::Clear));
+    assert_eq!(e.kind(), ErrorKind::WrongPassword);
+    let count = user.password(Some("secret"), NewPassword::Set(b"new"));
+    assert_eq!(count.unwrap(), 3);
+    assert_eq!(user.password(Some("new"), NewPassword::Clear).unwrap(), 3);
+}
+
+#[test]
 fn a_password_is_cleared_also_where_one_is_configured() {
     let mut user = User::new(&[SECRET]);
     let id = user.user_key(false).unwrap().id;
