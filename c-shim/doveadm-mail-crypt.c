@@ -308,6 +308,13 @@ cryptokey_delete(struct cryptokey_cmd *cmd, struct mailbox *box,
 	return mcrs_admin_delete(cmd->admin, box, cmd->force, error);
 }
 
+static int
+cryptokey_spare(struct cryptokey_cmd *cmd, struct mailbox *box,
+		struct mcrs_error *error)
+{
+	return mcrs_admin_spare(cmd->admin, box, error);
+}
+
 /* Is the key of box (NULL: of the user) unneeded? */
 static int
 cryptokey_check_needed(struct cryptokey_cmd *cmd, struct mail_user *user,
@@ -348,20 +355,28 @@ cryptokey_run_keys(struct cryptokey_cmd *cmd, struct mail_user *user,
 }
 
 static void
+cryptokey_delete_one(struct cryptokey_cmd *cmd, struct mail_user *user,
+		     struct mailbox *box, const char *id)
+{
+	cmd->key_id = id;
+	if (cryptokey_do(cmd, cryptokey_doom, box, id) < 0)
+		return;
+	if (cryptokey_check_needed(cmd, user, box) < 0)
+		cryptokey_print_done(cmd, FALSE, box == NULL ? USER_KEY :
+				     mailbox_get_vname(box), id);
+	else if (cryptokey_do(cmd, cryptokey_delete, box, id) == 0)
+		return;
+	(void)cryptokey_do(cmd, cryptokey_spare, box, NULL);
+}
+
+static void
 cryptokey_run_delete(struct cryptokey_cmd *cmd, struct mail_user *user,
 		     struct mailbox *box)
 {
 	const char *const *ids;
 
 	for (ids = cmd->args; *ids != NULL; ids++) T_BEGIN {
-		cmd->key_id = *ids;
-		if (cryptokey_do(cmd, cryptokey_doom, box, *ids) == 0) {
-			if (cryptokey_check_needed(cmd, user, box) == 0)
-				(void)cryptokey_do(cmd, cryptokey_delete, box, *ids);
-			else
-				cryptokey_print_done(cmd, FALSE, box == NULL ?
-					USER_KEY : mailbox_get_vname(box), *ids);
-		}
+		cryptokey_delete_one(cmd, user, box, *ids);
 	} T_END;
 }
 

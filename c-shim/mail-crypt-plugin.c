@@ -65,6 +65,8 @@ struct mail_crypt_box {
 	union mailbox_module_context module_ctx;
 	/* The mail being saved looks encrypted and must not be stored. */
 	bool save_refused;
+	/* The ids of the folder's keys to which mails were encrypted that are not stored yet. */
+	buffer_t *save_keys;
 	/* The last mail that couldn't be read, and when: opening it again for another part of the
 	   same answer is no news. */
 	uint32_t failed_uid;
@@ -344,6 +346,58 @@ static void mail_crypt_mail_allocated(struct mail *_mail)
 	MODULE_CONTEXT_SET_SELF(mail, mail_crypt_mail_module, mmail);
 }
 
+static void
+mail_crypt_save_note_key(struct mail_crypt_box *mbox, struct mcrs_writer *writer)
+{
+	unsigned char id[MCRS_KEY_ID_SIZE];
+	const unsigned char *last;
+
+	if (mcrs_writer_key(writer, id) <= 0)
+		return;
+	if (mbox->save_keys == NULL)
+		mbox->save_keys = buffer_create_dynamic(default_pool, sizeof(id));
+	last = mbox->save_keys->data;
+	if (mbox->save_keys->used == 0 ||
+	    memcmp(last + mbox->save_keys->used - sizeof(id), id, sizeof(id)) != 0)
+		buffer_append(mbox->save_keys, id, sizeof(id));
+}
+
+/* Who sends a mail slowly may find its key deleted in the end. */
+static int mail_crypt_transaction_save_commit_pre(struct mail_save_context *ctx)
+{
+	struct mailbox *box = ctx->transaction->box;
+	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
+	struct mcrs_user *user = mail_crypt_user_get(box->storage->user);
+	struct mcrs_error error;
+	const unsigned char *id;
+	int ret = 0;
+
+	while (mbox->save_keys != NULL && mbox->save_keys->used > 0) {
+		id = mbox->save_keys->data;
+		id += mbox->save_keys->used - MCRS_KEY_ID_SIZE;
+		if (ret == 0 &&
+		    mcrs_user_check_saved(user, box, id, &error) < 0) {
+			mail_crypt_box_fail(box, &error);
+			ret = -1;
+		}
+		buffer_set_used_size(mbox->save_keys,
+				     mbox->save_keys->used - MCRS_KEY_ID_SIZE);
+	}
+	if (ret < 0) {
+		mbox->module_ctx.super.transaction_save_rollback(ctx);
+		return -1;
+	}
+	return mbox->module_ctx.super.transaction_save_commit_pre(ctx);
+}
+
+static void mail_crypt_mailbox_free(struct mailbox *box)
+{
+	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
+
+	buffer_free(&mbox->save_keys);
+	mbox->module_ctx.super.free(box);
+}
+
 static int
 mail_crypt_save_begin(struct mail_save_context *ctx, struct istream *input)
 {
@@ -361,6 +415,7 @@ mail_crypt_save_begin(struct mail_save_context *ctx, struct istream *input)
 		mail_crypt_box_fail(box, &error);
 		return -1;
 	}
+	mail_crypt_save_note_key(mbox, writer);
 	/* encryption is the outermost layer */
 	output = o_stream_create_mail_crypt(ctx->data.output, &writer,
 					    &mbox->save_refused);
@@ -450,6 +505,8 @@ static void mail_crypt_mailbox_allocated(struct mailbox *box)
 	v->save_begin = mail_crypt_save_begin;
 	v->save_finish = mail_crypt_save_finish;
 	v->copy = mail_crypt_copy;
+	v->transaction_save_commit_pre = mail_crypt_transaction_save_commit_pre;
+	v->free = mail_crypt_mailbox_free;
 	MODULE_CONTEXT_SET(box, mail_crypt_storage_module, mbox);
 }
 

@@ -26,6 +26,11 @@ struct mailbox;
 #define MCRS_CLIENT_SIZE 160
 
 /*
+ Bytes of a key's id.
+ */
+#define MCRS_KEY_ID_SIZE 32
+
+/*
  Bytes that [`mcrs_is_encrypted`] needs to see.
  */
 #define MCRS_MAGIC_SIZE 9
@@ -317,6 +322,29 @@ int mcrs_writer_finish(struct mcrs_writer *writer,
  `writer` is from `mcrs_writer_new`; `error` is valid.
  */
 int mcrs_writer_refused(struct mcrs_writer *writer, struct mcrs_error *error);
+
+/*
+ Copies the id of the folder's key to which the mail is encrypted to `id_r`, which has room for
+ `MCRS_KEY_ID_SIZE` bytes, for `mcrs_user_check_saved`. Returns 1; 0 if it is encrypted to no
+ such key; or -1.
+
+ # Safety
+ `writer` is from `mcrs_writer_new`; `id_r` has room.
+ */
+int mcrs_writer_key(struct mcrs_writer *writer, uint8_t *id_r);
+
+/*
+ Sees to it that the key `id`, to which a mail was encrypted, is still one of the folder's.
+ Returns 0, or -1: the mail must then not be stored.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `mailbox` is open; `id` has `MCRS_KEY_ID_SIZE` bytes; `error` is
+ valid.
+ */
+int mcrs_user_check_saved(struct mcrs_user *user,
+                          struct mailbox *mailbox,
+                          const uint8_t *id,
+                          struct mcrs_error *error);
 
 /*
  Frees the writer and clears the pointer.
@@ -723,7 +751,8 @@ int mcrs_admin_import(struct mcrs_admin *admin,
                       struct mcrs_error *error);
 
 /*
- Chooses the key that `mcrs_admin_delete` deletes. Returns 0, or -1: it can't be.
+ Chooses the key that `mcrs_admin_delete` deletes, and takes it out of use until then, or until
+ `mcrs_admin_spare`. Returns 0, or -1: it can't be.
 
  # Safety
  `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `id` NUL-terminated, `error` valid.
@@ -768,6 +797,14 @@ int mcrs_admin_delete(struct mcrs_admin *admin,
                       struct mailbox *mailbox,
                       bool force,
                       struct mcrs_error *error);
+
+/*
+ Leaves the chosen key as it was, if it isn't deleted. Returns 0 or -1.
+
+ # Safety
+ As `mcrs_admin_delete`.
+ */
+int mcrs_admin_spare(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
 
 /*
  Ends the command and clears the pointer.

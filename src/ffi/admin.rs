@@ -347,7 +347,8 @@ pub unsafe extern "C" fn mcrs_admin_import(
     }
 }
 
-/// Chooses the key that `mcrs_admin_delete` deletes. Returns 0, or -1: it can't be.
+/// Chooses the key that `mcrs_admin_delete` deletes, and takes it out of use until then, or until
+/// `mcrs_admin_spare`. Returns 0, or -1: it can't be.
 ///
 /// # Safety
 /// `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `id` NUL-terminated, `error` valid.
@@ -369,7 +370,10 @@ pub unsafe extern "C" fn mcrs_admin_doom(
             }
             // SAFETY: NUL-terminated, by the contract.
             let id = CStr::from_ptr(id).to_string_lossy();
-            let doomed = Doomed::find(ring, level, at, session, &id, force)?;
+            let mut doomed = Doomed::find(ring, level, at, session, &id, force)?;
+            if level == Level::Folder && !force {
+                doomed.retire(at)?;
+            }
             admin.doomed = Some(doomed);
             Ok(())
         })
@@ -446,11 +450,33 @@ pub unsafe extern "C" fn mcrs_admin_delete(
     unsafe {
         on_keys(admin, mailbox, error, |admin, user, level, at| {
             let User { ring, session } = user;
-            let doomed = admin.doomed.take().ok_or_else(no_key_chosen)?;
+            let doomed = admin.doomed.as_ref().ok_or_else(no_key_chosen)?;
             let row = row_of(level, at, &doomed.name().to_string());
             doomed.delete(ring, at, session, force)?;
+            admin.doomed = None;
             admin.rows.push_back(row);
             Ok(())
+        })
+    }
+}
+
+/// Leaves the chosen key as it was, if it isn't deleted. Returns 0 or -1.
+///
+/// # Safety
+/// As `mcrs_admin_delete`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_admin_spare(
+    admin: *mut mcrs_admin,
+    mailbox: *mut mailbox,
+    error: *mut mcrs_error,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    unsafe {
+        on_keys(admin, mailbox, error, |admin, _, _, at| {
+            admin
+                .doomed
+                .take()
+                .map_or(Ok(()), |mut doomed| doomed.spare(at))
         })
     }
 }

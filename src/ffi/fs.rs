@@ -238,8 +238,8 @@ fn answer(
     match ret {
         1 => Ok(value),
         0 => Ok(None),
-        _ => Err(Error::store(
-            value.map_or_else(String::new, |v| String::from_utf8_lossy(&v).into_owned()),
-        )),
+        _ => Err(Error::store(value.map_or_else(String::new, |v| {
+            String::from_utf8_lossy(&v).into_owned()
+        }))),
     }
 }

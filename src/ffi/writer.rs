@@ -9,13 +9,19 @@ use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::sharing::key_made;
 use super::user::{User, busy, mcrs_user};
-use crate::error::Result;
-use crate::store::SaveVersion;
+use crate::error::{Error, Result};
+use crate::key::KeyId;
+use crate::store::{SaveVersion, saved};
 use crate::stream::{Encryptor, Guard, Version};
+
+/// Bytes of a key's id.
+pub const MCRS_KEY_ID_SIZE: usize = 32;
 
 /// What becomes of the bytes of a mail.
 pub struct Writer {
     kind: Kind,
+    /// The folder's key to which it is encrypted; `None` where it isn't, or to a global key.
+    key: Option<KeyId>,
     /// Lent to the caller until the next call.
     out: Vec<u8>,
 }
@@ -55,9 +61,9 @@ pub unsafe extern "C" fn mcrs_writer_new(
     writer_r: *mut *mut mcrs_writer,
     error: *mut mcrs_error,
 ) -> c_int {
-    let give = |kind| {
+    let give = |writer| {
         // SAFETY: valid, by this function's contract.
-        unsafe { put(writer_r, mcrs_writer::give(Writer::new(kind))) }?;
+        unsafe { put(writer_r, mcrs_writer::give(writer)) }?;
         Ok(0)
     };
     let key_is_new = Cell::new(false);
@@ -65,14 +71,14 @@ pub unsafe extern "C" fn mcrs_writer_new(
         let mut user = user.try_borrow_mut().map_err(|_| busy())?;
         // SAFETY: open for the length of this call, by the contract.
         let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
-        let kind = kind_for(&mut user, &mut mailbox);
+        let writer = writer_for(&mut user, &mut mailbox);
         key_is_new.set(user.ring.take_folder_key_made());
-        give(kind?)
+        give(writer?)
     };
     // SAFETY: as this function's contract says.
     unsafe {
         if user.is_null() {
-            return entry_new(error, || give(Kind::Guard(Guard::default())));
+            return entry_new(error, || give(Writer::new(Kind::Guard(Guard::default()))));
         }
         let ret = entry(user, error, make);
         if key_is_new.get() {
@@ -83,24 +89,30 @@ pub unsafe extern "C" fn mcrs_writer_new(
     }
 }
 
-fn kind_for(user: &mut User, mailbox: &mut Mailbox) -> Result<Kind> {
+fn writer_for(user: &mut User, mailbox: &mut Mailbox) -> Result<Writer> {
     let settings = user.ring.settings();
     let algorithm = settings.algorithm;
     let version = match settings.save_version {
-        SaveVersion::ReadOnly => return Ok(Kind::Guard(Guard::default())),
+        SaveVersion::ReadOnly => return Ok(Writer::new(Kind::Guard(Guard::default()))),
         SaveVersion::V1 => Version::V1,
         SaveVersion::V2 => Version::V2,
     };
+    let is_global = settings.global_public.is_some();
     let sender = user.ring.sender(mailbox, &mut user.session)?;
     let mut sender = sender.try_borrow_mut().map_err(|_| busy())?;
     let encryptor = Encryptor::new(&algorithm, version, &mut sender)?;
-    Ok(Kind::Encrypt(Box::new(encryptor)))
+    let mut writer = Writer::encrypting(encryptor);
+    writer.key = (!is_global).then(|| sender.id());
+    Ok(writer)
 }
 
 impl Writer {
     fn new(kind: Kind) -> Self {
-        let out = Vec::new();
-        Writer { kind, out }
+        Writer {
+            kind,
+            key: None,
+            out: Vec::new(),
+        }
     }
 
     /// A writer that encrypts.
@@ -179,6 +191,52 @@ pub unsafe extern "C" fn mcrs_writer_refused(
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(writer, error, ask) }
+}
+
+/// Copies the id of the folder's key to which the mail is encrypted to `id_r`, which has room for
+/// `MCRS_KEY_ID_SIZE` bytes, for `mcrs_user_check_saved`. Returns 1; 0 if it is encrypted to no
+/// such key; or -1.
+///
+/// # Safety
+/// `writer` is from `mcrs_writer_new`; `id_r` has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_writer_key(writer: *mut mcrs_writer, id_r: *mut u8) -> c_int {
+    let ask = |writer: &mut Writer| match &writer.key {
+        Some(id) => {
+            // SAFETY: valid, by this function's contract; an array of bytes has no alignment.
+            unsafe { put(id_r.cast(), id.0) }?;
+            Ok(1)
+        }
+        None => Ok(0),
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(writer, std::ptr::null_mut(), ask) }
+}
+
+/// Sees to it that the key `id`, to which a mail was encrypted, is still one of the folder's.
+/// Returns 0, or -1: the mail must then not be stored.
+///
+/// # Safety
+/// `user` is from `mcrs_user_new`; `mailbox` is open; `id` has `MCRS_KEY_ID_SIZE` bytes; `error` is
+/// valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_user_check_saved(
+    user: *mut mcrs_user,
+    mailbox: *mut mailbox,
+    id: *const u8,
+    error: *mut mcrs_error,
+) -> c_int {
+    let check = |_: &mut Rc<RefCell<User>>| {
+        // SAFETY: readable for the length of this call, by this function's contract.
+        let id = unsafe { bytes(id, MCRS_KEY_ID_SIZE) };
+        let id = id.try_into().map_err(|_| Error::store("no key id"))?;
+        // SAFETY: open for the length of this call, by the contract.
+        let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
+        saved::check(&mut mailbox, &KeyId(id))?;
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(user, error, check) }
 }
 
 /// Frees the writer and clears the pointer.

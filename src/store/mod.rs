@@ -13,6 +13,7 @@ pub mod fs_params;
 pub mod key_source;
 pub mod keyring;
 pub mod names;
+pub mod saved;
 pub mod senders;
 pub mod settings;
 pub mod sharing;

@@ -459,6 +459,49 @@ def test_a_folder_key_is_deleted_when_no_mail_needs_it(dovecot, storage, compres
 
 
 @new_verb
+@pytest.mark.parametrize("storage", ["maildir", "sdbox", "mdbox"])
+def test_a_mail_that_is_still_being_sent_is_not_stored_under_a_deleted_key(dovecot, storage):
+    users = {"alice": UserConfig(CryptConfig(password="secret"))}
+    server = dovecot(users=users, storage=storage)
+    first, slow = Mail.make(), Mail.make(200_000)
+    server.deliver("alice", first)
+    (old,) = stored(server, "alice", FOLDER)
+    with server.imap("alice") as imap:
+        tag = imap._new_tag().decode()
+        imap.send(f"{tag} APPEND INBOX {{{len(slow.data)}}}\r\n".encode())
+        assert imap.readline().startswith(b"+")
+        imap.send(slow.data[:150_000])
+        until = time.monotonic() + 10
+        # Storing it has begun: what there is so far lies somewhere.
+        while sum(p.stat().st_size for p in server.store.files("alice")) < 100_000:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        cryptokey(server, "generate", "-f", "INBOX")
+        assert "UID 1" in fails(server, "delete", "-m", "INBOX", old, user="alice")
+        server.doveadm("expunge", "-u", "alice", "mailbox", "INBOX", "all")
+        cryptokey(server, "delete", "-m", "INBOX", old)
+        server.log.expect(old)
+        imap.send(slow.data[150_000:] + b"\r\n")
+        while not (line := imap.readline()).startswith(tag.encode()):
+            pass
+        assert line.startswith(f"{tag} NO ".encode()), line
+        assert imap.bodies() == []
+        assert imap.put(slow.data)[0] == "OK"
+        assert imap.bodies() == [slow.data]
+
+
+@new_verb
+def test_the_keys_of_another_users_folder_are_not_deleted(dovecot):
+    server, mail = shared_folder(dovecot)
+    (old,) = [r["pubid"] for r in rows(server, "list", "Work")]
+    cryptokey(server, "generate", "-f", "Work")
+    before = server.store.attributes("alice")
+    for force in ((), ("-f",)):
+        fails(server, "delete", *force, "-m", "shared/alice/Work", old, user="bob")
+    assert server.store.attributes("alice") == before
+
+
+@new_verb
 def test_a_user_key_is_deleted_when_no_folder_needs_it(server, user):
     mail = Mail.make()
     server.doveadm("mailbox", "create", "-u", user, "Work")

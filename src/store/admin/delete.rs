@@ -1,6 +1,8 @@
 //! `cryptokey delete`: a key that nothing needs any more.
 #![forbid(unsafe_code)]
 
+use zeroize::Zeroizing;
+
 use super::super::attributes::{
     Access, Attributes, Change, Host, Level, Scope, shared_with_prefix,
 };
@@ -16,6 +18,8 @@ pub struct Doomed {
     name: KeyId,
     /// Both ids come from here; where nothing is left to read it from, only `name` is known.
     public: Option<PublicKey>,
+    /// What [`Doomed::retire`] took away.
+    retired: Option<Zeroizing<String>>,
 }
 
 impl Doomed {
@@ -33,6 +37,12 @@ impl Doomed {
         force: bool,
     ) -> Result<Self> {
         let name = key_id(name)?;
+        if level == Level::Folder && at.access() == Access::Shared {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                format!("mailbox {} and its keys are another user's", at.mailbox()),
+            ));
+        }
         let private = at.get(Scope::Private, &level.private(&name))?;
         if private.is_none() && at.get(Scope::Shared, &level.public(&name))?.is_none() {
             return Err(not_there(level, at, host, &name));
@@ -42,6 +52,7 @@ impl Doomed {
             level,
             name,
             public,
+            retired: None,
         };
         if !force {
             doomed.check_active(at, host)?;
@@ -75,6 +86,36 @@ impl Doomed {
                 ),
             )),
             _ => Ok(()),
+        }
+    }
+
+    /// Takes the public key away, before everything that might need the key is looked at. Whoever
+    /// has begun to encrypt a mail to it notices, and doesn't store that mail behind our back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`].
+    pub fn retire(&mut self, at: &mut dyn Attributes) -> Result<()> {
+        let _lock = at.lock(self.level)?;
+        let public = self.level.public(&self.name);
+        self.retired = at.get(Scope::Shared, &public)?;
+        match &self.retired {
+            Some(_) => at.commit(vec![Change::unset(Scope::Shared, public)]),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes [`Doomed::retire`] back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`]: the key still opens what was encrypted to it.
+    pub fn spare(&mut self, at: &mut dyn Attributes) -> Result<()> {
+        match self.retired.take() {
+            Some(text) => {
+                let _lock = at.lock(self.level)?;
+                let public = self.level.public(&self.name);
+                at.commit(vec![Change::set(Scope::Shared, public, text)])
+            }
+            None => Ok(()),
         }
     }
 
@@ -139,7 +180,7 @@ impl Doomed {
     /// [`ErrorKind::Store`]; [`ErrorKind::Refused`] where it has become active meanwhile, unless
     /// `force`.
     pub fn delete(
-        self,
+        &self,
         ring: &mut Keyring,
         at: &mut dyn Attributes,
         host: &dyn Host,

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::super::attributes::shared_with;
+use super::super::saved;
 use super::super::testing::{Mailbox, Session, SharedDict, keyring};
 use super::*;
 use crate::key::Protection;
@@ -450,6 +451,47 @@ fn a_key_is_deleted_with_its_copies_for_others() {
     assert!(user.dict.borrow().matching(&id.to_string()).is_empty());
     assert_eq!(user.dict.borrow().matching(&kept.to_string()).len(), 4);
     error(user.delete(Level::Folder, "Work", &id, false));
+}
+
+#[test]
+fn another_users_folder_loses_no_key() {
+    let mut alice = User::new(&[]);
+    let old = alice.folder_key("Work", false).unwrap().id;
+    alice.folder_key("Work", true).unwrap();
+    let mut bob = User::new(&[]);
+    let mut folder = alice.folder("Work");
+    folder.access = crate::store::Access::Shared;
+    for force in [false, true] {
+        let (ring, host) = (&mut bob.ring, &mut bob.session);
+        let found = Doomed::find(
+            ring,
+            Level::Folder,
+            &mut folder,
+            host,
+            &old.to_string(),
+            force,
+        );
+        assert_eq!(error(found).kind(), ErrorKind::Refused);
+    }
+}
+
+#[test]
+fn a_mail_that_was_begun_under_a_deleted_key_is_not_stored() {
+    let mut user = User::new(&[]);
+    let mut folder = user.folder("Work");
+    let old = user.folder_key("Work", false).unwrap().id;
+    saved::check(&mut folder, &old).unwrap();
+    user.folder_key("Work", true).unwrap();
+    saved::check(&mut folder, &old).unwrap();
+    let mut doomed = user.doom(Level::Folder, "Work", &old, false).unwrap();
+    let before = user.entries();
+    doomed.retire(&mut folder).unwrap();
+    let e = saved::check(&mut folder, &old).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Store);
+    user.export(Level::Folder, "Work", &old).unwrap();
+    doomed.spare(&mut folder).unwrap();
+    assert_eq!(user.entries(), before);
+    saved::check(&mut folder, &old).unwrap();
 }
 
 #[test]

@@ -1,0 +1,38 @@
+//! Whether a mail that was just written will be readable: its key may have been replaced, and then
+//! deleted, while a client was still sending.
+#![forbid(unsafe_code)]
+
+use super::attributes::{Attributes, Level, Scope};
+use crate::error::{Error, Result};
+use crate::key::{KeyId, PublicKey};
+
+/// Sees to it that `folder` still has the public key `id`, to which a mail was encrypted.
+///
+/// # Errors
+/// [`crate::ErrorKind::Store`] where it hasn't, or nobody can tell: the mail must not be stored, and
+/// trying again takes another key.
+pub fn check(folder: &mut dyn Attributes, id: &KeyId) -> Result<()> {
+    let active = folder.get(Scope::Shared, &Level::Folder.active())?;
+    if active.is_some_and(|a| a.trim() == id.to_string()) {
+        return Ok(());
+    }
+    if folder
+        .get(Scope::Shared, &Level::Folder.public(id))?
+        .is_some()
+    {
+        return Ok(());
+    }
+    // It may be there by its old id.
+    let prefix = Level::Folder.public_prefix();
+    for name in folder.list(Scope::Shared, &prefix)? {
+        let text = folder.get(Scope::Shared, &format!("{prefix}{name}"))?;
+        let key = text.and_then(|text| PublicKey::parse(&text).ok());
+        if key.is_some_and(|key| key.matches(id)) {
+            return Ok(());
+        }
+    }
+    Err(Error::store(format!(
+        "mailbox {}: key {id} was deleted while a mail was being encrypted to it",
+        folder.mailbox()
+    )))
+}
