@@ -328,9 +328,16 @@ fn lock(mailbox: *mut dc::mailbox, level: Level) -> Result<Box<dyn Any>> {
 }
 
 fn access(mailbox: *mut dc::mailbox) -> Access {
-    // SAFETY: an open mailbox; its namespace lives as long as it does.
-    let ns_type = unsafe { (*dc::mailbox_get_namespace(mailbox)).type_ };
+    // SAFETY: an open mailbox; its namespace and the namespace's users live as long as it does.
+    let (ns_type, own) = unsafe {
+        let ns = dc::mailbox_get_namespace(mailbox);
+        let (user, owner) = ((*ns).user, (*ns).owner);
+        let own = !owner.is_null() && text((*owner).username) == text((*user).username);
+        ((*ns).type_, own)
+    };
     match ns_type {
+        // Users may come to their own folders the way that others do.
+        dc::MAIL_NAMESPACE_TYPE_SHARED if own => Access::Own,
         dc::MAIL_NAMESPACE_TYPE_SHARED => Access::Shared,
         dc::MAIL_NAMESPACE_TYPE_PUBLIC => Access::Public,
         _ => Access::Own,

@@ -224,6 +224,18 @@ def test_who_is_denied_reading_gets_no_key(folder):
     assert folder.copies() == {}
 
 
+def test_owners_reach_their_folders_also_as_others_do(server, folder):
+    folder.acl("set", "user=alice", *READ, "insert")
+    new = Folder(server, name=folder.name + "-new").create()
+    new.acl("set", "user=alice", *READ, "insert")
+    mail = Mail.make()
+    with server.imap("alice") as session:
+        assert [b.endswith(folder.mails[0].data) for b in session.bodies(folder.path)] == [True]
+        assert session.put(mail.data, new.path)[0] == "OK"
+    new.mails.append(mail)
+    new.read_by("alice")
+
+
 @defect("INBOX has to be opened")
 def test_keys_are_had_whatever_the_acl_of_inbox_says(dovecot):
     """The user's key is among the attributes of INBOX, which is no reason to need rights there."""
