@@ -580,7 +580,8 @@ fn no_key(ids: &[KeyId], folder: &dyn Attributes) -> Error {
     let ids: Vec<String> = ids.iter().map(KeyId::to_string).collect();
     let hint = match folder.access() {
         Access::Shared => " (was it shared with this user?)",
-        Access::Own | Access::Public => "",
+        Access::Own => " (is its GUID, under which its keys are kept, still the same?)",
+        Access::Public => "",
     };
     Error::new(
         ErrorKind::NoKey,
