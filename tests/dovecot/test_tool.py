@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -187,6 +188,22 @@ def test_what_readme_says_restores_a_mail(server, tmp_path):
         }
         tool(*(there.get(word, word) for word in words), stdin=PASSWORD.encode())
     assert out.read_bytes().endswith(mail.lines)
+
+
+def test_output_that_fails_is_an_error_and_leaves_no_half_of_it(tmp_path):
+    key, public, sealed, out = (tmp_path / name for name in ("key", "public", "sealed", "out"))
+    tool("keygen", "--curve", "prime256v1", "-o", key)
+    tool("key", "convert", key, "--public", "--format", "pem", "-o", public)
+    packed = gzip.compress(os.urandom(500_000))[:-1000]
+    sealed.write_bytes(tool("encrypt", "--to", public, stdin=packed))
+    tool("decrypt", sealed, "--key", key, "-o", out, code=1)
+    assert not out.exists()
+    tool("decrypt", sealed, "--key", key, "--raw", "-o", out)
+    assert out.read_bytes() == packed
+    for command in (("inspect", sealed), ("key", "show", key, "--json"), ("--help",)):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([TOOL, *command], stdout=full, stderr=subprocess.PIPE, check=False)
+        assert done.returncode == 1 and b"No space left" in done.stderr, done.stderr
 
 
 def test_an_existing_file_is_never_overwritten(tmp_path):

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use lexopt::prelude::*;
 
 use crate::secret::PasswordSource;
-use crate::{Failure, Result, decrypt, encrypt, inspect, keys};
+use crate::{Failure, Result, decrypt, encrypt, inspect, keys, secret};
 
 const HELP: &str = "\
 mail-crypt: encrypted mail and its keys, without a Dovecot
@@ -67,8 +67,7 @@ pub struct Options {
 pub fn run() -> Result<()> {
     let mut parser = lexopt::Parser::from_env();
     let Some(mut command) = command_word(&mut parser)? else {
-        print!("{HELP}");
-        return Ok(());
+        return secret::say(HELP);
     };
     if command == "key" {
         match command_word(&mut parser)? {
@@ -93,7 +92,7 @@ fn command_word(parser: &mut lexopt::Parser) -> Result<Option<String>> {
     match parser.next()? {
         None | Some(Short('h') | Long("help")) => Ok(None),
         Some(Long("version")) => {
-            println!("mail-crypt {}", env!("CARGO_PKG_VERSION"));
+            secret::say(concat!("mail-crypt ", env!("CARGO_PKG_VERSION"), "\n"))?;
             std::process::exit(0);
         }
         Some(Value(word)) => Ok(Some(word.string()?)),

@@ -1,7 +1,7 @@
 //! `mail-crypt decrypt`: verifies a mail, then writes it.
 #![forbid(unsafe_code)]
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use mail_crypt_core::error::Error;
 use mail_crypt_core::key::PrivateKey;
@@ -29,7 +29,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let mut out = secret::output(options.out.as_deref())?;
     io::copy(&mut plain, &mut out).map_err(failed_copy)?;
-    out.flush().map_err(|e| Failure::io("the output", e))
+    out.finish()
 }
 
 /// Reading fails with the core's error in an I/O error's clothes; writing with a plain one.

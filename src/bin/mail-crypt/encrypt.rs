@@ -46,7 +46,7 @@ pub fn run(options: &Options) -> Result<()> {
             .map_err(|e| Failure::io("the output", e))?;
         sealed.clear();
         if read == 0 {
-            return to.flush().map_err(|e| Failure::io("the output", e));
+            return to.finish();
         }
     }
 }

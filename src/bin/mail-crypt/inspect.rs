@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::args::Options;
 use crate::container::Mail;
-use crate::{Failure, Result};
+use crate::{Failure, Result, secret};
 
 /// Runs the command.
 pub fn run(options: &Options) -> Result<()> {
@@ -22,12 +22,10 @@ pub fn run(options: &Options) -> Result<()> {
         None => json!({ "encrypted": false, "size": size }),
         Some(start) => describe(&Header::parse(&start)?, start.len() as u64, size),
     };
-    if options.json {
-        println!("{facts:#}");
-    } else {
-        print(&facts, "");
-    }
-    Ok(())
+    secret::say(&match options.json {
+        true => format!("{facts:#}\n"),
+        false => lines(&facts, ""),
+    })
 }
 
 /// The header's bytes; none if the mail isn't encrypted.
@@ -84,18 +82,17 @@ fn describe(header: &Header, header_size: u64, size: u64) -> Value {
     })
 }
 
-fn print(facts: &Value, indent: &str) {
-    let Value::Object(map) = facts else { return };
-    for (name, value) in map {
-        match value {
-            Value::Array(items) => {
-                for item in items {
-                    println!("{indent}{name}:");
-                    print(item, "  ");
-                }
-            }
-            Value::String(text) => println!("{indent}{name}: {text}"),
-            other => println!("{indent}{name}: {other}"),
+fn lines(facts: &Value, indent: &str) -> String {
+    let Value::Object(map) = facts else {
+        return String::new();
+    };
+    let line = |(name, value): (&String, &Value)| match value {
+        Value::Array(items) => {
+            let part = |item| format!("{indent}{name}:\n{}", lines(item, "  "));
+            items.iter().map(part).collect()
         }
-    }
+        Value::String(text) => format!("{indent}{name}: {text}\n"),
+        other => format!("{indent}{name}: {other}\n"),
+    };
+    map.iter().map(line).collect()
 }

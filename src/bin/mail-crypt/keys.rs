@@ -46,20 +46,17 @@ pub fn show(options: &Options) -> Result<()> {
         None => locked(&text)?,
     };
     if options.json {
-        println!("{facts:#}");
-        return Ok(());
+        return secret::say(&format!("{facts:#}\n"));
     }
     let serde_json::Value::Object(map) = &facts else {
         return Ok(());
     };
-    for (name, value) in map {
-        match value {
-            serde_json::Value::Null => {}
-            serde_json::Value::String(text) => println!("{name}: {text}"),
-            other => println!("{name}: {other}"),
-        }
-    }
-    Ok(())
+    let lines = map.iter().filter_map(|(name, value)| match value {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(format!("{name}: {text}\n")),
+        other => Some(format!("{name}: {other}\n")),
+    });
+    secret::say(&lines.collect::<String>())
 }
 
 /// What can be said of a private key without unlocking it.
@@ -144,5 +141,5 @@ fn write(options: &Options, text: &str) -> Result<()> {
     if !text.ends_with('\n') {
         out.write_all(b"\n").map_err(io)?;
     }
-    out.flush().map_err(io)
+    out.finish()
 }

@@ -84,16 +84,62 @@ pub fn key_text(path: &Path) -> Result<Zeroizing<String>> {
 }
 
 /// Where results go: standard output, or a new file that only its owner can read. An existing
-/// file is never overwritten.
-pub fn output(path: Option<&Path>) -> Result<Box<dyn Write>> {
-    let Some(path) = path else {
-        return Ok(Box::new(io::stdout().lock()));
+/// file is never overwritten, and a new one that isn't finished is taken away.
+pub struct Output<'a> {
+    to: Box<dyn Write>,
+    unfinished: Option<&'a Path>,
+}
+
+/// Opens it.
+pub fn output(path: Option<&Path>) -> Result<Output<'_>> {
+    let to: Box<dyn Write> = match path {
+        None => Box::new(io::stdout().lock()),
+        Some(path) => {
+            let file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path);
+            let file = file.map_err(|e| Failure::io(path.display(), e))?;
+            Box::new(io::BufWriter::new(file))
+        }
     };
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    let file = file.map_err(|e| Failure::io(path.display(), e))?;
-    Ok(Box::new(io::BufWriter::new(file)))
+    let unfinished = path;
+    Ok(Output { to, unfinished })
+}
+
+/// Writes a text to standard output, which may be closed or full.
+pub fn say(text: &str) -> Result<()> {
+    let mut to = output(None)?;
+    let written = to.write_all(text.as_bytes());
+    written.map_err(|e| Failure::io("the output", e))?;
+    to.finish()
+}
+
+impl Output<'_> {
+    /// All has been written.
+    pub fn finish(mut self) -> Result<()> {
+        self.to.flush().map_err(|e| Failure::io("the output", e))?;
+        self.unfinished = None;
+        Ok(())
+    }
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.to.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+impl Drop for Output<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.unfinished {
+            // Made here a moment ago; if it can't be removed, what went wrong before is still said.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
