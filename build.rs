@@ -51,6 +51,7 @@ mod dovecot {
         "mailbox_free",
         "mailbox_get_last_internal_error",
         "mailbox_get_namespace",
+        "mailbox_get_settings",
         "mailbox_get_storage",
         "mailbox_get_vname",
         "mailbox_list_get_root_path",

@@ -4,6 +4,7 @@
 #include "file-create-locked.h"
 #include "mail-namespace.h"
 #include "mail-storage.h"
+#include "mail-storage-settings.h"
 #include "mail-user.h"
 #include "mailbox-attribute.h"
 #include "mailbox-list.h"

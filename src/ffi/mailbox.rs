@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::boundary;
 use super::dovecot as dc;
+use super::version::unlistable;
 use crate::error::{Error, Result};
 use crate::store::{Access, Attributes, Change, Host, Level, Scope};
 
@@ -189,6 +190,10 @@ fn wipe(value: *const c_char, len: usize) {
 }
 
 fn list(mailbox: *mut dc::mailbox, scope: Scope, prefix: &str) -> Result<Vec<String>> {
+    // SAFETY: both callers hold the mailbox.
+    if let Some(why) = unsafe { unlistable(mailbox) } {
+        return Err(Error::store(format!("listing attributes: {why}")));
+    }
     let prefix = c_string(prefix)?;
     let _frame = Frame::new();
     let mut names = Vec::new();

@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from harness import CryptConfig, Key, KeySetting, Mail, UserConfig, words
+from harness import CryptConfig, DovecotVersion, Key, KeySetting, Mail, UserConfig, words
 
 EC = Key.ec()
 #: Words that no message has by chance.
@@ -500,6 +500,34 @@ def test_without_any_dict_nothing_is_stored_in_the_clear(dovecot):
     mail = Mail.make()
     assert server.try_deliver("alice", mail)
     assert not server.store.find_words(server.store.home("alice"), mail.words)
+
+
+@pytest.mark.packaged_defect("ends the session, and its doveadm aborts")
+@pytest.mark.skipif(DovecotVersion.installed().line != "2.3", reason="2.4 needs a dict that lists")
+def test_a_dict_that_aborts_when_it_lists_is_not_asked_to(dovecot):
+    """Keys of first mails and all later ones work without."""
+    server = dovecot(
+        users={"alice": UserConfig(CryptConfig(password="secret"))},
+        attribute_dict=None,
+        extra="mail_attribute_dict = fs:posix:prefix=%h/attributes/",
+        fetch_failure="no-after",
+    )
+    mail = Mail.make()
+    with server.imap("alice") as session:
+        session.create("Work")
+        for folder in ("INBOX", "Work"):
+            assert session.put(mail.data, folder)[0] == "OK"
+    with server.imap("alice") as session:
+        assert session.bodies() == session.bodies("Work") == [mail.data]
+    server.log.expect("can't list")
+    for path in server.store.home("alice").glob("attributes/**/crypt/privkeys/*"):
+        path.unlink()
+    with server.imap("alice") as session:
+        session.folder()
+        assert session.fetch_uids().status == "NO"
+        assert session.noop()[0] == "OK"
+    listed = server.doveadm("mailbox", "cryptokey", "list", "-u", "alice", "*", check=False)
+    assert listed.returncode == 75 and b"can't list" in listed.stderr
 
 
 @pytest.mark.packaged_defect("tells the client paths")
