@@ -519,6 +519,18 @@ def test_a_user_key_is_deleted_when_no_folder_needs_it(server, user):
 
 
 @new_verb
+def test_a_user_key_is_not_deleted_while_a_folder_of_somebody_else_needs_it(dovecot):
+    server, mail = shared_folder(dovecot)
+    (old,) = stored(server, "bob", USER)
+    cryptokey(server, "generate", "-URf", user="bob")
+    assert "shared/alice/Work" in fails(server, "delete", "-U", old, user="bob")
+    server.doveadm("acl", "set", "-u", "alice", "Work", "user=bob", "lookup", "read")
+    cryptokey(server, "delete", "-U", old, user="bob")
+    with server.imap("bob") as imap:
+        assert imap.bodies("shared/alice/Work") == [mail.data]
+
+
+@new_verb
 def test_deleting_is_forced(server, user):
     server.deliver(user, Mail.make())
     (key_id,) = stored(server, user, FOLDER)
