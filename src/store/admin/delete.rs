@@ -200,11 +200,11 @@ impl Doomed {
         for copy in self.copies(at)? {
             changes.push(Change::unset(Scope::Shared, copy));
         }
-        changes.push(Change::unset(
-            Scope::Private,
-            self.level.private(&self.name),
-        ));
+        // The private key last, and alone: dicts apply a transaction in parts, private ones first,
+        // and nothing may be encrypted to a key that is half gone.
         at.commit(changes)?;
+        let private = self.level.private(&self.name);
+        at.commit(vec![Change::unset(Scope::Private, private)])?;
         ring.forget();
         Ok(())
     }
