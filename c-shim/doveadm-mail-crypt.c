@@ -183,14 +183,16 @@ cryptokey_each_listed(struct cryptokey_cmd *cmd, struct mailbox_list *list,
 	return ret < 0 ? -1 : count;
 }
 
-/* Every folder in which there may be keys: also those that no client is shown, because their namespace
-   isn't listed, or because the user's own rights hide them. */
+/* Every folder of that name in which there may be keys: also those that no client is shown, because
+   their namespace isn't listed, or because the user's own rights hide them. Returns their number, or
+   -1 if something failed in one of them. */
 static int
 cryptokey_every_folder(struct cryptokey_cmd *cmd, struct mail_user *user,
-		       enum mail_namespace_type types, cryptokey_step_t *step)
+		       const char *mask, enum mail_namespace_type types,
+		       cryptokey_step_t *step)
 {
 	struct mail_namespace *ns;
-	int ret = 0;
+	int count, total = 0, ret = 0;
 
 	for (ns = user->namespaces; ns != NULL; ns = ns->next) {
 		enum mailbox_list_iter_flags flags = LIST_FLAGS;
@@ -199,12 +201,13 @@ cryptokey_every_folder(struct cryptokey_cmd *cmd, struct mail_user *user,
 			continue;
 		if (ns->type == MAIL_NAMESPACE_TYPE_PRIVATE)
 			flags |= MAILBOX_LIST_ITER_RAW_LIST;
-		if (cryptokey_each_listed(cmd, ns->list,
-				mailbox_list_iter_init(ns->list, "*", flags),
-				step) < 0)
+		count = cryptokey_each_listed(cmd, ns->list,
+			mailbox_list_iter_init(ns->list, mask, flags), step);
+		if (count < 0)
 			ret = -1;
+		total += count;
 	}
-	return ret;
+	return ret < 0 ? -1 : total;
 }
 
 /* Returns 0, or -1 if something failed or a mailbox that was named isn't there. */
@@ -216,11 +219,8 @@ cryptokey_masks(struct cryptokey_cmd *cmd, struct mail_user *user,
 	int count, ret = 0;
 
 	for (; *masks != NULL; masks++) {
-		const char *const mask[] = { *masks, NULL };
-
-		count = cryptokey_each_listed(cmd, user->namespaces->list,
-			mailbox_list_iter_init_namespaces(user->namespaces, mask,
-				MAIL_NAMESPACE_TYPE_PRIVATE, LIST_FLAGS), step);
+		count = cryptokey_every_folder(cmd, user, *masks,
+					       MAIL_NAMESPACE_TYPE_PRIVATE, step);
 		if (count == 0 && strpbrk(*masks, "*%") == NULL) {
 			i_error("Mailbox %s doesn't exist", *masks);
 			cryptokey_failed(cmd, DOVEADM_EX_NOTFOUND);
@@ -324,8 +324,9 @@ cryptokey_check_needed(struct cryptokey_cmd *cmd, struct mail_user *user,
 		return 0;
 	if (box != NULL)
 		return cryptokey_scan(cmd, user, box);
-	return cryptokey_every_folder(cmd, user, MAIL_NAMESPACE_TYPE_MASK_ALL,
-				      cryptokey_doom_folder);
+	return cryptokey_every_folder(cmd, user, "*",
+				      MAIL_NAMESPACE_TYPE_MASK_ALL,
+				      cryptokey_doom_folder) < 0 ? -1 : 0;
 }
 
 /* The verbs, for one user */
@@ -337,7 +338,7 @@ cryptokey_run_generate(struct cryptokey_cmd *cmd, struct mail_user *user)
 			 cryptokey_first_user_key, NULL, NULL) < 0)
 		return;
 	if (cmd->rekey)
-		(void)cryptokey_every_folder(cmd, user,
+		(void)cryptokey_every_folder(cmd, user, "*",
 					     MAIL_NAMESPACE_TYPE_PRIVATE,
 					     cryptokey_rekey);
 	else if (!cmd->user_key)

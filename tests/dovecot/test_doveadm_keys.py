@@ -140,6 +140,10 @@ def test_folders_that_are_not_shown_are_rekeyed_and_keep_their_user_key(dovecot,
             imap.create(folder)
             imap.put(mails[folder], folder)
     server.doveadm("acl", "set", "-u", "alice", "Unseen", "owner", "read")
+    # Nor are they left out of a backup.
+    assert set(export(server, "alice", "*")) == set(stored(server, "alice", FOLDER))
+    for folder in folders:
+        assert len(export(server, "alice", folder)) == 1
     (old,) = stored(server, "alice", USER)
     cryptokey(server, "generate", "-U", "-f")
     kept = fails(server, "delete", "-U", old, user="alice")
