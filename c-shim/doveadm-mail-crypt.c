@@ -222,7 +222,8 @@ cryptokey_masks(struct cryptokey_cmd *cmd, struct mail_user *user,
 		count = cryptokey_every_folder(cmd, user, *masks,
 					       MAIL_NAMESPACE_TYPE_PRIVATE, step);
 		if (count == 0 && strpbrk(*masks, "*%") == NULL) {
-			i_error("Mailbox %s doesn't exist", *masks);
+			i_error("Mailbox %s doesn't exist, or isn't the user's own",
+				*masks);
 			cryptokey_failed(cmd, DOVEADM_EX_NOTFOUND);
 			count = -1;
 		}

@@ -163,7 +163,7 @@ fn client_text(kind: ErrorKind) -> &'static str {
         ErrorKind::Tampered => "Mail was changed after it was stored and is not shown",
         ErrorKind::Truncated | ErrorKind::Corrupt => "Mail is damaged and can't be decrypted",
         ErrorKind::Unsupported => "Mail is encrypted in a way that this server can't read",
-        ErrorKind::NoKey => "No key to decrypt this mail",
+        ErrorKind::NoKey => "There is no key for this mail",
         ErrorKind::WrongPassword => "The key of this mail can't be unlocked",
         ErrorKind::Refused => "Saving mails encrypted by client isn't supported",
         ErrorKind::Setting | ErrorKind::Crypto => "Encryption is not usable",

@@ -541,7 +541,8 @@ def test_a_sharee_makes_no_key_that_the_owner_cant_read(server):
     server.log.expect("its owner has to store a mail there first")
     mail = Mail.make()
     with server.imap("bob") as session:
-        assert session.put(mail.data, folder.path)[0] == "NO"
+        status, said = session.put(mail.data, folder.path)
+    assert status == "NO" and "no key" in said and "decrypt" not in said
     assert folder.keys == set()
     assert not server.store.find_words(server.store.home("alice"), mail.words)
 
