@@ -185,6 +185,20 @@ void compat_doveadm_cmd_init(struct doveadm_mail_cmd_context *ctx,
 void compat_doveadm_params_changed(struct doveadm_mail_cmd_context *ctx);
 #endif
 
+/* The handler for what a stream holds, or NULL. From 2.4.3 on it comes through a pointer. The function is the compression
+   plugin's, so who calls this has looked it up by its name. */
+static inline const struct compression_handler *
+compat_compression_detect(void *compression_detect_handler_sym, struct istream *input)
+{
+	typedef const struct compression_handler *detect_t(struct istream *);
+	typedef int detect_into_t(struct istream *, const struct compression_handler **);
+	const struct compression_handler *handler = NULL;
+
+	return _Generic(&compression_detect_handler,
+		detect_t *: ((detect_t *)compression_detect_handler_sym)(input),
+		detect_into_t *: (((detect_into_t *)compression_detect_handler_sym)(input, &handler), handler));
+}
+
 /* Before 2.3.14 handlers were told whether to log errors, too. */
 static inline struct istream *
 compat_decompress(const struct compression_handler *handler, struct istream *input)

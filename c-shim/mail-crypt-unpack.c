@@ -13,15 +13,14 @@
 
 #include <dlfcn.h>
 
-typedef const struct compression_handler *detect_t(struct istream *input);
-typedef int lookup_t(const char *name, const struct compression_handler **handler_r);
+typedef typeof(compression_lookup_handler) lookup_t;
 
 /* The compression plugin brings its handlers with it: where it isn't loaded, there are none. */
 static const struct compression_handler *
 mail_crypt_detect(struct mail *mail, struct istream *stream)
 {
 	enum mail_storage_class_flags flags = mail->box->storage->class_flags;
-	detect_t *detect;
+	void *detect;
 	bool active;
 
 	if ((flags & MAIL_STORAGE_CLASS_FLAG_OPEN_STREAMS) != 0 ||
@@ -33,8 +32,8 @@ mail_crypt_detect(struct mail *mail, struct istream *stream)
 	} T_END;
 	if (!active)
 		return NULL;
-	detect = (detect_t *)dlsym(RTLD_DEFAULT, "compression_detect_handler");
-	return detect == NULL ? NULL : detect(stream);
+	detect = dlsym(RTLD_DEFAULT, "compression_detect_handler");
+	return detect == NULL ? NULL : compat_compression_detect(detect, stream);
 }
 
 bool mail_crypt_is_packed(struct mail *mail, struct istream *stream)
