@@ -183,7 +183,7 @@ def test_demo_shows_all_and_leaves_nothing(plugin, tmp_path):
     assert "43 52 59 50 54 45 44 03 07" in said
     assert "under the clock" in said
     assert "encrypted under the password" in said
-    (mail,) = re.findall(r"^  (/\S+/Maildir/new/\S+)", said, re.MULTILINE)
+    (mail,) = re.findall(r"^  (/\S+/Maildir/(?:new|cur)/\S+)", said, re.MULTILINE)
     assert not Path(mail).parents[3].exists()
 
 

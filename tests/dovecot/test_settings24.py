@@ -18,7 +18,11 @@ REFUSED = {
     "unknown-algorithm": ({"crypt_write_algorithm": "rot13-sha256"}, "crypt_write_algorithm: "),
     "curve": ({"crypt_user_key_curve": "ED25519"}, "crypt_user_key_curve: .*use prime256v1"),
     "old-name": ({"mail_crypt_private_password": "x"}, "use crypt_user_key_password"),
-    "old-name-in-plugin": ({"plugin/mail_crypt_private_key2": "x"}, f"use {KEY}"),
+    # From 2.4.5 on Dovecot itself refuses it.
+    "old-name-in-plugin": (
+        {"plugin/mail_crypt_private_key2": "x"},
+        f"use {KEY}|Unknown setting 'plugin' \\(in plugin/mail_crypt_private_key2\\)",
+    ),
     "block-without-list": (
         {f"{KEY}/main/crypt_private_key_file": "inline:hunter2"},
         f"userdb field {KEY}/main/crypt_private_key_file: .* add {KEY}=main",
