@@ -16,7 +16,7 @@ seconds=$(awk "BEGIN { print $(date +%s.%N) - $started }")
 
 say "pytest: against a real Dovecot, in private instances"
 # shellcheck disable=SC2086
-"${PYTHON:-/usr/bin/python3}" -m pytest -n 2 --dist loadscope ${PYTEST_ARGS:-} tests/dovecot 2>&1 |
+"${PYTHON:-/usr/bin/python3}" -m pytest -n $((2 * $(nproc))) --dist loadscope ${PYTEST_ARGS:-} tests/dovecot 2>&1 |
     tee "$logs/pytest.log" || failed=1
 
 # cargo closes each of its test programs with a line of its own: here they are added up.

@@ -32,5 +32,5 @@ make test-install
 make install
 make stage >/dev/null
 # shellcheck disable=SC2086
-/usr/bin/python3 -m pytest -n 2 --dist loadscope --junitxml="$results.xml" -o junit_family=xunit1 \
+/usr/bin/python3 -m pytest -n $((2 * $(nproc))) --dist loadscope --junitxml="$results.xml" -o junit_family=xunit1 \
     ${PYTEST_ARGS:-} tests/dovecot

@@ -1,6 +1,6 @@
 """Tests against a real Dovecot.
 
-    /usr/bin/python3 -m pytest tests/dovecot -n 2 --dist loadscope [--plugin ours|packaged]
+    /usr/bin/python3 -m pytest tests/dovecot -n 4 --dist loadscope [--plugin ours|packaged]
 
 With `--plugin packaged` the same tests run against Dovecot's own plugin. Those
 that are marked `packaged_defect` must fail there: that proves that they can.
