@@ -39,7 +39,7 @@ fn load(text: &str, line: Line) {
         asked += 1;
         let mut pairs = text.lines().filter_map(|line| line.split_once('='));
         let (_, value) = pairs.find(|(n, _)| *n == name)?;
-        Some(Zeroizing::new(value.replace('|', "\n")))
+        Some(Zeroizing::new(value.replace('|', "\n").into_bytes()))
     });
     // However many there are.
     assert!(asked < 2000);
