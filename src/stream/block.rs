@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::secrets::SecretCache;
 use crate::crypto::cipher::{Cipher, aes256_ctr};
 use crate::crypto::digest::Digest;
-use crate::crypto::{Secret, ct_eq};
+use crate::crypto::{Secret, ct_eq, random};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::stream::{Header, Integrity, Recipient, Version, Wrap};
 use crate::key::PrivateKey;
@@ -168,7 +168,18 @@ fn unwrap_ec(
             .ok_or_else(wrong_block)?;
         return cipher.open(wrap_key, iv, aad, wrapped, tag);
     }
-    cipher
-        .open_bare(wrap_key, iv, &to.wrapped)
-        .map_err(|_| wrong_block())
+    let block = cipher.open_bare(wrap_key, iv, &to.wrapped).ok();
+    match block.filter(|block| block.len() == header.block_len()) {
+        Some(block) => Ok(block),
+        None => random_block(header),
+    }
+}
+
+/// In place of a block that doesn't unwrap. What proves the block, or the whole, finds it wrong: an
+/// answer of its own, or an earlier one, would tell a forger which padding is right, and with that, bit by bit,
+/// what the block is.
+fn random_block(header: &Header) -> Result<Secret> {
+    let mut block = Zeroizing::new(vec![0; header.block_len()]);
+    random(&mut block)?;
+    Ok(block)
 }

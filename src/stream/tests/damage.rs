@@ -1,6 +1,6 @@
 use super::forge::Forge;
 use super::*;
-use crate::format::stream::{MAGIC, header_len};
+use crate::format::stream::{Header, MAGIC, header_len};
 use proptest::prelude::*;
 
 /// One mail per way to prove integrity.
@@ -32,6 +32,27 @@ fn a_mail_cut_at_any_byte_is_never_served() {
             }
         }
     }
+}
+
+#[test]
+fn a_forged_wrap_learns_nothing_from_the_padding() {
+    let key = key();
+    let file = seal(&key, &plain(150));
+    let header = Header::parse(&file[..header_len(&file).unwrap().unwrap()]).unwrap();
+    let wrapped = &header.recipients[0].wrapped;
+    let at = file
+        .windows(wrapped.len())
+        .position(|w| w == wrapped)
+        .unwrap();
+    let mut said = std::collections::BTreeSet::new();
+    for byte in at..at + wrapped.len() {
+        for bits in [1, 0x10, 0xff] {
+            let mut bad = file.clone();
+            bad[byte] ^= bits;
+            said.insert(open(&key, SMALL, &bad).unwrap_err().to_string());
+        }
+    }
+    assert_eq!(said.len(), 1, "{said:?}");
 }
 
 #[test]
