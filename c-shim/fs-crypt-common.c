@@ -111,7 +111,7 @@ fs_crypt_read_stream(struct fs_file *_file, size_t max_buffer_size)
 			       I_MAX(max_buffer_size, IO_BLOCK_SIZE));
 	if (fs_crypt_is_plain(fs, input))
 		return input;
-	if (mcrs_fs_reader_new(fs->core, i_stream_mail_crypt_file_size(input),
+	if (mcrs_fs_reader_new(fs->core, i_stream_mail_crypt_file(input),
 			       &reader, &error) < 0)
 		plain = i_stream_create_error_str(EINVAL, "%s", error.text);
 	else

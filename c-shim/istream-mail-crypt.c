@@ -236,14 +236,22 @@ static void i_stream_mail_crypt_destroy(struct iostream_private *stream)
 	i_stream_unref(&cstream->istream.parent);
 }
 
-uint64_t i_stream_mail_crypt_file_size(struct istream *input)
+struct mcrs_file i_stream_mail_crypt_file(struct istream *input)
 {
-	uoff_t file_size;
+	struct mcrs_file file = { .size = UINT64_MAX };
+	const struct stat *st;
+	uoff_t size;
 
 	/* where input has to be waited for, its size has too */
-	if (!input->blocking || i_stream_get_size(input, TRUE, &file_size) <= 0)
-		return UINT64_MAX;
-	return file_size;
+	if (!input->blocking || i_stream_get_size(input, TRUE, &size) <= 0)
+		return file;
+	file.size = size;
+	if (i_stream_stat(input, FALSE, &st) == 0) {
+		file.changed = (uint64_t)st->st_mtim.tv_sec * 1000000000 +
+			(uint64_t)st->st_mtim.tv_nsec;
+		file.inode = st->st_ino;
+	}
+	return file;
 }
 
 struct istream *

@@ -5,8 +5,8 @@ struct mailbox;
 struct mcrs_reader;
 struct mcrs_error;
 
-/* Returns the size in bytes of what is to be decrypted; UINT64_MAX if it isn't known. */
-uint64_t i_stream_mail_crypt_file_size(struct istream *input);
+/* Returns what is known of the file that is to be decrypted. */
+struct mcrs_file i_stream_mail_crypt_file(struct istream *input);
 /* Returns a stream of what reader, which it takes over, makes of seekable input. Nothing is read
    yet. box is the mailbox of a mail, else NULL; it must stay open until
    i_stream_mail_crypt_open() has returned 1 or -1. */

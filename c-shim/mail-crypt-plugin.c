@@ -272,7 +272,7 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 
 	/* this is the outermost stream: zlib's and others' come inside */
 	input = mail_crypt_seekable(_mail, *stream);
-	if (mcrs_reader_new(muser->user, i_stream_mail_crypt_file_size(input),
+	if (mcrs_reader_new(muser->user, i_stream_mail_crypt_file(input),
 			    &reader, &error) < 0) {
 		*stream = input;
 		mail_crypt_mail_fail(_mail, &error);

@@ -145,6 +145,24 @@ struct mcrs_error {
 };
 
 /*
+ A file on disk: a large mail that was verified is verified again where one of these differs.
+ */
+struct mcrs_file {
+  /*
+   Its bytes (`UINT64_MAX`: unknown).
+   */
+  uint64_t size;
+  /*
+   When its content was last changed, in nanoseconds (0: unknown).
+   */
+  uint64_t changed;
+  /*
+   Its inode's number (0: unknown).
+   */
+  uint64_t inode;
+};
+
+/*
  An entry of a folder's ACL, or a change of one.
  */
 struct mcrs_acl_entry {
@@ -363,14 +381,13 @@ void mcrs_writer_free(struct mcrs_writer **writer);
 bool mcrs_is_encrypted(const uint8_t *data, size_t size);
 
 /*
- Makes a reader for a mail of `file_size` bytes on disk (`UINT64_MAX`: unknown).
- Returns 0 and sets `reader_r`, or -1.
+ Makes a reader for a mail in `file`. Returns 0 and sets `reader_r`, or -1.
 
  # Safety
  `user` is from `mcrs_user_new`; `reader_r` and `error` are valid.
  */
 int mcrs_reader_new(struct mcrs_user *user,
-                    uint64_t file_size,
+                    struct mcrs_file file,
                     struct mcrs_reader **reader_r,
                     struct mcrs_error *error);
 
@@ -576,14 +593,13 @@ int mcrs_fs_new(const char *args,
                 struct mcrs_error *error);
 
 /*
- Makes a reader for a file of `file_size` bytes (`UINT64_MAX`: unknown). The keys are read when
- they are needed. Returns 0 and sets `reader_r`, or -1.
+ Makes a reader for `file`. The keys are read when they are needed. Returns 0 and sets `reader_r`, or -1.
 
  # Safety
  `fs` is from `mcrs_fs_new`; `reader_r` and `error` are valid.
  */
 int mcrs_fs_reader_new(struct mcrs_fs *fs,
-                       uint64_t file_size,
+                       struct mcrs_file file,
                        struct mcrs_reader **reader_r,
                        struct mcrs_error *error);
 

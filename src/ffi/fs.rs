@@ -7,7 +7,7 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use super::boundary::{Handle, Opaque, entry, entry_new, free, mcrs_error, put};
-use super::reader::{Reader, mcrs_reader};
+use super::reader::{Reader, mcrs_file, mcrs_reader};
 use super::user::busy;
 use super::version::LINE;
 use super::writer::{Writer, mcrs_writer};
@@ -106,21 +106,20 @@ pub unsafe extern "C" fn mcrs_fs_new(
     unsafe { entry_new(error, make) }
 }
 
-/// Makes a reader for a file of `file_size` bytes (`UINT64_MAX`: unknown). The keys are read when
-/// they are needed. Returns 0 and sets `reader_r`, or -1.
+/// Makes a reader for `file`. The keys are read when they are needed. Returns 0 and sets `reader_r`, or -1.
 ///
 /// # Safety
 /// `fs` is from `mcrs_fs_new`; `reader_r` and `error` are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_fs_reader_new(
     fs: *mut mcrs_fs,
-    file_size: u64,
+    file: mcrs_file,
     reader_r: *mut *mut mcrs_reader,
     error: *mut mcrs_error,
 ) -> c_int {
     let make = |fs: &mut Rc<RefCell<Fs>>| {
         let keys = Rc::clone(fs);
-        let reader = Reader::new(keys, file_size);
+        let reader = Reader::new(keys, file.into());
         // SAFETY: valid, by this function's contract.
         unsafe { put(reader_r, mcrs_reader::give(reader)) }?;
         Ok(0)

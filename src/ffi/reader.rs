@@ -4,23 +4,20 @@ use std::cell::RefCell;
 use std::ffi::c_int;
 use std::rc::Rc;
 
-use zeroize::Zeroizing;
-
 use super::boundary::{Handle, Opaque, bytes, entry, free, mcrs_error, put};
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::user::{User, busy, mcrs_user};
-use crate::crypto::Secret;
+use crate::crypto::{Plain, Secret};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyKind;
-use crate::store::{Attributes, KeySource, VerifiedFile, content_cache};
+use crate::store::{Attributes, FileState, KeySource, VerifiedFile, content_cache};
 use crate::stream::{Body, Feed, Opener, Verified, Window, is_encrypted};
 
 /// A mail, from its first ciphertext byte to its last plaintext byte.
 pub struct Reader {
     keys: Rc<RefCell<dyn KeySource>>,
-    /// Bytes of the file, or `u64::MAX` where unknown.
-    file_size: u64,
+    file: FileState,
     /// How many of them came.
     fed: u64,
     /// The header's hash, once there is one.
@@ -36,16 +33,16 @@ pub struct Reader {
 
 enum State {
     Opening(Box<Opener>),
-    Small(Zeroizing<Vec<u8>>),
+    Small(Plain),
     Large(Rc<Verified>, Window),
     /// Holds what was lent before: Dovecot's streams keep their buffer when a read fails.
-    Failed(Zeroizing<Vec<u8>>),
+    Failed(Plain),
 }
 
 impl State {
     fn failed(self) -> Self {
         State::Failed(match self {
-            State::Opening(_) => Zeroizing::default(),
+            State::Opening(_) => Plain::default(),
             State::Small(plain) | State::Failed(plain) => plain,
             State::Large(_, window) => window.into_plain(),
         })
@@ -81,21 +78,42 @@ pub unsafe extern "C" fn mcrs_is_encrypted(data: *const u8, size: usize) -> bool
     is_encrypted(unsafe { bytes(data, size) })
 }
 
-/// Makes a reader for a mail of `file_size` bytes on disk (`UINT64_MAX`: unknown).
-/// Returns 0 and sets `reader_r`, or -1.
+/// A file on disk: a large mail that was verified is verified again where one of these differs.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mcrs_file {
+    /// Its bytes (`UINT64_MAX`: unknown).
+    pub size: u64,
+    /// When its content was last changed, in nanoseconds (0: unknown).
+    pub changed: u64,
+    /// Its inode's number (0: unknown).
+    pub inode: u64,
+}
+
+impl From<mcrs_file> for FileState {
+    fn from(file: mcrs_file) -> Self {
+        FileState {
+            size: file.size,
+            changed: file.changed,
+            inode: file.inode,
+        }
+    }
+}
+
+/// Makes a reader for a mail in `file`. Returns 0 and sets `reader_r`, or -1.
 ///
 /// # Safety
 /// `user` is from `mcrs_user_new`; `reader_r` and `error` are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_reader_new(
     user: *mut mcrs_user,
-    file_size: u64,
+    file: mcrs_file,
     reader_r: *mut *mut mcrs_reader,
     error: *mut mcrs_error,
 ) -> c_int {
     let make = |user: &mut Rc<RefCell<User>>| {
         let keys = Rc::clone(user);
-        let reader = Reader::new(keys, file_size);
+        let reader = Reader::new(keys, file.into());
         // SAFETY: valid, by this function's contract.
         unsafe { put(reader_r, mcrs_reader::give(reader)) }?;
         Ok(0)
@@ -308,12 +326,20 @@ fn not_open() -> Error {
     Error::new(ErrorKind::Crypto, "internal error: the mail is not open")
 }
 
+/// Has the opener, now unlocked, take what it has been fed with already.
+fn go_on(opener: &mut Opener) -> Result<bool> {
+    match opener.feed(&[])? {
+        Feed::More => Ok(false),
+        Feed::NeedKey(_) => Err(not_open()),
+    }
+}
+
 impl Reader {
-    /// A reader for a file of `file_size` bytes (`u64::MAX` where unknown).
-    pub fn new(keys: Rc<RefCell<dyn KeySource>>, file_size: u64) -> Self {
+    /// A reader for `file`.
+    pub fn new(keys: Rc<RefCell<dyn KeySource>>, file: FileState) -> Self {
         Reader {
             keys,
-            file_size,
+            file,
             fed: 0,
             header: [0; 32],
             cached: None,
@@ -324,7 +350,7 @@ impl Reader {
     }
 
     fn take_state(&mut self) -> State {
-        std::mem::replace(&mut self.state, State::Failed(Zeroizing::default()))
+        std::mem::replace(&mut self.state, State::Failed(Plain::default()))
     }
 
     /// After an error nothing more is served.
@@ -346,7 +372,7 @@ impl Reader {
             return Ok(true);
         }
         self.fed += data.len() as u64;
-        if self.fed < self.file_size {
+        if self.fed < self.file.size {
             return Ok(false);
         }
         // To look for the end costs a read that finds nothing.
@@ -366,9 +392,14 @@ impl Reader {
         let header = opener.header_hash()?;
         self.header = header;
         if let Some(verified) = keys.memory().verified.get(&header) {
-            if verified.file_size == self.file_size {
+            if verified.state == self.file {
                 self.state = State::Large(Rc::clone(&verified.content), Window::default());
                 return Ok(true);
+            }
+        }
+        if let Some(block) = keys.memory().content_keys.get(&header) {
+            if opener.unlock_with_block(block).is_ok() {
+                return go_on(opener);
             }
         }
         let key = keys.private_key(&ids, folder)?;
@@ -384,10 +415,7 @@ impl Reader {
                 self.sealing = secret;
             }
         }
-        match opener.feed(&[])? {
-            Feed::More => Ok(false),
-            Feed::NeedKey(_) => Err(not_open()),
-        }
+        go_on(opener)
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -395,23 +423,29 @@ impl Reader {
             return Err(not_open());
         };
         let header = self.header;
-        let content = opener.content_key().cloned();
-        self.state = match opener.finish()?.body {
-            Body::Small(plain) => State::Small(plain),
+        let block = opener.content_key().cloned();
+        let body = opener.finish()?.body;
+        let mut keys = self.keys.try_borrow_mut().map_err(|_| busy())?;
+        let memory = keys.memory();
+        self.state = match body {
+            Body::Small(plain) => State::Small(Plain::new(plain)),
             Body::Large(verified) => {
                 let content: Rc<Verified> = Rc::from(verified);
                 let verified = VerifiedFile {
-                    file_size: self.file_size,
+                    state: self.file,
                     content: Rc::clone(&content),
                 };
-                let mut keys = self.keys.try_borrow_mut().map_err(|_| busy())?;
-                keys.memory().verified.insert(header, verified);
+                memory.verified.insert(header, verified);
                 State::Large(content, Window::default())
             }
         };
-        if let (Some(secret), Some(content)) = (self.sealing.take(), content) {
-            self.entry = content_cache::seal(&secret, &header, &content).ok();
+        let Some(block) = block else {
+            return Ok(());
+        };
+        if let Some(secret) = self.sealing.take() {
+            self.entry = content_cache::seal(&secret, &header, &block).ok();
         }
+        memory.content_keys.insert(header, block);
         Ok(())
     }
 }

@@ -20,6 +20,14 @@ impl KeySource for OneKey {
     }
 }
 
+fn state(file: &[u8], changed: u64) -> FileState {
+    FileState {
+        size: file.len() as u64,
+        changed,
+        inode: 1,
+    }
+}
+
 /// A mail of several chunks, opened.
 fn large() -> (Reader, Vec<u8>, Vec<u8>) {
     let key = PrivateKey::generate("prime256v1").unwrap();
@@ -30,7 +38,7 @@ fn large() -> (Reader, Vec<u8>, Vec<u8>) {
     encryptor.update(&plain, &mut file).unwrap();
     encryptor.finish(&mut file).unwrap();
     let keys = Rc::new(RefCell::new(OneKey(key, Memory::new(1))));
-    let mut reader = Reader::new(keys, file.len() as u64);
+    let mut reader = Reader::new(keys, state(&file, 1));
     assert!(reader.feed(&file, None).unwrap());
     (reader, file, plain)
 }
@@ -92,8 +100,7 @@ fn a_stream_may_look_at_what_it_was_lent_after_the_next_part_was_refused() {
 fn a_mail_that_was_changed_since_is_refused_when_it_is_opened_again() {
     let (reader, mut file, _) = large();
     let keys = Rc::clone(&reader.keys);
-    let size = file.len() as u64;
-    let again = |file: &[u8]| Reader::new(Rc::clone(&keys), size).feed(file, None);
+    let again = |file: &[u8]| Reader::new(Rc::clone(&keys), state(file, 1)).feed(file, None);
     assert!(again(&file).unwrap());
     *file.last_mut().unwrap() ^= 1;
     // Verified before; each part of it is looked at when it is served.
@@ -108,4 +115,27 @@ fn a_mail_that_was_changed_since_is_refused_when_it_is_opened_again() {
     }
     let error = again(&file).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Tampered);
+}
+
+#[test]
+fn a_mail_whose_file_was_touched_is_verified_again() {
+    let (reader, mut file, _) = large();
+    let at = file.len() - 100_000;
+    file[at] ^= 1;
+    let mut again = Reader::new(Rc::clone(&reader.keys), state(&file, 2));
+    assert_eq!(
+        again.feed(&file, None).unwrap_err().kind(),
+        ErrorKind::Tampered
+    );
+}
+
+#[test]
+fn a_session_unwraps_the_content_key_of_a_mail_once() {
+    let (reader, file, _) = large();
+    reader.keys.borrow_mut().memory().secrets.clear();
+    let misses = || reader.keys.borrow_mut().memory().secrets.misses();
+    let known = misses();
+    let mut again = Reader::new(Rc::clone(&reader.keys), state(&file, 2));
+    assert!(again.feed(&file, None).unwrap());
+    assert_eq!(misses(), known);
 }

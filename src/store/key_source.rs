@@ -8,10 +8,13 @@ use super::bounded::Bounded;
 use crate::crypto::Secret;
 use crate::error::Result;
 use crate::key::{KeyId, PrivateKey};
-use crate::stream::{SecretCache, Verified};
+use crate::stream::{ContentKey, SecretCache, Verified};
 
 /// Large files whose chunk tags are remembered: a client reads one or a few at a time.
 const MAX_VERIFIED: usize = 8;
+
+/// Files whose content keys are remembered, in about 1 MiB.
+const MAX_CONTENT_KEYS: usize = 4096;
 
 /// Where a reader gets private keys from: a user's session, or an fs driver's fixed keys.
 pub trait KeySource {
@@ -42,6 +45,8 @@ pub struct Memory {
     pub secrets: SecretCache,
     /// Large files that were verified in this session, by the hash of their header.
     pub verified: Bounded<[u8; 32], VerifiedFile>,
+    /// Content keys of files that were found unchanged in this session, by the hash of their header.
+    pub content_keys: Bounded<[u8; 32], ContentKey>,
 }
 
 impl Memory {
@@ -50,14 +55,26 @@ impl Memory {
         Memory {
             secrets: SecretCache::new(max_secrets),
             verified: Bounded::new(MAX_VERIFIED),
+            content_keys: Bounded::new(MAX_CONTENT_KEYS),
         }
     }
 }
 
+/// A file on disk, as far as it tells that its content may have changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileState {
+    /// Its bytes, or `u64::MAX` where unknown.
+    pub size: u64,
+    /// When its content was last changed, in nanoseconds.
+    pub changed: u64,
+    /// Which file it is.
+    pub inode: u64,
+}
+
 /// A large file that was verified in this session.
 pub struct VerifiedFile {
-    /// Its bytes on disk at that time.
-    pub file_size: u64,
+    /// What it was at that time.
+    pub state: FileState,
     /// What proves each of its chunks to be what was verified.
     pub content: Rc<Verified>,
 }

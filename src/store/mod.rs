@@ -26,7 +26,7 @@ mod sharing_tests;
 pub mod testing;
 
 pub use attributes::{Access, Attributes, Change, Host, Level, Scope};
-pub use key_source::{KeySource, Memory, VerifiedFile};
+pub use key_source::{FileState, KeySource, Memory, VerifiedFile};
 pub use keyring::Keyring;
 pub use names::{Line, Setting};
 pub use settings::{SaveVersion, Settings};

@@ -1,9 +1,8 @@
 //! Serving a large mail: the part of its plaintext that is lent to a stream.
 #![forbid(unsafe_code)]
 
-use zeroize::{Zeroize, Zeroizing};
-
 use super::verified::Verified;
+use crate::crypto::Plain;
 use crate::crypto::cipher::MARGIN;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -11,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Default)]
 pub struct Window {
     /// Wiped on drop and before it moves to larger memory.
-    plain: Zeroizing<Vec<u8>>,
+    plain: Plain,
     /// Offset of `plain`'s first byte in the mail.
     start: u64,
     /// The first bytes of the chunk `gathering`, where it can't be had in one piece.
@@ -26,7 +25,7 @@ impl Window {
     }
 
     /// What is lent, when nothing more will be.
-    pub fn into_plain(self) -> Zeroizing<Vec<u8>> {
+    pub fn into_plain(self) -> Plain {
         self.plain
     }
 
@@ -124,11 +123,11 @@ fn chunk_of(verified: &Verified, offset: u64) -> usize {
 }
 
 /// Makes room for `more` bytes; memory left behind is wiped.
-fn grow(plain: &mut Zeroizing<Vec<u8>>, more: usize) {
+fn grow(plain: &mut Plain, more: usize) {
     if plain.capacity() - plain.len() < more {
         let mut larger = Vec::with_capacity((plain.len() + more).next_power_of_two());
         larger.extend_from_slice(plain);
-        plain.zeroize();
+        plain.wipe();
         **plain = larger;
     }
 }
