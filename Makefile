@@ -79,7 +79,7 @@ comma := ,
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
 
-.PHONY: all bench bench-count bench-micro build check clean core demo demo-stop docker-scenarios docker-table docker-test fuzz header help install man modules stage test test-install tool uninstall
+.PHONY: all bench bench-count bench-micro bench-table build check clean core demo demo-stop docker-scenarios docker-table docker-test fuzz header help install man modules stage test test-install tool uninstall
 all: build
 
 ## build the core and the modules, in build/modules
@@ -158,6 +158,10 @@ bench:
 	@$(MAKE) --no-print-directory stage
 	@$(PYTHON) tests/bench/bench.py $(foreach name,ROUNDS MAILS LARGE MANY COLD FOLDERS ROWS SIDES,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(filter no,$(JUDGE)),--no-judge)
 
+## bench-table put what bench measured last into docs/performance.md
+bench-table:
+	@scripts/into.py docs/performance.md bench-table <build/bench/bench.md
+
 ## bench-micro times of the core's parts alone, next to those of libcrypto (SECONDS=2 ONLY=.., a regular expression)
 bench-micro:
 	@scripts/ensure-deps.sh bench-micro
@@ -191,7 +195,7 @@ docker-scenarios:
 
 ## docker-table put the table of what docker-test found last into README.md
 docker-table:
-	@$(PYTHON) tests/docker/table.py build/docker --into README.md
+	@$(PYTHON) tests/docker/table.py build/docker | scripts/into.py README.md docker-table
 
 ## demo a private Dovecot on loopback, one mail, and what of it is on disk (KEEP=1 leaves it running)
 demo:

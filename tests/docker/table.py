@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Dovecot version x test group, as a Markdown table, from the results of run.sh.
 
-    table.py FOLDER                 print it
-    table.py FOLDER --into README   put it between the marks in that file
+    table.py FOLDER
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
-
-BEGIN, END = "<!-- docker-table: begin -->", "<!-- docker-table: end -->"
 
 
 def lines_in_order() -> list[str]:
@@ -69,20 +66,10 @@ def table(folder: Path) -> str:
 
 
 def main() -> None:
-    """Print it, or put it where it belongs."""
+    """Print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--into", type=Path)
-    args = parser.parse_args()
-    made = table(args.folder)
-    if not args.into:
-        print(made, end="")
-        return
-    before, marked, rest = args.into.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    if not marked:
-        sys.exit(f"no {BEGIN} in {args.into}")
-    args.into.write_text(f"{before}{BEGIN}\n{made}{END}{after}")
+    print(table(parser.parse_args().folder), end="")
 
 
 if __name__ == "__main__":
