@@ -1,90 +1,34 @@
-/* Hooks of the mail plugin: a session for each user, encryption on save, decryption on open. */
+/* Hooks of the mail plugin: a session for each user, encryption on save. */
 
 #include "compat.h"
 #include "module-dir.h"
-#include "ioloop.h"
-#include "str.h"
-#include "time-util.h"
 #include "istream.h"
-#include "istream-seekable.h"
 #include "ostream.h"
 #include "mail-copy.h"
 #include "mail-storage-private.h"
-#include "mail-cache.h"
-#include "index-mail.h"
 #include "mailbox-attribute.h"
 
-#include "istream-mail-crypt.h"
-#include "istream-spool.h"
 #include "ostream-mail-crypt.h"
-#include "spool-cache.h"
-#include "mail-crypt-binary.h"
 #include "mail-crypt-copy.h"
 #include "mail-crypt-unpack.h"
-#include "mail-crypt-plugin.h"
+#include "mail-crypt-plugin-private.h"
 
-#define MAIL_CRYPT_USER_CONTEXT(obj) \
-	MODULE_CONTEXT(obj, mail_crypt_user_module)
-#define MAIL_CRYPT_BOX_CONTEXT(obj) \
-	MODULE_CONTEXT(obj, mail_crypt_storage_module)
 #define MAIL_CRYPT_BOX_CONTEXT_REQUIRE(obj) \
 	MODULE_CONTEXT_REQUIRE(obj, mail_crypt_storage_module)
-#define MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(obj) \
-	MODULE_CONTEXT_REQUIRE(obj, mail_crypt_outer_storage_module)
-#define MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(obj) \
-	MODULE_CONTEXT_REQUIRE(obj, mail_crypt_mail_module)
-
-/* Content keys, sealed by the core. Named after this project's own format, which the packaged
-   plugin neither knows nor minds. */
-#define MAIL_CRYPT_CACHE_FIELD "mail_crypt.content_key"
 
 #define BOX_CRYPT_PREFIX MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT"crypt/"
 #define USER_CRYPT_PREFIX \
 	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT_SERVER \
 	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT"crypt/"
 
-struct mail_crypt_user {
-	union mail_user_module_context module_ctx;
-	struct mcrs_user *user;
-	/* the last mail that was decompressed */
-	struct spool_cache unpacked;
-
-	mail_crypt_scan_t *scan;
-	void *scan_context;
-	struct mail_crypt_binary_cache binary;
-};
-
-/* What comes before all other plugins, where mail_crypt_box comes after them. */
-struct mail_crypt_outer_box {
-	union mailbox_module_context module_ctx;
-	/* The mail being saved is looked at by the compression plugin, and must look as saved. */
-	bool checking_save;
-};
-
-struct mail_crypt_box {
-	union mailbox_module_context module_ctx;
-	/* The mail being saved looks encrypted and must not be stored. */
-	bool save_refused;
-	/* The ids of the folder's keys to which mails were encrypted that are not stored yet. */
-	buffer_t *save_keys;
-	/* The last mail that couldn't be read, and when: opening it again for another part of the
-	   same answer is no news. */
-	uint32_t failed_uid;
-	struct timeval failed_time;
-	/* The index cache's field of content keys; UINT_MAX until it is registered. */
-	unsigned int cache_idx;
-};
-
 const char *mail_crypt_plugin_version = DOVECOT_ABI_VERSION;
 
-static MODULE_CONTEXT_DEFINE_INIT(mail_crypt_user_module,
-				  &mail_user_module_register);
-static MODULE_CONTEXT_DEFINE_INIT(mail_crypt_storage_module,
-				  &mail_storage_module_register);
-static MODULE_CONTEXT_DEFINE_INIT(mail_crypt_outer_storage_module,
-				  &mail_storage_module_register);
-static MODULE_CONTEXT_DEFINE_INIT(mail_crypt_mail_module,
-				  &mail_module_register);
+struct mail_crypt_user_module mail_crypt_user_module =
+	MODULE_CONTEXT_INIT(&mail_user_module_register);
+struct mail_crypt_storage_module mail_crypt_storage_module =
+	MODULE_CONTEXT_INIT(&mail_storage_module_register);
+struct mail_crypt_outer_storage_module mail_crypt_outer_storage_module =
+	MODULE_CONTEXT_INIT(&mail_storage_module_register);
 
 struct mcrs_user *mail_crypt_user_get(struct mail_user *user)
 {
@@ -104,26 +48,9 @@ void mail_crypt_user_scan(struct mail_user *user, mail_crypt_scan_t *scan,
 	}
 }
 
-static enum mail_error mail_crypt_mail_error(const struct mcrs_error *error)
+enum mail_error mail_crypt_mail_error(const struct mcrs_error *error)
 {
 	return error->temporary ? MAIL_ERROR_TEMP : MAIL_ERROR_NOTPOSSIBLE;
-}
-
-/* The log says why, the client only what. */
-static void
-mail_crypt_mail_fail(struct mail *mail, const struct mcrs_error *error)
-{
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT(mail->box);
-
-	if (mbox == NULL || mail->uid == 0 || mbox->failed_uid != mail->uid ||
-	    timeval_cmp(&mbox->failed_time, &ioloop_timeval) != 0)
-		mail_set_critical(mail, "mail_crypt: %s", error->text);
-	if (mbox != NULL) {
-		mbox->failed_uid = mail->uid;
-		mbox->failed_time = ioloop_timeval;
-	}
-	mail_storage_set_error(mail->box->storage, mail_crypt_mail_error(error),
-			       error->client);
 }
 
 static void
@@ -132,218 +59,6 @@ mail_crypt_box_fail(struct mailbox *box, const struct mcrs_error *error)
 	mailbox_set_critical(box, "mail_crypt: %s", error->text);
 	mail_storage_set_error(box->storage, mail_crypt_mail_error(error),
 			       error->client);
-}
-
-static struct istream *
-mail_crypt_seekable(struct mail *mail, struct istream *input)
-{
-	struct istream *inputs[] = { input, NULL };
-	string_t *prefix = t_str_new(128);
-
-	if (input->seekable)
-		return input;
-	/* what is spooled is still encrypted */
-	mail_user_set_get_temp_prefix(prefix, mail->box->storage->user->set);
-	input = i_stream_create_seekable_path(inputs,
-		i_stream_get_max_buffer_size(input), str_c(prefix));
-	i_stream_unref(&inputs[0]);
-	return input;
-}
-
-/* Returns FALSE if nothing can be cached for the mail. */
-static bool mail_crypt_cache_usable(struct mail *mail, unsigned int *idx_r)
-{
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT(mail->box);
-
-	if (mbox == NULL || mail->saving || mail->uid == 0 ||
-	    mail->box->cache == NULL || mail->transaction->cache_view == NULL)
-		return FALSE;
-	if (mbox->cache_idx == UINT_MAX) {
-		struct mail_cache_field field = {
-			.name = MAIL_CRYPT_CACHE_FIELD,
-			.type = MAIL_CACHE_FIELD_VARIABLE_SIZE,
-			.decision = MAIL_CACHE_DECISION_YES,
-		};
-		compat_cache_register_field(mail->box->cache, &field);
-		mbox->cache_idx = field.idx;
-	}
-	*idx_r = mbox->cache_idx;
-	return TRUE;
-}
-
-static void mail_crypt_cache_lookup(struct mail *mail, struct istream *stream)
-{
-	unsigned int idx;
-	buffer_t *entry;
-
-	if (!mail_crypt_cache_usable(mail, &idx))
-		return;
-	entry = t_buffer_create(128);
-	if (mail_cache_lookup_field(mail->transaction->cache_view, entry,
-				    mail->seq, idx) > 0)
-		i_stream_mail_crypt_set_cached(stream, entry->data, entry->used);
-}
-
-static void mail_crypt_cache_add(struct mail *mail, struct istream *stream)
-{
-	const unsigned char *entry;
-	unsigned int idx;
-	size_t size;
-
-	if (i_stream_mail_crypt_get_cacheable(stream, &entry, &size) &&
-	    mail_crypt_cache_usable(mail, &idx) &&
-	    mail_cache_field_can_add(mail->transaction->cache_trans,
-				     mail->seq, idx))
-		index_mail_cache_add_idx(INDEX_MAIL(mail), idx, entry, size);
-}
-
-/* Returns FALSE if the user's mails are to be opened as usual. */
-static bool mail_crypt_mail_scan(struct mail *mail, struct istream *input)
-{
-	struct mail_crypt_user *muser =
-		MAIL_CRYPT_USER_CONTEXT(mail->box->storage->user);
-	const unsigned char *data;
-	size_t size;
-	int ret;
-
-	if (muser == NULL || muser->scan == NULL)
-		return FALSE;
-	do {
-		if (i_stream_read_more(input, &data, &size) <= 0)
-			size = 0;
-		ret = muser->scan(mail, data, size, muser->scan_context);
-		i_stream_skip(input, size);
-	} while (ret > 0 && size > 0);
-	mail_storage_set_error(mail->box->storage, MAIL_ERROR_NOTPOSSIBLE,
-			       "Mail was only scanned");
-	return TRUE;
-}
-
-/* Goes on with an unpacked mail. What looks packed still was packed by the client: the compression
-   plugin comes next, and mustn't see that. */
-static int
-mail_crypt_unpacked_opened(struct mail *_mail, struct istream **stream,
-			   struct istream *spool)
-{
-	struct mail_private *mail = (struct mail_private *)_mail;
-	union mail_module_context *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
-	int ret;
-
-	if (!mail_crypt_is_packed(_mail, spool))
-		return mmail->super.istream_opened(_mail, stream);
-
-	i_stream_ref(spool);
-	i_stream_spool_hide(spool, TRUE);
-	ret = mmail->super.istream_opened(_mail, stream);
-	i_stream_spool_hide(spool, FALSE);
-	if (ret == 0)
-		(*stream)->eof = FALSE;
-	i_stream_unref(&spool);
-	return ret;
-}
-
-static int
-mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
-{
-	struct mail_private *mail = (struct mail_private *)_mail;
-	struct mail_crypt_user *muser =
-		MAIL_CRYPT_USER_CONTEXT(_mail->box->storage->user);
-	struct mail_crypt_outer_box *obox =
-		MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(_mail->box);
-	union mail_module_context *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
-	struct mcrs_reader *reader;
-	struct mcrs_error error;
-	const unsigned char *data;
-	struct istream *input, *spool;
-	size_t size;
-	int ret;
-
-	if (muser->scan == NULL &&
-	    mail_crypt_unpack_again(&muser->unpacked, _mail, stream, &spool))
-		return mail_crypt_unpacked_opened(_mail, stream, spool);
-
-	if (i_stream_read_bytes(*stream, &data, &size, MCRS_MAGIC_SIZE) <= 0 ||
-	    !mcrs_is_encrypted(data, size))
-		return mmail->super.istream_opened(_mail, stream);
-	if (mail_crypt_mail_scan(_mail, *stream)) {
-		i_stream_unref(stream);
-		return -1;
-	}
-
-	/* this is the outermost stream: zlib's and others' come inside */
-	input = mail_crypt_seekable(_mail, *stream);
-	if (mcrs_reader_new(muser->user, i_stream_mail_crypt_file(input),
-			    &reader, &error) < 0) {
-		*stream = input;
-		mail_crypt_mail_fail(_mail, &error);
-		i_stream_unref(stream);
-		return -1;
-	}
-	*stream = i_stream_create_mail_crypt(input, &reader, _mail->box);
-	i_stream_unref(&input);
-	mail_crypt_cache_lookup(_mail, *stream);
-
-	/* a mail that can't be read must be known before its size is announced */
-	if (i_stream_mail_crypt_open(*stream, &error) < 0) {
-		mail_crypt_mail_fail(_mail, &error);
-		i_stream_unref(stream);
-		return -1;
-	}
-	mail_crypt_cache_add(_mail, *stream);
-
-	if (obox->checking_save)
-		return mmail->super.istream_opened(_mail, stream);
-	ret = mail_crypt_unpack(&muser->unpacked, _mail, stream, &spool, &error);
-	if (ret < 0) {
-		mail_crypt_mail_fail(_mail, &error);
-		i_stream_unref(stream);
-		return -1;
-	}
-	return ret > 0 ? mail_crypt_unpacked_opened(_mail, stream, spool) :
-		mmail->super.istream_opened(_mail, stream);
-}
-
-static int
-mail_crypt_get_binary_of(struct mail *mail, const struct message_part *part,
-			 bool with_header, struct mail_crypt_binary *found_r,
-			 struct istream **stream_r)
-{
-	struct mail_crypt_user *muser =
-		MAIL_CRYPT_USER_CONTEXT(mail->box->storage->user);
-
-	return mail_crypt_get_binary(&muser->binary, mail, part, with_header,
-				     found_r, stream_r);
-}
-COMPAT_GET_BINARY_STREAM(mail_crypt_get_binary_stream, mail_crypt_get_binary_of)
-
-static void mail_crypt_mail_close(struct mail *_mail)
-{
-	struct mail_private *mail = (struct mail_private *)_mail;
-	struct mail_crypt_user *muser =
-		MAIL_CRYPT_USER_CONTEXT(_mail->box->storage->user);
-	union mail_module_context *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
-
-	spool_cache_mail_close(&muser->unpacked, _mail);
-	mmail->super.close(_mail);
-}
-
-static void mail_crypt_mail_allocated(struct mail *_mail)
-{
-	struct mail_private *mail = (struct mail_private *)_mail;
-	struct mail_vfuncs *v = mail->vlast;
-	union mail_module_context *mmail;
-
-	if (mail_crypt_user_get(_mail->box->storage->user) == NULL)
-		return;
-
-	mmail = p_new(mail->pool, union mail_module_context, 1);
-	mmail->super = *v;
-	mail->vlast = &mmail->super;
-
-	v->istream_opened = mail_crypt_istream_opened;
-	v->close = mail_crypt_mail_close;
-	v->get_binary_stream = mail_crypt_get_binary_stream;
-	MODULE_CONTEXT_SET_SELF(mail, mail_crypt_mail_module, mmail);
 }
 
 static void

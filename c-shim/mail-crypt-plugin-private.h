@@ -1,0 +1,61 @@
+#ifndef MAIL_CRYPT_PLUGIN_PRIVATE_H
+#define MAIL_CRYPT_PLUGIN_PRIVATE_H
+
+#include "mail-storage-private.h"
+#include "mail-crypt-binary.h"
+#include "mail-crypt-plugin.h"
+
+/* What the plugin's hooks have in common: those for opening mails are in mail-crypt-open.c, all
+   others in mail-crypt-plugin.c. */
+
+#pragma GCC visibility push(hidden)
+
+#define MAIL_CRYPT_USER_CONTEXT(obj) \
+	MODULE_CONTEXT(obj, mail_crypt_user_module)
+#define MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(obj) \
+	MODULE_CONTEXT_REQUIRE(obj, mail_crypt_outer_storage_module)
+
+struct mail_crypt_user {
+	union mail_user_module_context module_ctx;
+	struct mcrs_user *user;
+	/* the last mail that was decompressed */
+	struct spool_cache unpacked;
+
+	mail_crypt_scan_t *scan;
+	void *scan_context;
+	struct mail_crypt_binary_cache binary;
+};
+
+/* What comes before all other plugins, where mail_crypt_box comes after them. */
+struct mail_crypt_outer_box {
+	union mailbox_module_context module_ctx;
+	/* The mail being saved is looked at by the compression plugin, and must look as saved. */
+	bool checking_save;
+};
+
+struct mail_crypt_box {
+	union mailbox_module_context module_ctx;
+	/* The mail being saved looks encrypted and must not be stored. */
+	bool save_refused;
+	/* The ids of the folder's keys to which mails were encrypted that are not stored yet. */
+	buffer_t *save_keys;
+	/* The last mail that couldn't be read, and when: opening it again for another part of the
+	   same answer is no news. */
+	uint32_t failed_uid;
+	struct timeval failed_time;
+	/* The index cache's field of content keys; UINT_MAX until it is registered. */
+	unsigned int cache_idx;
+};
+
+extern MODULE_CONTEXT_DEFINE(mail_crypt_user_module, &mail_user_module_register);
+extern MODULE_CONTEXT_DEFINE(mail_crypt_storage_module, &mail_storage_module_register);
+extern MODULE_CONTEXT_DEFINE(mail_crypt_outer_storage_module, &mail_storage_module_register);
+
+enum mail_error mail_crypt_mail_error(const struct mcrs_error *error);
+
+/* Hooked for every mail. */
+void mail_crypt_mail_allocated(struct mail *mail);
+
+#pragma GCC visibility pop
+
+#endif
