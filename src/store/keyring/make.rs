@@ -1,0 +1,288 @@
+//! The keys that new mail is encrypted to: which one is active, and how the first one is made or
+//! taken up.
+
+use std::any::Any;
+
+use zeroize::Zeroizing;
+
+use super::super::attributes::{Access, Attributes, Change, Host, Level, Scope};
+use super::super::names::Setting;
+use super::super::settings::SaveVersion;
+use super::Keyring;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{KeyId, PrivateKey, Protect, PublicKey};
+
+/// A user key that was replaced while its folder keys were waited for; once is rare already.
+const MAX_REPLACED: u32 = 5;
+
+impl Keyring {
+    /// The folder's active public key, made where there is none.
+    pub(super) fn folder_public(
+        &mut self,
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<PublicKey> {
+        if let Some(key) = self.active_public(Level::Folder, folder, host)? {
+            return Ok(key);
+        }
+        self.require_own(folder)?;
+        if self.settings.save_version == SaveVersion::V1 {
+            // A stream of version 1 names its key by the old id, and the packaged plugin looks
+            // keys up by the name that they are stored under: it couldn't read such mail.
+            return Err(Error::setting(format!(
+                "mailbox {} has no key, and {} = 1 makes none: use 2",
+                folder.mailbox(),
+                self.settings.name(Setting::Write)
+            )));
+        }
+        let (user, _lock) = self.user_public_and_lock(folder, host)?;
+        if let Some(key) = self.active_public(Level::Folder, folder, host)? {
+            return Ok(key);
+        }
+        let key = match self.adopt(Level::Folder, folder, host)? {
+            Some(key) => key,
+            None => self.generate(Level::Folder, folder, Protect::Key(&user))?,
+        };
+        self.folder_key_made = true;
+        Ok(key)
+    }
+
+    /// The user's active public key, and the folder's lock, under which a folder key may be put
+    /// under it. The two locks are never held together.
+    ///
+    /// # Errors
+    /// As [`Keyring::sender`].
+    pub(in crate::store) fn user_public_and_lock(
+        &mut self,
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<(PublicKey, Box<dyn Any>)> {
+        for _ in 0..MAX_REPLACED {
+            let user = self.user_public(host)?;
+            let lock = folder.lock(Level::Folder)?;
+            self.check_user_public(host)?;
+            if self.user_public.is_some() {
+                return Ok((user, lock));
+            }
+        }
+        Err(Error::store("the user's key is replaced over and over"))
+    }
+
+    /// Whether a folder got its first key since the last call: those with whom the folder is
+    /// shared don't have it yet.
+    pub fn take_folder_key_made(&mut self) -> bool {
+        std::mem::take(&mut self.folder_key_made)
+    }
+
+    /// A key made by somebody else than the owner could never be read by the owner.
+    pub(in crate::store) fn require_own(&self, folder: &dyn Attributes) -> Result<()> {
+        let reason = match folder.access() {
+            Access::Own => return Ok(()),
+            Access::Shared => "its owner has to store a mail there first".to_owned(),
+            Access::Public => format!(
+                "nobody owns it: use {}",
+                self.settings.name(Setting::GlobalPublic)
+            ),
+        };
+        Err(Error::new(
+            ErrorKind::NoKey,
+            format!("mailbox {} has no key, and {reason}", folder.mailbox()),
+        ))
+    }
+
+    /// The user's active public key, made where there is none.
+    ///
+    /// # Errors
+    /// As [`Keyring::sender`].
+    pub fn user_public(&mut self, host: &mut dyn Host) -> Result<PublicKey> {
+        if let Some(key) = &self.user_public {
+            return Ok(key.clone());
+        }
+        let mut inbox = host.inbox()?;
+        let key = match self.active_public(Level::User, inbox.as_mut(), host)? {
+            Some(key) => key,
+            None => self.make_user_key(inbox.as_mut(), host)?,
+        };
+        self.user_public = Some(key.clone());
+        Ok(key)
+    }
+
+    /// Forgets the user key if it is no longer the active one: a session may be old, and a key
+    /// that was replaced and deleted meanwhile must not get new keys under it.
+    fn check_user_public(&mut self, host: &mut dyn Host) -> Result<()> {
+        let Some(key) = &self.user_public else {
+            return Ok(());
+        };
+        let active = host.inbox()?.get(Scope::Shared, &Level::User.active())?;
+        let active = active.and_then(|a| a.trim().parse::<KeyId>().ok());
+        if !active.is_some_and(|id| key.matches(&id)) {
+            self.user_public = None;
+        }
+        Ok(())
+    }
+
+    fn make_user_key(
+        &mut self,
+        inbox: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<PublicKey> {
+        let _lock = inbox.lock(Level::User)?;
+        if let Some(key) = self.active_public(Level::User, inbox, host)? {
+            return Ok(key);
+        }
+        if let Some(key) = self.adopt(Level::User, inbox, host)? {
+            return Ok(key);
+        }
+        self.generate_user_key(inbox, host)
+    }
+
+    /// Makes a new user key under the protection that the settings ask for and makes it active.
+    /// The caller holds the lock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Setting`] where the key would be unprotected and must not be.
+    pub fn generate_user_key(
+        &mut self,
+        inbox: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<PublicKey> {
+        let above = self.settings.user_key_keys.first().map(PrivateKey::public);
+        let password = self.settings.new_key_password()?;
+        let protect = match (&above, &password) {
+            (Some(key), _) => Protect::Key(key),
+            (None, Some(password)) => Protect::Password(password),
+            (None, None) => {
+                self.unprotected_user_key(host)?;
+                Protect::None
+            }
+        };
+        self.generate(Level::User, inbox, protect)
+    }
+
+    pub(in crate::store) fn unprotected_user_key(&mut self, host: &mut dyn Host) -> Result<()> {
+        let name = |setting| self.settings.name(setting);
+        let (password, key) = (name(Setting::Password), name(Setting::UserKeyKey));
+        if self.settings.require_encrypted_user_key {
+            return Err(Error::setting(format!(
+                "{} is set, and neither {password} nor {key} is there to protect a new user key",
+                name(Setting::RequireEncrypted)
+            )));
+        }
+        if !self.warned_unprotected {
+            self.warned_unprotected = true;
+            host.warn(&format!(
+                "making an unprotected user key: neither {password} nor {key} is set"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The key that the attributes name as active, or `None` where they name none.
+    pub(in crate::store) fn active_public(
+        &mut self,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<Option<PublicKey>> {
+        let Some(active) = at.get(Scope::Shared, &level.active())? else {
+            return Ok(None);
+        };
+        let id: KeyId = active.trim().parse().map_err(|_| {
+            Error::corrupt(format!(
+                "mailbox {}: the active key's id is malformed",
+                at.mailbox()
+            ))
+        })?;
+        if let Some(text) = at.get(Scope::Shared, &level.public(&id))? {
+            let key = PublicKey::parse(&text).map_err(|e| e.context(format!("public key {id}")))?;
+            if !key.matches(&id) {
+                return Err(Error::corrupt(format!(
+                    "public key {id}: another key is stored under this id"
+                )));
+            }
+            return Ok(Some(key));
+        }
+        // The public key is lost; the private one still has it.
+        match at.get(Scope::Private, &level.private(&id))? {
+            Some(text) => Ok(Some(self.unlock(&id, &text, host, 0)?.public())),
+            None => Err(Error::new(
+                ErrorKind::NoKey,
+                format!("mailbox {}: its active key {id} is gone", at.mailbox()),
+            )),
+        }
+    }
+
+    /// Takes up a private key that was stored by somebody who died before making it active.
+    /// The caller holds the lock.
+    pub(in crate::store) fn adopt(
+        &mut self,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<Option<PublicKey>> {
+        // Dovecot's Redis dict can't list at all. Nothing is lost without: where no key is active,
+        // nothing was encrypted to the one that would have been found, and it stays where it is.
+        let names = at
+            .list(Scope::Private, &level.private_prefix())
+            .unwrap_or_default();
+        for id in names.iter().filter_map(|n| n.parse::<KeyId>().ok()) {
+            let Some(text) = at.get(Scope::Private, &level.private(&id))? else {
+                continue;
+            };
+            // One that can't be unlocked is of no use for new mail; it stays where it is.
+            if let Ok(key) = self.unlock(&id, &text, host, 0) {
+                let public = key.public();
+                at.commit(activation(level, &id, &public))?;
+                return Ok(Some(public));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a key pair, stores it and makes it active. The caller holds the lock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Setting`] without a curve, [`ErrorKind::Store`] where storing failed.
+    pub fn generate(
+        &mut self,
+        level: Level,
+        at: &mut dyn Attributes,
+        protect: Protect<'_>,
+    ) -> Result<PublicKey> {
+        let Some(curve) = &self.settings.curve else {
+            return Err(Error::setting(format!(
+                "mailbox {} has no key, and {} is not set to make one",
+                at.mailbox(),
+                self.settings.name(Setting::Curve)
+            )));
+        };
+        let key = PrivateKey::generate(curve)?;
+        let (id, public) = (key.id(), key.public());
+        // The private key first: some dicts apply a transaction in parts, and a private key
+        // without the rest is taken up later, where a public one alone would lose mail.
+        at.commit(vec![Change::set(
+            Scope::Private,
+            level.private(&id),
+            key.to_dovecot(protect)?,
+        )])?;
+        at.commit(activation(level, &id, &public))?;
+        self.private.insert(id, key);
+        Ok(public)
+    }
+}
+
+/// Makes the public key `id` known and active.
+pub(in crate::store) fn activation(level: Level, id: &KeyId, public: &PublicKey) -> Vec<Change> {
+    vec![
+        Change::set(
+            Scope::Shared,
+            level.public(id),
+            Zeroizing::new(public.to_dovecot()),
+        ),
+        Change::set(
+            Scope::Shared,
+            level.active(),
+            Zeroizing::new(id.to_string()),
+        ),
+    ]
+}
