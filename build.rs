@@ -73,6 +73,7 @@ mod dovecot {
         "fs.rs",
         "spool.rs",
         "admin.rs",
+        "admin/delete.rs",
     ];
 
     pub fn build() {

@@ -767,6 +767,14 @@ int mcrs_admin_import(struct mcrs_admin *admin,
                       struct mcrs_error *error);
 
 /*
+ Ends the command and clears the pointer.
+
+ # Safety
+ `admin` is valid, and `*admin` NULL or from `mcrs_admin_new`.
+ */
+void mcrs_admin_free(struct mcrs_admin **admin);
+
+/*
  Chooses the key that `mcrs_admin_delete` deletes, and takes it out of use until then, or until
  `mcrs_admin_spare`. Returns 0, or -1: it can't be.
 
@@ -821,13 +829,5 @@ int mcrs_admin_delete(struct mcrs_admin *admin,
  As `mcrs_admin_delete`.
  */
 int mcrs_admin_spare(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
-
-/*
- Ends the command and clears the pointer.
-
- # Safety
- `admin` is valid, and `*admin` NULL or from `mcrs_admin_new`.
- */
-void mcrs_admin_free(struct mcrs_admin **admin);
 
 #endif  /* MAIL_CRYPT_CORE_H */
