@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::super::attributes::shared_with;
-use super::super::saved;
+mod delete;
+
 use super::super::testing::{Mailbox, Session, SharedDict, keyring};
 use super::*;
 use crate::key::Protection;
@@ -379,136 +379,6 @@ fn garbage_is_not_imported_and_not_quoted() {
         let e = error(user.import(Level::User, "INBOX", text, true));
         assert!(!e.to_string().contains("hunter2"), "{e}");
     }
-}
-
-#[test]
-fn the_active_key_is_not_deleted_unless_forced() {
-    let mut user = User::new(&[]);
-    let id = user.folder_key("Work", false).unwrap().id;
-    let e = error(user.delete(Level::Folder, "Work", &id, false));
-    assert_eq!(e.kind(), ErrorKind::Refused);
-    assert!(e.to_string().contains("Work"), "{e}");
-    user.delete(Level::Folder, "Work", &id, true).unwrap();
-    assert!(user.dict.borrow().matching("Work").is_empty());
-    assert!(user.folder_key("Work", false).unwrap().fresh);
-}
-
-#[test]
-fn a_key_that_a_mail_or_a_folder_needs_is_not_deleted() {
-    let mut user = User::new(&[]);
-    let id = user.folder_key("Work", false).unwrap().id;
-    user.folder_key("Work", true).unwrap();
-    let doomed = user.doom(Level::Folder, "Work", &id, false).unwrap();
-    let pem = user.export(Level::Folder, "Work", &id).unwrap();
-    let key = StoredKey::parse(&pem).unwrap().unlock().unwrap();
-    let other = KeyId([7; 32]);
-    doomed.check_mail(1, &[other]).unwrap();
-    let e = error(doomed.check_mail(17, &[other, id]));
-    assert!(e.to_string().contains("17"), "{e}");
-    error(doomed.check_mail(1, &[key.old_id().unwrap()]));
-
-    let old = user.user_key(false).unwrap().id;
-    user.user_key(true).unwrap();
-    let doomed = user.doom(Level::User, "INBOX", &old, false).unwrap();
-    let e = error(doomed.check_folder(&mut user.folder("Work"), &user.session));
-    assert!(e.to_string().contains("Work"), "{e}");
-    doomed
-        .check_folder(&mut user.folder("Empty"), &user.session)
-        .unwrap();
-}
-
-#[test]
-fn a_user_key_that_a_shared_folder_needs_is_not_deleted() {
-    let mut user = User::new(&[]);
-    let old = user.user_key(false).unwrap().id;
-    let public = user.ring.user_public(&mut user.session).unwrap();
-    user.user_key(true).unwrap();
-    let theirs = PrivateKey::generate("prime256v1").unwrap();
-    let text = theirs.to_dovecot(Protect::Key(&public)).unwrap();
-    let mut folder = user.folder("shared/bob");
-    folder.access = crate::store::Access::Shared;
-    let name = shared_with(user.session.username(), &theirs.id());
-    folder
-        .commit(vec![Change::set(Scope::Shared, name, text)])
-        .unwrap();
-    let doomed = user.doom(Level::User, "INBOX", &old, false).unwrap();
-    error(doomed.check_folder(&mut folder, &user.session));
-}
-
-#[test]
-fn a_key_is_deleted_with_its_copies_for_others() {
-    let mut user = User::new(&[]);
-    let id = user.folder_key("Work", false).unwrap().id;
-    let kept = user.folder_key("Work", true).unwrap().id;
-    for id in [id, kept] {
-        for name in [shared_with("bob", &id), Level::Folder.private(&id)] {
-            let text = Zeroizing::new("copy".to_owned());
-            let change = Change::set(Scope::Shared, name, text);
-            user.folder("Work").commit(vec![change]).unwrap();
-        }
-    }
-    user.delete(Level::Folder, "Work", &id, false).unwrap();
-    assert!(user.dict.borrow().matching(&id.to_string()).is_empty());
-    assert_eq!(user.dict.borrow().matching(&kept.to_string()).len(), 4);
-    error(user.delete(Level::Folder, "Work", &id, false));
-}
-
-#[test]
-fn another_users_folder_loses_no_key() {
-    let mut alice = User::new(&[]);
-    let old = alice.folder_key("Work", false).unwrap().id;
-    alice.folder_key("Work", true).unwrap();
-    let mut bob = User::new(&[]);
-    let mut folder = alice.folder("Work");
-    folder.access = crate::store::Access::Shared;
-    for force in [false, true] {
-        let (ring, host) = (&mut bob.ring, &mut bob.session);
-        let found = Doomed::find(
-            ring,
-            Level::Folder,
-            &mut folder,
-            host,
-            &old.to_string(),
-            force,
-        );
-        assert_eq!(error(found).kind(), ErrorKind::Refused);
-    }
-}
-
-#[test]
-fn a_mail_that_was_begun_under_a_deleted_key_is_not_stored() {
-    let mut user = User::new(&[]);
-    let mut folder = user.folder("Work");
-    let old = user.folder_key("Work", false).unwrap().id;
-    saved::check(&mut folder, &old).unwrap();
-    user.folder_key("Work", true).unwrap();
-    saved::check(&mut folder, &old).unwrap();
-    let mut doomed = user.doom(Level::Folder, "Work", &old, false).unwrap();
-    let before = user.entries();
-    doomed.retire(&mut folder).unwrap();
-    let e = saved::check(&mut folder, &old).unwrap_err();
-    assert_eq!(e.kind(), ErrorKind::Store);
-    user.export(Level::Folder, "Work", &old).unwrap();
-    doomed.spare(&mut folder).unwrap();
-    assert_eq!(user.entries(), before);
-    saved::check(&mut folder, &old).unwrap();
-}
-
-#[test]
-fn an_old_session_makes_no_keys_under_a_deleted_user_key() {
-    let mut user = User::new(&[]);
-    let old = user.user_key(false).unwrap().id;
-    user.ring.user_public(&mut user.session).unwrap();
-    let mut admin = User::again(&user.dict, &[]);
-    let new = admin.user_key(true).unwrap().id;
-    admin.delete(Level::User, "INBOX", &old, false).unwrap();
-    let mut folder = user.folder("Late");
-    user.ring.sender(&mut folder, &mut user.session).unwrap();
-    let id = user.list(Level::Folder, "Late")[0].name.parse().unwrap();
-    assert_eq!(
-        admin.protection(Level::Folder, "Late", &id),
-        Protection::Key(new)
-    );
 }
 
 #[test]
