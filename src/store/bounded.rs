@@ -1,6 +1,7 @@
 //! A map that forgets its oldest entries.
 #![forbid(unsafe_code)]
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
@@ -25,7 +26,11 @@ impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
     }
 
     /// The value under `key`.
-    pub fn get(&self, key: &K) -> Option<&V> {
+    pub fn get<Q>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
         self.map.get(key)
     }
 

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::super::attributes::{Access, Attributes, Change, Host, Level, Scope};
 use super::super::names::Setting;
+use super::super::senders;
 use super::super::settings::SaveVersion;
 use super::Keyring;
 use crate::error::{Error, ErrorKind, Result};
@@ -194,7 +195,8 @@ impl Keyring {
             ))
         })?;
         if let Some(text) = at.get(Scope::Shared, &level.public(&id))? {
-            let key = PublicKey::parse(&text).map_err(|e| e.context(format!("public key {id}")))?;
+            let key =
+                senders::public_key(&text).map_err(|e| e.context(format!("public key {id}")))?;
             if !key.matches(&id) {
                 return Err(Error::corrupt(format!(
                     "public key {id}: another key is stored under this id"
