@@ -75,7 +75,7 @@ static struct istream *read_mail(struct mcrs_fs *fs, int fd)
 
 	file = i_stream_create_fd(fd, IO_BLOCK_SIZE);
 	part = i_stream_create_limit(file, UOFF_T_MAX);
-	if (mcrs_fs_reader_new(fs, i_stream_mail_crypt_file_size(part),
+	if (mcrs_fs_reader_new(fs, i_stream_mail_crypt_file(part),
 			       &reader, &error) < 0)
 		i_fatal("%s", error.text);
 	input = i_stream_create_mail_crypt(part, &reader, NULL);
