@@ -5,8 +5,10 @@ CREATE USER mail PASSWORD 'attributes';
 CREATE DATABASE mail OWNER mail;
 \connect mail
 CREATE TABLE folder_active (
-    mailbox text PRIMARY KEY,
-    value text NOT NULL
+    mailbox text NOT NULL,
+    name text NOT NULL,
+    value text NOT NULL,
+    PRIMARY KEY (mailbox, name)
 );
 CREATE TABLE folder_pubkeys (
     mailbox text NOT NULL,
@@ -22,8 +24,10 @@ CREATE TABLE folder_privkeys (
     PRIMARY KEY (username, mailbox, id)
 );
 CREATE TABLE user_active (
-    mailbox text PRIMARY KEY,
-    value text NOT NULL
+    mailbox text NOT NULL,
+    name text NOT NULL,
+    value text NOT NULL,
+    PRIMARY KEY (mailbox, name)
 );
 CREATE TABLE user_pubkeys (
     mailbox text NOT NULL,
@@ -37,5 +41,18 @@ CREATE TABLE user_privkeys (
     id text NOT NULL,
     value text NOT NULL,
     PRIMARY KEY (username, mailbox, id)
+);
+CREATE TABLE plain_private (
+    username text NOT NULL,
+    mailbox text NOT NULL,
+    name text NOT NULL,
+    value text NOT NULL,
+    PRIMARY KEY (username, mailbox, name)
+);
+CREATE TABLE plain_shared (
+    mailbox text NOT NULL,
+    name text NOT NULL,
+    value text NOT NULL,
+    PRIMARY KEY (mailbox, name)
 );
 GRANT ALL ON ALL TABLES IN SCHEMA public TO mail;
