@@ -240,17 +240,15 @@ struct mcrs_file i_stream_mail_crypt_file(struct istream *input)
 {
 	struct mcrs_file file = { .size = UINT64_MAX };
 	const struct stat *st;
-	uoff_t size;
 
 	/* where input has to be waited for, its size has too */
-	if (!input->blocking || i_stream_get_size(input, TRUE, &size) <= 0)
+	if (!input->blocking || i_stream_stat(input, TRUE, &st) < 0 ||
+	    st->st_size < 0)
 		return file;
-	file.size = size;
-	if (i_stream_stat(input, FALSE, &st) == 0) {
-		file.changed = (uint64_t)st->st_mtim.tv_sec * 1000000000 +
-			(uint64_t)st->st_mtim.tv_nsec;
-		file.inode = st->st_ino;
-	}
+	file.size = st->st_size;
+	file.changed = (uint64_t)st->st_mtim.tv_sec * 1000000000 +
+		(uint64_t)st->st_mtim.tv_nsec;
+	file.inode = st->st_ino;
 	return file;
 }
 
