@@ -423,10 +423,14 @@ impl Reader {
             return Err(not_open());
         };
         let header = self.header;
-        let block = opener.content_key().cloned();
-        let body = opener.finish()?.body;
         let mut keys = self.keys.try_borrow_mut().map_err(|_| busy())?;
         let memory = keys.memory();
+        // What is remembered already needn't be again.
+        let block = match memory.content_keys.get(&header) {
+            Some(_) => None,
+            None => opener.content_key().cloned(),
+        };
+        let body = opener.finish()?.body;
         self.state = match body {
             Body::Small(plain) => State::Small(Plain::new(plain)),
             Body::Large(verified) => {
