@@ -79,8 +79,11 @@ comma := ,
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
 
-.PHONY: all bench bench-count bench-micro bench-table build check clean core demo demo-stop docker-scenarios docker-table docker-test fuzz header help install man modules stage test test-install tool uninstall
+.PHONY: all bench bench-count bench-micro bench-table build check check-sources clean core demo demo-stop docker-scenarios docker-table docker-test fuzz header help install install-files man modules stage stage-folder staged test test-install tool uninstall
 all: build
+
+# make asks for Dovecot's flags, line and folders when it starts, so what needs them is left to a make of its own, after
+# what was missing has been installed.
 
 ## build the core and the modules, in build/modules
 build:
@@ -133,12 +136,20 @@ build/tests/%: tests/dovecot/streams/%.c $(stream_objects)
 stage:
 	@scripts/ensure-deps.sh build
 	@$(MAKE) --no-print-directory core >&2
-	@$(MAKE) --no-print-directory $(addprefix build/staged/,$(MODULES)) >&2
+	@$(MAKE) --no-print-directory staged >&2
+	@$(MAKE) --no-print-directory stage-folder
+
+staged: $(addprefix build/staged/,$(MODULES))
+
+stage-folder:
 	@MODULES="$(MODULES)" CORE="$(CORE)" STAGED=$(STAGED_CORE)/$(SONAME) MODULEDIR="$(MODULEDIR)" scripts/stage.sh build/staged "$(STAGE)"
 
 ## check formatting, lints, warnings, the header, the rules of the house
 check:
 	@scripts/ensure-deps.sh check
+	@$(MAKE) --no-print-directory check-sources
+
+check-sources:
 	@CARGO="$(CARGO)" CC="$(CC)" SHIM_CFLAGS='$(shim_cflags)' \
 		SHIM_SOURCES="$(sort $(foreach m,$(MODULES),$(SOURCES_$(m):%=c-shim/%.c)))" scripts/check.sh
 
@@ -210,6 +221,9 @@ demo-stop:
 ## install into the installed Dovecot, the packaged mail_crypt put aside; honours DESTDIR
 install:
 	@test -e $(CORE) -a -e build/modules/$(firstword $(MODULES)) || $(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory install-files
+
+install-files:
 	@MODULES="$(MODULES)" CORE="$(CORE)" SONAME=$(SONAME) DESTDIR="$(DESTDIR)" COREDIR="$(COREDIR)" \
 		MODULEDIR="$(MODULEDIR)" BINDIR="$(BINDIR)" MANDIR="$(MANDIR)" scripts/install.sh install
 
