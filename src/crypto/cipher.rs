@@ -326,16 +326,37 @@ impl Seekable {
     /// # Errors
     /// As there.
     pub fn decrypt(&mut self, at: Position<'_>, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        if at.offset % 64 != 0 {
+        let before = out.len();
+        out.resize(before + data.len() + MARGIN, 0);
+        let result = self.decrypt_into(at, data, &mut out[before..]);
+        out.truncate(before + result.as_ref().map_or(0, |len| *len));
+        result.map(|_| ())
+    }
+
+    /// Decrypts the data at a position into the beginning of `out`, which has [`MARGIN`] bytes more than
+    /// the data, and returns the plaintext's size.
+    ///
+    /// # Errors
+    /// As [`Cipher::decrypt_at`].
+    pub fn decrypt_into(&mut self, at: Position<'_>, data: &[u8], out: &mut [u8]) -> Result<usize> {
+        if at.offset % 64 != 0 || out.len() < data.len() + MARGIN {
             return Err(Error::corrupt("decryption can't start there"));
         }
         let start = self.cipher.start_iv(&self.iv, at)?;
         let Stream { cipher, ctx } = &mut self.stream;
         ctx.decrypt_init(None, None, Some(&start[..cipher.iv_len()]))?;
         ctx.set_padding(at.last);
-        self.stream.update(data, out)?;
-        self.stream.finish(out)
+        let mut len = 0;
+        for part in data.chunks(MAX_CALL) {
+            len += ctx.cipher_update(part, Some(&mut out[len..]))?;
+        }
+        let end = ctx.cipher_final(&mut out[len..]);
+        Ok(len + end.map_err(|_| bad_end())?)
     }
+}
+
+fn bad_end() -> Error {
+    Error::corrupt("the ciphertext's end is wrong")
 }
 
 /// Room to reserve beyond the data, for padding and libcrypto's scratch block: a `Vec` that
@@ -373,7 +394,7 @@ impl Stream {
                 ErrorKind::Tampered,
                 "the authentication tag doesn't match",
             )),
-            Err(_) => Err(Error::corrupt("the ciphertext's end is wrong")),
+            Err(_) => Err(bad_end()),
         }
     }
 

@@ -7,7 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::block::ContentKey;
 use super::open::{check_granule, tampered, truncated_tag};
-use super::verified::{MacKey, Verified};
+use super::verified::{MacKey, Verified, proven_by_chunks};
 use crate::crypto::cipher::{Cipher, MARGIN, Mode, Position, Stream};
 use crate::crypto::digest::Hmac;
 use crate::crypto::gcm::{self, Gmac};
@@ -60,14 +60,12 @@ impl Check {
         let proof = match header.integrity {
             Integrity::None => Proof::None,
             Integrity::Hmac => Proof::Hmac(Box::new(Hmac::new(header.digest, parts.mac)?)),
-            Integrity::Aead if header.cipher.mode() == Mode::Gcm => Proof::Gcm,
+            Integrity::Aead if proven_by_chunks(header) => Proof::Gcm,
             Integrity::Aead => Proof::ChaCha {
                 stream: Box::new(header.cipher.decrypt(parts.key, parts.iv, parts.mac)?),
                 wiped: Zeroizing::new(Vec::with_capacity(chunk + 64)),
             },
         };
-        // GCM's own GHASH proves the whole and marks the chunks in one pass. Knowing the key
-        // that it is under means knowing the mail's key, and who does needs no forged chunk.
         let mac_key = if matches!(proof, Proof::Gcm) {
             MacKey::of_mail(header.cipher, parts.key, parts.iv)
         } else {
@@ -166,6 +164,7 @@ impl Check {
         Ok(Verified {
             payload: RefCell::new(header.cipher.seekable(parts.key, parts.iv)?),
             mac: RefCell::new(self.chunks.mac),
+            own_tags: proven_by_chunks(header),
             chunk: self.chunks.size,
             payload_at,
             payload_len: self.len,

@@ -24,7 +24,7 @@ pub use algorithm::Algorithm;
 pub use block::ContentKey;
 pub use encrypt::Encryptor;
 pub use guard::Guard;
-pub use open::{Body, Feed, Limits, Opened, Opener};
+pub use open::{Body, Feed, Limits, Opened, Opener, SMALL};
 pub use secrets::SecretCache;
 pub use sender::Sender;
 pub use verified::Verified;

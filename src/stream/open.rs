@@ -11,6 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::stream::{Header, Integrity, header_len};
 use crate::key::{KeyId, PrivateKey};
 
+/// Bytes of ciphertext up to which a mail comes out as one buffer, by default.
+pub const SMALL: usize = 256 * 1024;
+
 /// What an [`Opener`] may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -25,7 +28,7 @@ impl Default for Limits {
     /// the decryption, and of which little is decrypted in vain where parts are asked for.
     fn default() -> Self {
         Limits {
-            small: 256 * 1024,
+            small: SMALL,
             chunk: 64 * 1024,
         }
     }
@@ -239,6 +242,18 @@ impl Opener {
         self.header.as_ref().ok_or_else(early)?;
         let hash = Digest::Sha256.hash(&[&self.start])?;
         hash.try_into().map_err(|_| early())
+    }
+
+    /// A large mail that was verified before, by [`Verified::to_record`]; to be unlocked first. Each chunk
+    /// is checked when it is served, as after [`Self::finish`]: the record must be known to be genuine,
+    /// and for the mail with this [`Self::header_hash`].
+    ///
+    /// # Errors
+    /// NoKey if it isn't unlocked, corrupt if it can't be this mail's record: verify the whole then.
+    pub fn recall(&self, record: &[u8]) -> Result<Verified> {
+        let header = self.header.as_ref().ok_or_else(early)?;
+        let key = self.key.as_ref().ok_or_else(|| no_key(header))?;
+        Verified::from_record(header, key, self.start.len() as u64, record)
     }
 
     /// The file has ended: checks the whole.

@@ -5,11 +5,13 @@ use std::cell::RefCell;
 
 use zeroize::Zeroizing;
 
+use super::block::ContentKey;
 use super::open::tampered;
-use crate::crypto::cipher::{Cipher, MARGIN, Position, Seekable};
+use crate::crypto::cipher::{Cipher, Mode, Position, Seekable};
 use crate::crypto::gcm::{Gmac, GmacKey};
 use crate::crypto::{self, Secret, ct_eq};
 use crate::error::{Error, Result};
+use crate::format::stream::{Header, Integrity};
 
 /// The key of the chunks' tags.
 pub(super) struct MacKey {
@@ -46,6 +48,15 @@ impl MacKey {
     }
 }
 
+/// Size of a record without its tags.
+const RECORD_START: usize = 12;
+
+/// Whether GCM's own GHASH proves the whole and marks the chunks in one pass. Knowing the key that it
+/// is under means knowing the mail's key, and who does needs no forged chunk.
+pub(super) fn proven_by_chunks(header: &Header) -> bool {
+    header.integrity == Integrity::Aead && header.cipher.mode() == Mode::Gcm
+}
+
 /// About what libcrypto keeps for a mail's two contexts.
 const CONTEXTS: usize = 2048;
 
@@ -58,6 +69,8 @@ pub struct Verified {
     /// Under the chunks' key. Kept, as `payload` is: setting both up takes as long as a tenth of
     /// a chunk.
     pub(super) mac: RefCell<Gmac>,
+    /// Whether the chunks' key is the mail's own.
+    pub(super) own_tags: bool,
     pub(super) chunk: usize,
     pub(super) payload_at: u64,
     pub(super) payload_len: u64,
@@ -131,6 +144,67 @@ impl Verified {
         })
     }
 
+    /// Chunk size, payload size and tags, by which [`super::Opener::recall`] knows the mail again. Only of
+    /// mail under GCM: else the tags are under a key that lives as long as this, and the mail's own.
+    ///
+    /// To be kept under encryption: two of the tags and their chunks give away the key of all.
+    pub fn to_record(&self) -> Option<Zeroizing<Vec<u8>>> {
+        if !self.own_tags {
+            return None;
+        }
+        let mut record = Zeroizing::new(Vec::with_capacity(RECORD_START + 16 * self.tags.len()));
+        record.extend_from_slice(&u32::try_from(self.chunk).ok()?.to_be_bytes());
+        record.extend_from_slice(&self.payload_len.to_be_bytes());
+        record.extend_from_slice(self.tags.as_flattened());
+        Some(record)
+    }
+
+    /// What [`Self::to_record`] told of the mail with this header, content key and first byte of
+    /// payload.
+    ///
+    /// # Errors
+    /// Corrupt if no mail with this header has such a record.
+    pub(super) fn from_record(
+        header: &Header,
+        key: &ContentKey,
+        payload_at: u64,
+        record: &[u8],
+    ) -> Result<Self> {
+        let wrong = || Error::corrupt("that isn't a record of this mail");
+        let (start, tags) = record.split_at_checked(RECORD_START).ok_or_else(wrong)?;
+        let (chunk, len) = start.split_first_chunk().ok_or_else(wrong)?;
+        let chunk = u32::from_be_bytes(*chunk) as usize;
+        let len = u64::from_be_bytes(len.try_into().map_err(|_| wrong())?);
+        let tags: Vec<[u8; 16]> = match tags.len() % 16 {
+            0 => tags
+                .chunks(16)
+                .filter_map(|tag| tag.try_into().ok())
+                .collect(),
+            _ => return Err(wrong()),
+        };
+        let fits = proven_by_chunks(header)
+            && chunk > 0
+            && chunk % 64 == 0
+            && len <= header.cipher.max_len()
+            && tags.len() as u64 == len.div_ceil(chunk as u64);
+        if !fits {
+            return Err(wrong());
+        }
+        let parts = key.parts(header)?;
+        let mac_key = MacKey::of_mail(header.cipher, parts.key, parts.iv);
+        Ok(Verified {
+            payload: RefCell::new(header.cipher.seekable(parts.key, parts.iv)?),
+            mac: RefCell::new(Gmac::new(mac_key.as_ref())?),
+            own_tags: true,
+            chunk,
+            payload_at,
+            payload_len: len,
+            plain_size: len,
+            tags,
+            previous: Vec::new(),
+        })
+    }
+
     /// Bytes of memory that this holds.
     pub fn mem_size(&self) -> usize {
         size_of::<Self>() + 16 * (self.tags.capacity() + self.previous.capacity()) + CONTEXTS
@@ -150,22 +224,29 @@ impl Checked<'_> {
     /// # Errors
     /// If libcrypto fails.
     pub fn decrypt(self, out: &mut Vec<u8>) -> Result<()> {
-        let Checked {
-            mail,
-            chunk,
-            ciphertext,
-        } = self;
-        let mut payload = mail.payload.borrow_mut();
-        let previous = match chunk.checked_sub(1).and_then(|i| mail.previous.get(i)) {
-            Some(block) => &block[..payload.cipher().chain_len()],
-            None => &[],
-        };
-        let at = Position {
-            offset: chunk as u64 * mail.chunk as u64,
-            previous,
+        let mut payload = self.mail.payload.borrow_mut();
+        let at = self.position(payload.cipher().chain_len());
+        payload.decrypt(at, self.ciphertext, out)
+    }
+
+    /// Puts its plaintext at the beginning of `out`, which has [`MARGIN`](crate::crypto::cipher::MARGIN) bytes
+    /// more than the chunk, and returns its size.
+    ///
+    /// # Errors
+    /// If libcrypto fails.
+    pub fn decrypt_into(self, out: &mut [u8]) -> Result<usize> {
+        let mut payload = self.mail.payload.borrow_mut();
+        let at = self.position(payload.cipher().chain_len());
+        payload.decrypt_into(at, self.ciphertext, out)
+    }
+
+    fn position(&self, chain_len: usize) -> Position<'_> {
+        let Checked { mail, chunk, .. } = self;
+        let previous = chunk.checked_sub(1).and_then(|i| mail.previous.get(i));
+        Position {
+            offset: *chunk as u64 * mail.chunk as u64,
+            previous: previous.map_or(&[], |block| &block[..chain_len]),
             last: chunk + 1 == mail.tags.len(),
-        };
-        out.reserve(ciphertext.len() + MARGIN);
-        payload.decrypt(at, ciphertext, out)
+        }
     }
 }

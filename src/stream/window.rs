@@ -9,8 +9,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// The decrypted part of a large mail that a stream serves from.
 #[derive(Default)]
 pub struct Window {
-    /// Wiped on drop and before it moves to larger memory.
+    /// Wiped on drop and before it moves to larger memory. As long as it ever was: to grow a `Vec` is
+    /// to write zeros first.
     plain: Plain,
+    /// How many of its bytes are lent, from the first on.
+    used: usize,
     /// Offset of `plain`'s first byte in the mail.
     start: u64,
     /// The first bytes of the chunk `gathering`, where it can't be had in one piece.
@@ -21,7 +24,7 @@ pub struct Window {
 impl Window {
     /// What is lent.
     pub fn plain(&self) -> &[u8] {
-        &self.plain
+        &self.plain[..self.used]
     }
 
     /// What is lent, when nothing more will be.
@@ -84,28 +87,28 @@ impl Window {
 
     fn decrypt(&mut self, verified: &Verified, keep: u64, offset: u64, data: &[u8]) -> Result<()> {
         let chunk = verified.check_chunk(chunk_of(verified, offset), data)?;
-        let end = self.start + self.plain.len() as u64;
-        if keep >= self.start && end == offset {
-            let len = self.plain.len();
-            let consumed = usize::try_from(keep - self.start).map_or(len, |n| n.min(len));
-            self.plain.copy_within(consumed.., 0);
-            self.plain.truncate(len - consumed);
+        let end = self.start + self.used as u64;
+        let kept = if keep >= self.start && end == offset {
+            let consumed = usize::try_from(keep - self.start).unwrap_or(self.used);
+            let consumed = consumed.min(self.used);
+            self.plain.copy_within(consumed..self.used, 0);
+            self.used - consumed
         } else {
             // A seek: nothing before `offset` is at hand, and nobody holds on to it.
-            self.plain.clear();
-        }
-        let kept = self.plain.len();
+            0
+        };
         self.start = offset - kept as u64;
-        grow(&mut self.plain, data.len() + MARGIN);
-        chunk.decrypt(&mut self.plain)?;
+        self.used = kept;
+        grow(&mut self.plain, kept, data.len() + MARGIN);
+        let end = kept + chunk.decrypt_into(&mut self.plain[kept..])?;
         // The chunk begins before `offset` where the stream was seeked into its middle.
         let before = offset % verified.chunk_size() as u64;
         let from = usize::try_from(before).ok().map(|n| kept + n);
-        let from = from.filter(|n| *n <= self.plain.len());
-        let from = from.ok_or_else(beyond)?;
-        self.plain.copy_within(from.., kept);
-        let end = self.plain.len() - (from - kept);
-        self.plain.truncate(end);
+        let from = from.filter(|n| *n <= end).ok_or_else(beyond)?;
+        if from > kept {
+            self.plain.copy_within(from..end, kept);
+        }
+        self.used = end - (from - kept);
         Ok(())
     }
 }
@@ -122,11 +125,11 @@ fn chunk_of(verified: &Verified, offset: u64) -> usize {
     usize::try_from(offset / verified.chunk_size() as u64).unwrap_or(usize::MAX)
 }
 
-/// Makes room for `more` bytes; memory left behind is wiped.
-fn grow(plain: &mut Plain, more: usize) {
-    if plain.capacity() - plain.len() < more {
-        let mut larger = Vec::with_capacity((plain.len() + more).next_power_of_two());
-        larger.extend_from_slice(plain);
+/// Makes room for `more` bytes beyond the first `kept`; memory left behind is wiped.
+fn grow(plain: &mut Plain, kept: usize, more: usize) {
+    if plain.len() - kept < more {
+        let mut larger = vec![0; (kept + more).next_power_of_two()];
+        larger[..kept].copy_from_slice(&plain[..kept]);
         plain.wipe();
         **plain = larger;
     }
