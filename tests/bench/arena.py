@@ -17,7 +17,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import CryptConfig, Instance, Mail, UserConfig, config
+from harness import CryptConfig, Instance, Mail, UserConfig, config, multipart
 
 import raw
 
@@ -64,6 +64,7 @@ def users(sizes: Sizes, plugin: str) -> dict[str, UserConfig]:
         "small": plain(),
         "large": plain(),
         "larger": plain(),
+        "parts": plain(),
         "folders": plain(),
         "separate": plain(),
         "many": plain(),
@@ -202,6 +203,12 @@ class Arena:
     def fill_small(self, user: str = "small") -> None:
         """The mails of 2 KB."""
         self.fill(user, lambda side: side.deliver(user, self.dotted))
+
+    def fill_parts(self, user: str, megabytes: int) -> None:
+        """A single mail whose second part of three is of that size."""
+        _, _, text = Mail.make(megabytes << 20).data.partition(b"\r\n\r\n")
+        mail = raw.dotted(multipart(b"a few words\r\n", text, b"a few more\r\n"))
+        self.fill(user, lambda side: side.deliver(user, [mail]))
 
     def fill_large(self, user: str, megabytes: int) -> None:
         """A single mail of that size."""

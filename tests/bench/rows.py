@@ -206,10 +206,34 @@ def _large(side: Side, row: str, *fetches: str) -> None:
         side.got(row, answer)
 
 
-@workload("large", Row("FETCH {large} MB", none(1.3)), prepare=_fill_large)
+@workload(
+    "large",
+    Row("FETCH {large} MB, first time"),
+    Row("FETCH {large} MB", none(1.3)),
+    prepare=_fill_large,
+)
 def large(arena: Arena, side: Side, number: int) -> None:
-    """In one piece."""
+    """In one piece. The first time is slower only once: each round starts without the indexes."""
+    side.drop_indexes("large")
+    with side.imap("large") as session:
+        session.command("SELECT INBOX")
+    _large(side, "FETCH {large} MB, first time", "BODY.PEEK[]")
     _large(side, "FETCH {large} MB", "BODY.PEEK[]")
+
+
+def _fill_parts(arena: Arena) -> None:
+    arena.fill_parts("parts", arena.sizes.large)
+
+
+@workload("part", Row("FETCH the last part of {large} MB"), prepare=_fill_parts)
+def part(arena: Arena, side: Side, number: int) -> None:
+    """As a webmail does: a session for each part."""
+    row = "FETCH the last part of {large} MB"
+    with side.imap("parts") as session:
+        with side.clock(row, side.process(session)):
+            session.command("SELECT INBOX")
+            answer = session.command("FETCH 1 (BODY.PEEK[3])")
+        side.got(row, answer)
 
 
 @workload("end", Row("FETCH 4 KB near its end", none(1.3)), prepare=_fill_large)

@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::Criterion;
 use mail_crypt_core::key::{KeyKind, PrivateKey};
-use mail_crypt_core::store::content_cache;
+use mail_crypt_core::store::index_cache;
 use mail_crypt_core::stream::{Algorithm, Body, Opened, Opener, SecretCache};
 use mail_crypt_micro_bench::{Writer, file, mail, open, open_with};
 
@@ -63,7 +63,7 @@ pub fn opening(c: &mut Criterion) {
             assert_eq!(secrets.misses(), 1);
         }
 
-        let secret = content_cache::derive(&key).expect("derive");
+        let secret = index_cache::derive(&key).expect("derive");
         let (mut header, mut content) = ([0; 32], None);
         let keep = |opener: &mut Opener| {
             header = opener.header_hash()?;
@@ -73,12 +73,13 @@ pub fn opening(c: &mut Criterion) {
         };
         open(&ours, keep).expect("open");
         let content = content.expect("content key");
-        let entry = content_cache::seal(&secret, &header, &content).expect("seal");
+        let entry = index_cache::seal_content_key(&secret, &header, &content).expect("seal");
         group.bench_function("content key from the index cache", |b| {
             b.iter(|| {
                 let unlock = |opener: &mut Opener| {
                     let header = opener.header_hash()?;
-                    let block = content_cache::open(&secret, &header, &entry).expect("entry");
+                    let block =
+                        index_cache::open_content_key(&secret, &header, &entry).expect("entry");
                     opener.unlock_with_block(&block)
                 };
                 open(black_box(&ours), unlock).expect("open")
