@@ -286,21 +286,21 @@ int i_stream_mail_crypt_open(struct istream *stream, struct mcrs_error *error_r)
 	return cstream->opened ? 1 : i_stream_mail_crypt_verify(cstream, error_r);
 }
 
-void i_stream_mail_crypt_set_cached(struct istream *stream,
+void i_stream_mail_crypt_set_cached(struct istream *stream, size_t field,
 				    const void *entry, size_t size)
 {
 	struct mail_crypt_istream *cstream =
 		container_of(stream->real_stream, struct mail_crypt_istream, istream);
 
-	(void)mcrs_reader_set_cached(cstream->reader, entry, size);
+	(void)mcrs_reader_set_cached(cstream->reader, field, entry, size);
 }
 
-bool i_stream_mail_crypt_get_cacheable(struct istream *stream,
+bool i_stream_mail_crypt_get_cacheable(struct istream *stream, size_t field,
 				       const unsigned char **entry_r,
 				       size_t *size_r)
 {
 	struct mail_crypt_istream *cstream =
 		container_of(stream->real_stream, struct mail_crypt_istream, istream);
 
-	return mcrs_reader_get_cacheable(cstream->reader, entry_r, size_r) > 0;
+	return mcrs_reader_get_cacheable(cstream->reader, field, entry_r, size_r) > 0;
 }

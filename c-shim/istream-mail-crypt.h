@@ -14,15 +14,16 @@ struct istream *
 i_stream_create_mail_crypt(struct istream *input, struct mcrs_reader **reader,
 			   struct mailbox *box);
 
-/* Hands over the index cache's entry for this mail, before anything is read. */
-void i_stream_mail_crypt_set_cached(struct istream *stream,
+/* Hands over what the index cache has of this mail in a field (MCRS_CACHE_*), before anything is
+   read. */
+void i_stream_mail_crypt_set_cached(struct istream *stream, size_t field,
 				    const void *entry, size_t size);
-/* Returns TRUE if the index cache should get an entry, which is the stream's memory. */
-bool i_stream_mail_crypt_get_cacheable(struct istream *stream,
+/* Returns TRUE if the index cache's field should get an entry, which is the stream's memory. */
+bool i_stream_mail_crypt_get_cacheable(struct istream *stream, size_t field,
 				       const unsigned char **entry_r,
 				       size_t *size_r);
 
-/* Reads and verifies the whole mail. Returns 1 if it may be served, 0 if input has to be waited
+/* Reads and verifies the whole mail, or only its header if it was verified before. Returns 1 if it may be served, 0 if input has to be waited
    for, -1 if the mail can't be read (the stream is then in error). */
 int i_stream_mail_crypt_open(struct istream *stream, struct mcrs_error *error_r);
 

@@ -20,9 +20,12 @@
 #define MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(obj) \
 	MODULE_CONTEXT_REQUIRE(obj, mail_crypt_mail_module)
 
-/* Content keys, sealed by the core. Named after this project's own format, which the packaged
-   plugin neither knows nor minds. */
-#define MAIL_CRYPT_CACHE_FIELD "mail_crypt.content_key"
+/* Sealed by the core. Named after this project's own format, which the packaged plugin neither
+   knows nor minds. */
+static const char *const mail_crypt_cache_fields[MCRS_CACHE_FIELDS] = {
+	[MCRS_CACHE_CONTENT_KEY] = "mail_crypt.content_key",
+	[MCRS_CACHE_CHUNK_TAGS] = "mail_crypt.chunk_tags",
+};
 
 static MODULE_CONTEXT_DEFINE_INIT(mail_crypt_mail_module,
 				  &mail_module_register);
@@ -61,47 +64,50 @@ mail_crypt_seekable(struct mail *mail, struct istream *input)
 }
 
 /* Returns FALSE if nothing can be cached for the mail. */
-static bool mail_crypt_cache_usable(struct mail *mail, unsigned int *idx_r)
+static bool
+mail_crypt_cache_usable(struct mail *mail, size_t field, unsigned int *idx_r)
 {
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT(mail->box);
 
 	if (mbox == NULL || mail->saving || mail->uid == 0 ||
 	    mail->box->cache == NULL || mail->transaction->cache_view == NULL)
 		return FALSE;
-	if (mbox->cache_idx == UINT_MAX) {
-		struct mail_cache_field field = {
-			.name = MAIL_CRYPT_CACHE_FIELD,
+	if (mbox->cache_idx[field] == UINT_MAX) {
+		struct mail_cache_field cache_field = {
+			.name = mail_crypt_cache_fields[field],
 			.type = MAIL_CACHE_FIELD_VARIABLE_SIZE,
 			.decision = MAIL_CACHE_DECISION_YES,
 		};
-		compat_cache_register_field(mail->box->cache, &field);
-		mbox->cache_idx = field.idx;
+		compat_cache_register_field(mail->box->cache, &cache_field);
+		mbox->cache_idx[field] = cache_field.idx;
 	}
-	*idx_r = mbox->cache_idx;
+	*idx_r = mbox->cache_idx[field];
 	return TRUE;
 }
 
-static void mail_crypt_cache_lookup(struct mail *mail, struct istream *stream)
+static void
+mail_crypt_cache_lookup(struct mail *mail, struct istream *stream, size_t field)
 {
 	unsigned int idx;
 	buffer_t *entry;
 
-	if (!mail_crypt_cache_usable(mail, &idx))
+	if (!mail_crypt_cache_usable(mail, field, &idx))
 		return;
 	entry = t_buffer_create(128);
 	if (mail_cache_lookup_field(mail->transaction->cache_view, entry,
 				    mail->seq, idx) > 0)
-		i_stream_mail_crypt_set_cached(stream, entry->data, entry->used);
+		i_stream_mail_crypt_set_cached(stream, field, entry->data, entry->used);
 }
 
-static void mail_crypt_cache_add(struct mail *mail, struct istream *stream)
+static void
+mail_crypt_cache_add(struct mail *mail, struct istream *stream, size_t field)
 {
 	const unsigned char *entry;
 	unsigned int idx;
 	size_t size;
 
-	if (i_stream_mail_crypt_get_cacheable(stream, &entry, &size) &&
-	    mail_crypt_cache_usable(mail, &idx) &&
+	if (i_stream_mail_crypt_get_cacheable(stream, field, &entry, &size) &&
+	    mail_crypt_cache_usable(mail, field, &idx) &&
 	    mail_cache_field_can_add(mail->transaction->cache_trans,
 				     mail->seq, idx))
 		index_mail_cache_add_idx(INDEX_MAIL(mail), idx, entry, size);
@@ -162,10 +168,11 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 		MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(_mail->box);
 	union mail_module_context *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
 	struct mcrs_reader *reader;
+	struct mcrs_file file;
 	struct mcrs_error error;
 	const unsigned char *data;
 	struct istream *input, *spool;
-	size_t size;
+	size_t size, field;
 	int ret;
 
 	if (muser->scan == NULL &&
@@ -182,8 +189,8 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 
 	/* this is the outermost stream: zlib's and others' come inside */
 	input = mail_crypt_seekable(_mail, *stream);
-	if (mcrs_reader_new(muser->user, i_stream_mail_crypt_file(input),
-			    &reader, &error) < 0) {
+	file = i_stream_mail_crypt_file(input);
+	if (mcrs_reader_new(muser->user, file, &reader, &error) < 0) {
 		*stream = input;
 		mail_crypt_mail_fail(_mail, &error);
 		i_stream_unref(stream);
@@ -191,7 +198,9 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 	}
 	*stream = i_stream_create_mail_crypt(input, &reader, _mail->box);
 	i_stream_unref(&input);
-	mail_crypt_cache_lookup(_mail, *stream);
+	mail_crypt_cache_lookup(_mail, *stream, MCRS_CACHE_CONTENT_KEY);
+	if (file.size > MCRS_SMALL_SIZE)
+		mail_crypt_cache_lookup(_mail, *stream, MCRS_CACHE_CHUNK_TAGS);
 
 	/* a mail that can't be read must be known before its size is announced */
 	if (i_stream_mail_crypt_open(*stream, &error) < 0) {
@@ -199,7 +208,8 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 		i_stream_unref(stream);
 		return -1;
 	}
-	mail_crypt_cache_add(_mail, *stream);
+	for (field = 0; field < MCRS_CACHE_FIELDS; field++)
+		mail_crypt_cache_add(_mail, *stream, field);
 
 	if (obox->checking_save)
 		return mmail->super.istream_opened(_mail, stream);

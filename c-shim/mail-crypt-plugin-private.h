@@ -43,8 +43,8 @@ struct mail_crypt_box {
 	   same answer is no news. */
 	uint32_t failed_uid;
 	struct timeval failed_time;
-	/* The index cache's field of content keys; UINT_MAX until it is registered. */
-	unsigned int cache_idx;
+	/* The index cache's fields; UINT_MAX until they are registered. */
+	unsigned int cache_idx[MCRS_CACHE_FIELDS];
 };
 
 extern MODULE_CONTEXT_DEFINE(mail_crypt_user_module, &mail_user_module_register);

@@ -216,7 +216,7 @@ static void mail_crypt_mailbox_allocated(struct mailbox *box)
 	mbox = p_new(box->pool, struct mail_crypt_box, 1);
 	mbox->module_ctx.super = *v;
 	box->vlast = &mbox->module_ctx.super;
-	mbox->cache_idx = UINT_MAX;
+	memset(mbox->cache_idx, 0xff, sizeof(mbox->cache_idx));
 	v->save_begin = mail_crypt_save_begin;
 	v->save_finish = mail_crypt_save_finish;
 	v->copy = mail_crypt_copy;

@@ -36,6 +36,27 @@ struct mailbox;
 #define MCRS_MAGIC_SIZE 9
 
 /*
+ What Dovecot's index cache may have about a mail, each in a field of its own: the content key,
+ where it takes an elliptic curve to find it.
+ */
+#define MCRS_CACHE_CONTENT_KEY 0
+
+/*
+ What proves each chunk of a large mail.
+ */
+#define MCRS_CACHE_CHUNK_TAGS 1
+
+/*
+ The number of fields.
+ */
+#define MCRS_CACHE_FIELDS 2
+
+/*
+ Bytes of file up to which a mail has no chunks.
+ */
+#define MCRS_SMALL_SIZE 262144
+
+/*
  Everyone.
  */
 #define MCRS_WHO_ANYONE 0
@@ -392,22 +413,28 @@ int mcrs_reader_new(struct mcrs_user *user,
                     struct mcrs_error *error);
 
 /*
- Hands over the index cache's entry for the mail, before the first byte of the file.
+ Hands over what the index cache has about the mail in `field`, before the first byte of the file.
  Returns 0 or -1.
 
  # Safety
  `reader` is from `mcrs_reader_new`; `data` has `size` bytes.
  */
-int mcrs_reader_set_cached(struct mcrs_reader *reader, const uint8_t *data, size_t size);
+int mcrs_reader_set_cached(struct mcrs_reader *reader,
+                           size_t field,
+                           const uint8_t *data,
+                           size_t size);
 
 /*
- After the mail was verified: the entry that the index cache should get. Returns 1 and lends it
- until the reader is freed, 0 where none is needed, -1 on error.
+ After the mail was opened: what the index cache should get in `field`. Returns 1 and lends it until
+  the reader is freed, 0 where none is needed, -1 on error.
 
  # Safety
  `reader` is from `mcrs_reader_new`; the other pointers are valid.
  */
-int mcrs_reader_get_cacheable(struct mcrs_reader *reader, const uint8_t **entry_r, size_t *size_r);
+int mcrs_reader_get_cacheable(struct mcrs_reader *reader,
+                              size_t field,
+                              const uint8_t **entry_r,
+                              size_t *size_r);
 
 /*
  Takes the next `size` bytes of the file; the keys of `mailbox` are looked up when the header

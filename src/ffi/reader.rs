@@ -1,53 +1,20 @@
-//! Reading one encrypted mail: verified whole, then served.
+//! Reading one encrypted mail: the exports.
+
+mod mail;
 
 use std::cell::RefCell;
 use std::ffi::c_int;
 use std::rc::Rc;
 
+pub use self::mail::Reader;
+use self::mail::{State, not_open};
 use super::boundary::{Handle, Opaque, bytes, entry, free, mcrs_error, put};
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
-use super::user::{User, busy, mcrs_user};
-use crate::crypto::{Plain, Secret};
-use crate::error::{Error, ErrorKind, Result};
-use crate::key::KeyKind;
-use crate::store::{Attributes, FileState, KeySource, VerifiedFile, content_cache};
-use crate::stream::{Body, Feed, Opener, Verified, Window, is_encrypted};
-
-/// A mail, from its first ciphertext byte to its last plaintext byte.
-pub struct Reader {
-    keys: Rc<RefCell<dyn KeySource>>,
-    file: FileState,
-    /// How many of them came.
-    fed: u64,
-    /// The header's hash, once there is one.
-    header: [u8; 32],
-    /// The index cache's entry for this mail, where there is one.
-    cached: Option<Vec<u8>>,
-    /// The entry that the index cache should have.
-    entry: Option<Vec<u8>>,
-    /// Seals an entry once the mail is verified.
-    sealing: Option<Secret>,
-    state: State,
-}
-
-enum State {
-    Opening(Box<Opener>),
-    Small(Plain),
-    Large(Rc<Verified>, Window),
-    /// Holds what was lent before: Dovecot's streams keep their buffer when a read fails.
-    Failed(Plain),
-}
-
-impl State {
-    fn failed(self) -> Self {
-        State::Failed(match self {
-            State::Opening(_) => Plain::default(),
-            State::Small(plain) | State::Failed(plain) => plain,
-            State::Large(_, window) => window.into_plain(),
-        })
-    }
-}
+use super::user::{User, mcrs_user};
+use crate::error::{Error, ErrorKind};
+use crate::store::{Attributes, FileState};
+use crate::stream::is_encrypted;
 
 /// One mail being read.
 pub struct mcrs_reader(Handle<Reader>);
@@ -122,7 +89,22 @@ pub unsafe extern "C" fn mcrs_reader_new(
     unsafe { entry(user, error, make) }
 }
 
-/// Hands over the index cache's entry for the mail, before the first byte of the file.
+/// What Dovecot's index cache may have about a mail, each in a field of its own: the content key,
+/// where it takes an elliptic curve to find it.
+pub const MCRS_CACHE_CONTENT_KEY: usize = 0;
+/// What proves each chunk of a large mail.
+pub const MCRS_CACHE_CHUNK_TAGS: usize = 1;
+/// The number of fields.
+pub const MCRS_CACHE_FIELDS: usize = 2;
+
+/// Bytes of file up to which a mail has no chunks.
+pub const MCRS_SMALL_SIZE: u64 = 262144;
+const _: () = assert!(MCRS_SMALL_SIZE == crate::stream::SMALL as u64);
+
+/// One for each field.
+type Entries = [Option<Vec<u8>>; MCRS_CACHE_FIELDS];
+
+/// Hands over what the index cache has about the mail in `field`, before the first byte of the file.
 /// Returns 0 or -1.
 ///
 /// # Safety
@@ -130,31 +112,34 @@ pub unsafe extern "C" fn mcrs_reader_new(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_reader_set_cached(
     reader: *mut mcrs_reader,
+    field: usize,
     data: *const u8,
     size: usize,
 ) -> c_int {
     let set = |reader: &mut Reader| {
+        let cached = reader.cached.get_mut(field).ok_or_else(no_field)?;
         // SAFETY: readable for the length of this call, by this function's contract.
-        reader.cached = Some(unsafe { bytes(data, size) }.to_vec());
+        *cached = Some(unsafe { bytes(data, size) }.to_vec());
         Ok(0)
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(reader, std::ptr::null_mut(), set) }
 }
 
-/// After the mail was verified: the entry that the index cache should get. Returns 1 and lends it
-/// until the reader is freed, 0 where none is needed, -1 on error.
+/// After the mail was opened: what the index cache should get in `field`. Returns 1 and lends it until
+///  the reader is freed, 0 where none is needed, -1 on error.
 ///
 /// # Safety
 /// `reader` is from `mcrs_reader_new`; the other pointers are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_reader_get_cacheable(
     reader: *mut mcrs_reader,
+    field: usize,
     entry_r: *mut *const u8,
     size_r: *mut usize,
 ) -> c_int {
     let get = |reader: &mut Reader| {
-        let Some(entry) = &reader.entry else {
+        let Some(entry) = reader.entries.get(field).ok_or_else(no_field)? else {
             return Ok(0);
         };
         // SAFETY: valid, by this function's contract.
@@ -322,136 +307,8 @@ pub unsafe extern "C" fn mcrs_reader_free(reader: *mut *mut mcrs_reader) {
     unsafe { free(reader) };
 }
 
-fn not_open() -> Error {
-    Error::new(ErrorKind::Crypto, "internal error: the mail is not open")
-}
-
-/// Has the opener, now unlocked, take what it has been fed with already.
-fn go_on(opener: &mut Opener) -> Result<bool> {
-    match opener.feed(&[])? {
-        Feed::More => Ok(false),
-        Feed::NeedKey(_) => Err(not_open()),
-    }
-}
-
-impl Reader {
-    /// A reader for `file`.
-    pub fn new(keys: Rc<RefCell<dyn KeySource>>, file: FileState) -> Self {
-        Reader {
-            keys,
-            file,
-            fed: 0,
-            header: [0; 32],
-            cached: None,
-            entry: None,
-            sealing: None,
-            state: State::Opening(Box::default()),
-        }
-    }
-
-    fn take_state(&mut self) -> State {
-        std::mem::replace(&mut self.state, State::Failed(Plain::default()))
-    }
-
-    /// After an error nothing more is served.
-    fn failing<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let result = f(self);
-        if result.is_err() {
-            self.state = self.take_state().failed();
-            // Who opens the file again has it verified again, and learns of it then.
-            if let Ok(mut keys) = self.keys.try_borrow_mut() {
-                keys.memory().verified.remove(&self.header);
-            }
-        }
-        result
-    }
-
-    /// Returns whether the mail is open: all of the file has come, or isn't needed.
-    fn feed(&mut self, data: &[u8], folder: Option<&mut dyn Attributes>) -> Result<bool> {
-        if self.take(data, folder)? {
-            return Ok(true);
-        }
-        self.fed += data.len() as u64;
-        if self.fed < self.file.size {
-            return Ok(false);
-        }
-        // To look for the end costs a read that finds nothing.
-        self.finish()?;
-        Ok(true)
-    }
-
-    /// Returns whether the mail is known already.
-    fn take(&mut self, data: &[u8], folder: Option<&mut dyn Attributes>) -> Result<bool> {
-        let State::Opening(opener) = &mut self.state else {
-            return Err(not_open());
-        };
-        let Feed::NeedKey(ids) = opener.feed(data)? else {
-            return Ok(false);
-        };
-        let mut keys = self.keys.try_borrow_mut().map_err(|_| busy())?;
-        let header = opener.header_hash()?;
-        self.header = header;
-        if let Some(verified) = keys.memory().verified.get(&header) {
-            if verified.state == self.file {
-                self.state = State::Large(Rc::clone(&verified.content), Window::default());
-                return Ok(true);
-            }
-        }
-        if let Some(block) = keys.memory().content_keys.get(&header) {
-            if opener.unlock_with_block(block).is_ok() {
-                return go_on(opener);
-            }
-        }
-        let key = keys.private_key(&ids, folder)?;
-        let secret = keys.cache_secret(&key)?;
-        let cached = self.cached.take().zip(secret.as_ref());
-        let block = cached.and_then(|(entry, with)| content_cache::open(with, &header, &entry));
-        // A stale entry only costs the time that it would have saved.
-        if block.is_none_or(|block| opener.unlock_with_block(&block).is_err()) {
-            let secrets = &mut keys.memory().secrets;
-            let known = secrets.misses();
-            opener.unlock(&key, secrets)?;
-            if secrets.misses() != known || key.kind() == KeyKind::Rsa {
-                self.sealing = secret;
-            }
-        }
-        go_on(opener)
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        let State::Opening(opener) = self.take_state() else {
-            return Err(not_open());
-        };
-        let header = self.header;
-        let mut keys = self.keys.try_borrow_mut().map_err(|_| busy())?;
-        let memory = keys.memory();
-        // What is remembered already needn't be again.
-        let block = match memory.content_keys.get(&header) {
-            Some(_) => None,
-            None => opener.content_key().cloned(),
-        };
-        let body = opener.finish()?.body;
-        self.state = match body {
-            Body::Small(plain) => State::Small(Plain::new(plain)),
-            Body::Large(verified) => {
-                let content: Rc<Verified> = Rc::from(verified);
-                let verified = VerifiedFile {
-                    state: self.file,
-                    content: Rc::clone(&content),
-                };
-                memory.verified.insert(header, verified);
-                State::Large(content, Window::default())
-            }
-        };
-        let Some(block) = block else {
-            return Ok(());
-        };
-        if let Some(secret) = self.sealing.take() {
-            self.entry = content_cache::seal(&secret, &header, &block).ok();
-        }
-        memory.content_keys.insert(header, block);
-        Ok(())
-    }
+fn no_field() -> Error {
+    Error::new(ErrorKind::Crypto, "internal error: no such cache field")
 }
 
 #[cfg(test)]

@@ -1,21 +1,30 @@
-//! Content keys in Dovecot's index cache: a later session skips the elliptic curve.
+//! What a later session finds in Dovecot's index cache: a mail's content key, so that it skips the
+//! elliptic curve, and a large mail's chunk tags, so that it reads only what it is asked for.
 //!
 //! An entry is useless without the folder's private key, from which its own key is derived, and
 //! fits one mail only: the hash of the mail's header is authenticated with it. A damaged or stale
 //! entry is ignored; the mail is then opened the long way.
 #![forbid(unsafe_code)]
 
-use crate::crypto::cipher::{Cipher, TAG_LEN};
+use super::key_source::{FileState, VerifiedFile};
+use crate::crypto::cipher::{Cipher, MARGIN, TAG_LEN};
 use crate::crypto::digest::Digest;
 use crate::crypto::{Secret, random};
 use crate::error::Result;
 use crate::key::{PrivateKey, Protect};
-use crate::stream::ContentKey;
+use crate::stream::{ContentKey, Opener, Verified};
 
-/// First byte of an entry: a later layout gets another.
-const LAYOUT: u8 = 1;
+/// First byte of an entry, authenticated too: no entry can be taken for one of the other kind, and a
+/// later layout gets another.
+const CONTENT_KEY: u8 = 2;
+const CHUNK_TAGS: u8 = 3;
+
 const NONCE_LEN: usize = 12;
 const LABEL: &[u8] = b"mail_crypt index cache 1";
+
+/// The longest entry: chunk tags of 128 MB of mail. Dovecot drops all that it has cached of a mail
+/// where that is more than 64 KiB.
+const MAX_ENTRY: usize = 33 * 1024;
 
 /// The key that entries for mails under `key` are sealed with.
 ///
@@ -26,73 +35,261 @@ pub fn derive(key: &PrivateKey) -> Result<Secret> {
     Ok(Secret::new(Digest::Sha256.hmac(text.as_bytes(), &[LABEL])?))
 }
 
-/// An entry for the mail whose header hashes to `header`.
-///
-/// # Errors
-/// Where libcrypto fails.
-pub fn seal(secret: &Secret, header: &[u8; 32], content: &ContentKey) -> Result<Vec<u8>> {
-    let mut entry = vec![LAYOUT; 1 + NONCE_LEN];
+fn seal(secret: &Secret, layout: u8, header: &[u8; 32], data: &[&[u8]]) -> Result<Vec<u8>> {
+    let len: usize = data.iter().map(|part| part.len()).sum();
+    let mut entry = Vec::with_capacity(1 + NONCE_LEN + len + TAG_LEN + MARGIN);
+    entry.resize(1 + NONCE_LEN, layout);
     random(&mut entry[1..])?;
-    let mut sealing = Cipher::AES_256_GCM.encrypt(secret, &entry[1..], header)?;
-    sealing.update(content.as_bytes(), &mut entry)?;
+    let aad = associated(layout, header);
+    let mut sealing = Cipher::AES_256_GCM.encrypt(secret, &entry[1..], &aad)?;
+    for part in data {
+        sealing.update(part, &mut entry)?;
+    }
     sealing.finish(&mut entry)?;
     entry.extend_from_slice(&sealing.tag()?);
     Ok(entry)
 }
 
-/// The content key in `entry`, if it is one for this mail.
-pub fn open(secret: &Secret, header: &[u8; 32], entry: &[u8]) -> Option<ContentKey> {
-    let (layout, rest) = entry.split_first()?;
-    if *layout != LAYOUT || rest.len() < NONCE_LEN + TAG_LEN {
+fn open(secret: &Secret, layout: u8, header: &[u8; 32], entry: &[u8]) -> Option<Secret> {
+    let (first, rest) = entry.split_first()?;
+    if *first != layout || rest.len() < NONCE_LEN + TAG_LEN || entry.len() > MAX_ENTRY {
         return None;
     }
     let (nonce, rest) = rest.split_at(NONCE_LEN);
     let (data, tag) = rest.split_at(rest.len() - TAG_LEN);
-    let block = Cipher::AES_256_GCM
-        .open(secret, nonce, header, data, tag)
-        .ok()?;
+    Cipher::AES_256_GCM
+        .open(secret, nonce, &associated(layout, header), data, tag)
+        .ok()
+}
+
+fn associated(layout: u8, header: &[u8; 32]) -> [u8; 33] {
+    let mut aad = [layout; 33];
+    aad[1..].copy_from_slice(header);
+    aad
+}
+
+/// An entry with the content key of the mail whose header hashes to `header`.
+///
+/// # Errors
+/// Where libcrypto fails.
+pub fn seal_content_key(
+    secret: &Secret,
+    header: &[u8; 32],
+    content: &ContentKey,
+) -> Result<Vec<u8>> {
+    seal(secret, CONTENT_KEY, header, &[content.as_bytes()])
+}
+
+/// The content key in `entry`, if it is one for this mail.
+pub fn open_content_key(secret: &Secret, header: &[u8; 32], entry: &[u8]) -> Option<ContentKey> {
+    let block = open(secret, CONTENT_KEY, header, entry)?;
     ContentKey::from_bytes(&block).ok()
+}
+
+/// An entry with the chunk tags of a large mail, and of which file they are; none where they can't be
+/// had or are too many, or where nothing tells the file from a changed one.
+///
+/// # Errors
+/// Where libcrypto fails.
+pub fn seal_chunk_tags(
+    secret: &Secret,
+    header: &[u8; 32],
+    file: &VerifiedFile,
+) -> Result<Option<Vec<u8>>> {
+    let Some(record) = file.content.to_record() else {
+        return Ok(None);
+    };
+    if file.state.size == u64::MAX {
+        return Ok(None);
+    }
+    let entry = seal(
+        secret,
+        CHUNK_TAGS,
+        header,
+        &[&file.state.to_bytes(), &record],
+    )?;
+    Ok(Some(entry).filter(|entry| entry.len() <= MAX_ENTRY))
+}
+
+/// The large mail that `opener`, unlocked, is at the start of, as it was verified when `entry` was
+/// made. None if the file in `state` may be another by now: then all of it is to be verified, so that
+/// damage is found before the first byte is served and not with the chunk that it is in.
+pub fn open_chunk_tags(
+    secret: &Secret,
+    header: &[u8; 32],
+    state: FileState,
+    opener: &Opener,
+    entry: &[u8],
+) -> Option<Verified> {
+    let data = open(secret, CHUNK_TAGS, header, entry)?;
+    let (then, record) = data.split_at_checked(FileState::BYTES)?;
+    if then != state.to_bytes() {
+        return None;
+    }
+    opener.recall(record).ok()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
+    use crate::stream::{Algorithm, Body, Encryptor, Limits, SecretCache, Sender, Version};
 
     const HEADER: [u8; 32] = [7; 32];
+    const STATE: FileState = FileState {
+        size: 1200,
+        changed: 3,
+        inode: 4,
+    };
+
+    fn secret() -> Secret {
+        derive(&PrivateKey::generate("prime256v1").unwrap()).unwrap()
+    }
 
     fn sealed() -> (Secret, Vec<u8>) {
-        let secret = derive(&PrivateKey::generate("prime256v1").unwrap()).unwrap();
+        let secret = secret();
         let content = ContentKey::from_bytes(&[9; 60]).unwrap();
-        let entry = seal(&secret, &HEADER, &content).unwrap();
+        let entry = seal_content_key(&secret, &HEADER, &content).unwrap();
         (secret, entry)
+    }
+
+    const LIMITS: Limits = Limits {
+        small: 0,
+        chunk: 64,
+    };
+
+    /// A mail of `size` bytes, `opener` at its start, and what was verified of it.
+    fn large(size: usize) -> (Opener, VerifiedFile) {
+        let key = PrivateKey::generate("prime256v1").unwrap();
+        let mut sender = Sender::new(key.public());
+        let mut encryptor =
+            Encryptor::new(&Algorithm::default(), Version::V2, &mut sender).unwrap();
+        let mut file = Vec::new();
+        encryptor.update(&vec![5; size], &mut file).unwrap();
+        encryptor.finish(&mut file).unwrap();
+        let opened = || {
+            let mut opener = Opener::new(LIMITS);
+            opener.feed(&file).unwrap();
+            opener.unlock(&key, &mut SecretCache::default()).unwrap();
+            opener
+        };
+        let Body::Large(content) = opened().finish().unwrap().body else {
+            panic!("this mail is large");
+        };
+        let file = VerifiedFile {
+            state: STATE,
+            content: Rc::from(content),
+        };
+        (opened(), file)
     }
 
     #[test]
     fn an_entry_gives_back_its_content_key() {
         let (secret, entry) = sealed();
-        let content = open(&secret, &HEADER, &entry).unwrap();
+        let content = open_content_key(&secret, &HEADER, &entry).unwrap();
         assert_eq!(content.as_bytes(), [9; 60]);
     }
 
     #[test]
     fn an_entry_fits_one_mail_and_one_key() {
         let (secret, entry) = sealed();
-        assert!(open(&secret, &[8; 32], &entry).is_none());
+        assert!(open_content_key(&secret, &[8; 32], &entry).is_none());
         let (other, _) = sealed();
-        assert!(open(&other, &HEADER, &entry).is_none());
+        assert!(open_content_key(&other, &HEADER, &entry).is_none());
     }
 
     #[test]
     fn a_damaged_entry_is_ignored() {
         let (secret, entry) = sealed();
         for len in 0..entry.len() {
-            assert!(open(&secret, &HEADER, &entry[..len]).is_none());
+            assert!(open_content_key(&secret, &HEADER, &entry[..len]).is_none());
         }
         for bit in 0..entry.len() * 8 {
             let mut damaged = entry.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(open(&secret, &HEADER, &damaged).is_none());
+            assert!(open_content_key(&secret, &HEADER, &damaged).is_none());
         }
+        let (opener, file) = large(300);
+        let entry = seal_chunk_tags(&secret, &HEADER, &file).unwrap().unwrap();
+        let open = |entry: &[u8]| open_chunk_tags(&secret, &HEADER, STATE, &opener, entry);
+        assert!(open(&entry).is_some());
+        for len in 0..entry.len() {
+            assert!(open(&entry[..len]).is_none());
+        }
+        for bit in 0..entry.len() * 8 {
+            let mut damaged = entry.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(open(&damaged).is_none());
+        }
+    }
+
+    #[test]
+    fn chunk_tags_fit_one_mail_in_one_state_of_its_file() {
+        let secret = secret();
+        let (opener, file) = large(300);
+        let entry = seal_chunk_tags(&secret, &HEADER, &file).unwrap().unwrap();
+        let open = |secret: &Secret, header: &[u8; 32], state| {
+            open_chunk_tags(secret, header, state, &opener, &entry)
+        };
+        let known = open(&secret, &HEADER, STATE).unwrap();
+        assert_eq!(known.plain_size(), 300);
+        assert!(open(&secret, &[8; 32], STATE).is_none());
+        assert!(open(&self::secret(), &HEADER, STATE).is_none());
+        let changed = [
+            FileState {
+                size: 1201,
+                ..STATE
+            },
+            FileState {
+                changed: 4,
+                ..STATE
+            },
+            FileState { inode: 5, ..STATE },
+        ];
+        for state in changed {
+            assert!(open(&secret, &HEADER, state).is_none());
+        }
+    }
+
+    #[test]
+    fn an_entry_of_one_kind_is_none_of_the_other() {
+        let (secret, entry) = sealed();
+        let (opener, file) = large(300);
+        let tags = seal_chunk_tags(&secret, &HEADER, &file).unwrap().unwrap();
+        let relabelled = |label, entry: &[u8]| [&[label], &entry[1..]].concat();
+        for (entry, tags) in [
+            (entry.clone(), tags.clone()),
+            (
+                relabelled(CHUNK_TAGS, &entry),
+                relabelled(CONTENT_KEY, &tags),
+            ),
+        ] {
+            assert!(open_chunk_tags(&secret, &HEADER, STATE, &opener, &entry).is_none());
+            assert!(open_content_key(&secret, &HEADER, &tags).is_none());
+        }
+    }
+
+    #[test]
+    fn no_entry_is_longer_than_dovecot_bears() {
+        let secret = secret();
+        let longest = (MAX_ENTRY - 200) / 16 * 64;
+        let (_, file) = large(longest);
+        let entry = seal_chunk_tags(&secret, &HEADER, &file).unwrap().unwrap();
+        assert!(entry.len() <= MAX_ENTRY && entry.len() > MAX_ENTRY - 300);
+        let (_, file) = large(longest + 300 * 64);
+        assert!(seal_chunk_tags(&secret, &HEADER, &file).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_can_not_be_told_from_a_changed_file_has_no_entry() {
+        let (_, mut file) = large(300);
+        file.state.size = u64::MAX;
+        assert!(
+            seal_chunk_tags(&secret(), &HEADER, &file)
+                .unwrap()
+                .is_none()
+        );
     }
 }

@@ -13,6 +13,9 @@ use crate::stream::{ContentKey, SecretCache, Verified};
 /// Large files whose chunk tags are remembered: a client reads one or a few at a time.
 const MAX_VERIFIED: usize = 8;
 
+/// Damaged files that are remembered.
+const MAX_CHANGED: usize = 256;
+
 /// Files whose content keys are remembered, in about 1 MiB.
 const MAX_CONTENT_KEYS: usize = 4096;
 
@@ -43,8 +46,11 @@ pub trait KeySource {
 pub struct Memory {
     /// Secrets shared with the senders of files, which files of one process have in common.
     pub secrets: SecretCache,
-    /// Large files that were verified in this session, by the hash of their header.
+    /// Large files that were verified, by the hash of their header.
     pub verified: Bounded<[u8; 32], VerifiedFile>,
+    /// Files that weren't what they had been verified to be, by the hash of their header: when they
+    /// are opened again, all of them is verified.
+    pub changed: Bounded<[u8; 32], ()>,
     /// Content keys of files that were found unchanged in this session, by the hash of their header.
     pub content_keys: Bounded<[u8; 32], ContentKey>,
 }
@@ -55,6 +61,7 @@ impl Memory {
         Memory {
             secrets: SecretCache::new(max_secrets),
             verified: Bounded::new(MAX_VERIFIED),
+            changed: Bounded::new(MAX_CHANGED),
             content_keys: Bounded::new(MAX_CONTENT_KEYS),
         }
     }
@@ -71,7 +78,21 @@ pub struct FileState {
     pub inode: u64,
 }
 
-/// A large file that was verified in this session.
+impl FileState {
+    /// Size of [`Self::to_bytes`].
+    pub const BYTES: usize = 24;
+
+    /// For comparing with what it is in a later session.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.size.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.changed.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.inode.to_be_bytes());
+        bytes
+    }
+}
+
+/// A large file that was verified, in this session or by the index cache's word in an earlier one.
 pub struct VerifiedFile {
     /// What it was at that time.
     pub state: FileState,

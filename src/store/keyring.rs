@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::attributes::{Access, Attributes, Host, Level, Scope, shared_with_prefix};
 use super::bounded::Bounded;
-use super::content_cache;
+use super::index_cache;
 use super::key_source::Memory;
 use super::names::Setting;
 use super::senders;
@@ -97,7 +97,7 @@ impl Keyring {
         if let Some(secret) = self.cache_secrets.get(&id) {
             return Ok(secret.clone());
         }
-        let secret = content_cache::derive(key)?;
+        let secret = index_cache::derive(key)?;
         self.cache_secrets.insert(id, secret.clone());
         Ok(secret)
     }

@@ -22,7 +22,7 @@ A first example:
 
 from .instance import Instance
 from .keys import Key, KeySetting
-from .mail import Mail
+from .mail import Mail, multipart
 from .modules import Unavailable, available
 from .store import Store, StoredMail
 from .users import CryptConfig, UserConfig
@@ -40,4 +40,5 @@ __all__ = [
     "Unavailable",
     "UserConfig",
     "available",
+    "multipart",
 ]

@@ -49,6 +49,16 @@ class Mail:
         return self.data.replace(b"\r\n", b"\n")
 
 
+def multipart(*parts: bytes) -> bytes:
+    """A mail of text parts, each of which ends with a line's end."""
+    head = (
+        b"From: <sender@example.org>\r\nMIME-Version: 1.0\r\n"
+        b'Content-Type: multipart/mixed; boundary="=_b"\r\n\r\n'
+    )
+    body = b"".join(b"--=_b\r\nContent-Type: text/plain\r\n\r\n" + part + b"\r\n" for part in parts)
+    return head + body + b"--=_b--\r\n"
+
+
 def _filler(lines: int) -> bytes:
     raw = secrets.token_hex(37 * min(lines, 4096)).encode()
     block = b"".join(raw[i : i + 74] + b"\r\n" for i in range(0, len(raw), 74))

@@ -1,0 +1,218 @@
+//! Reading one encrypted mail: verified whole, then served.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::super::user::busy;
+use super::{Entries, MCRS_CACHE_CHUNK_TAGS, MCRS_CACHE_CONTENT_KEY, MCRS_CACHE_FIELDS};
+use crate::crypto::{Plain, Secret};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::KeyKind;
+use crate::store::{Attributes, FileState, KeySource, Memory, VerifiedFile, index_cache};
+use crate::stream::{Body, Feed, Opener, Verified, Window};
+
+/// A mail, from its first ciphertext byte to its last plaintext byte.
+pub struct Reader {
+    pub(super) keys: Rc<RefCell<dyn KeySource>>,
+    file: FileState,
+    /// How many of them came.
+    fed: u64,
+    /// The header's hash, once there is one.
+    header: [u8; 32],
+    /// The index cache's entries for this mail, where there are any.
+    pub(super) cached: Entries,
+    /// The entries that the index cache should have.
+    pub(super) entries: Entries,
+    /// Seals entries once the mail is verified.
+    sealing: Option<Secret>,
+    /// Whether the content key was dear to find.
+    dear: bool,
+    pub(super) state: State,
+}
+
+pub(super) enum State {
+    Opening(Box<Opener>),
+    Small(Plain),
+    Large(Rc<Verified>, Window),
+    /// Holds what was lent before: Dovecot's streams keep their buffer when a read fails.
+    Failed(Plain),
+}
+
+impl State {
+    fn failed(self) -> Self {
+        State::Failed(match self {
+            State::Opening(_) => Plain::default(),
+            State::Small(plain) | State::Failed(plain) => plain,
+            State::Large(_, window) => window.into_plain(),
+        })
+    }
+}
+
+pub(super) fn not_open() -> Error {
+    Error::new(ErrorKind::Crypto, "internal error: the mail is not open")
+}
+
+/// Has the opener, now unlocked, take what it has been fed with already.
+fn go_on(opener: &mut Opener) -> Result<bool> {
+    match opener.feed(&[])? {
+        Feed::More => Ok(false),
+        Feed::NeedKey(_) => Err(not_open()),
+    }
+}
+
+impl Reader {
+    /// A reader for `file`.
+    pub fn new(keys: Rc<RefCell<dyn KeySource>>, file: FileState) -> Self {
+        Reader {
+            keys,
+            file,
+            fed: 0,
+            header: [0; 32],
+            cached: [const { None }; MCRS_CACHE_FIELDS],
+            entries: [const { None }; MCRS_CACHE_FIELDS],
+            sealing: None,
+            dear: false,
+            state: State::Opening(Box::default()),
+        }
+    }
+
+    fn take_state(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Failed(Plain::default()))
+    }
+
+    /// After an error nothing more is served.
+    pub(super) fn failing<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let result = f(self);
+        if result.is_err() {
+            let state = self.take_state();
+            // Who opens the file again has all of it verified, and learns of it then.
+            if let (State::Large(..), Ok(mut keys)) = (&state, self.keys.try_borrow_mut()) {
+                let memory = keys.memory();
+                memory.verified.remove(&self.header);
+                memory.changed.insert(self.header, ());
+            }
+            self.state = state.failed();
+        }
+        result
+    }
+
+    /// Returns whether the mail is open: all of the file has come, or isn't needed.
+    pub(super) fn feed(
+        &mut self,
+        data: &[u8],
+        folder: Option<&mut dyn Attributes>,
+    ) -> Result<bool> {
+        if self.take(data, folder)? {
+            return Ok(true);
+        }
+        self.fed += data.len() as u64;
+        if self.fed < self.file.size {
+            return Ok(false);
+        }
+        // To look for the end costs a read that finds nothing.
+        self.finish()?;
+        Ok(true)
+    }
+
+    /// Returns whether the mail is known already.
+    fn take(&mut self, data: &[u8], folder: Option<&mut dyn Attributes>) -> Result<bool> {
+        let State::Opening(opener) = &mut self.state else {
+            return Err(not_open());
+        };
+        let Feed::NeedKey(ids) = opener.feed(data)? else {
+            return Ok(false);
+        };
+        let mut keys = self.keys.try_borrow_mut().map_err(|_| busy())?;
+        let header = opener.header_hash()?;
+        self.header = header;
+        let memory = keys.memory();
+        if let Some(verified) = memory.verified.get(&header) {
+            if verified.state == self.file {
+                self.state = State::Large(Rc::clone(&verified.content), Window::default());
+                return Ok(true);
+            }
+        }
+        let [known_key, mut known_tags] = std::mem::take(&mut self.cached);
+        if memory.changed.get(&header).is_some() {
+            known_tags = None;
+        }
+        if let (None, Some(block)) = (&known_tags, memory.content_keys.get(&header)) {
+            if opener.unlock_with_block(block).is_ok() {
+                return go_on(opener);
+            }
+        }
+        let key = keys.private_key(&ids, folder)?;
+        let secret = keys.cache_secret(&key)?;
+        let known = known_key.zip(secret.as_ref());
+        let block = known.and_then(|(e, with)| index_cache::open_content_key(with, &header, &e));
+        // A stale entry only costs the time that it would have saved.
+        if block.is_none_or(|block| opener.unlock_with_block(&block).is_err()) {
+            let secrets = &mut keys.memory().secrets;
+            let known = secrets.misses();
+            opener.unlock(&key, secrets)?;
+            self.dear = secrets.misses() != known || key.kind() == KeyKind::Rsa;
+        }
+        let known = known_tags.zip(secret.as_ref()).and_then(|(entry, with)| {
+            index_cache::open_chunk_tags(with, &header, self.file, opener, &entry)
+        });
+        if let Some(verified) = known {
+            let content = remember(keys.memory(), header, self.file, verified);
+            self.state = State::Large(content, Window::default());
+            return Ok(true);
+        }
+        self.sealing = secret;
+        go_on(opener)
+    }
+
+    pub(super) fn finish(&mut self) -> Result<()> {
+        let State::Opening(opener) = self.take_state() else {
+            return Err(not_open());
+        };
+        let header = self.header;
+        let sealing = self.sealing.take();
+        let mut keys = self.keys.try_borrow_mut().map_err(|_| busy())?;
+        let memory = keys.memory();
+        // What is remembered already needn't be again.
+        let block = match memory.content_keys.get(&header) {
+            Some(_) => None,
+            None => opener.content_key().cloned(),
+        };
+        self.state = match opener.finish()?.body {
+            Body::Small(plain) => State::Small(Plain::new(plain)),
+            Body::Large(verified) => {
+                memory.changed.remove(&header);
+                let content = remember(memory, header, self.file, *verified);
+                if let (Some(secret), Some(file)) = (&sealing, memory.verified.get(&header)) {
+                    self.entries[MCRS_CACHE_CHUNK_TAGS] =
+                        index_cache::seal_chunk_tags(secret, &header, file).unwrap_or_default();
+                }
+                State::Large(content, Window::default())
+            }
+        };
+        let Some(block) = block else {
+            return Ok(());
+        };
+        if let Some(secret) = sealing.filter(|_| self.dear) {
+            self.entries[MCRS_CACHE_CONTENT_KEY] =
+                index_cache::seal_content_key(&secret, &header, &block).ok();
+        }
+        memory.content_keys.insert(header, block);
+        Ok(())
+    }
+}
+
+/// For the next reader of the file.
+fn remember(
+    memory: &mut Memory,
+    header: [u8; 32],
+    state: FileState,
+    verified: Verified,
+) -> Rc<Verified> {
+    let content = Rc::new(verified);
+    let file = VerifiedFile {
+        state,
+        content: Rc::clone(&content),
+    };
+    memory.verified.insert(header, file);
+    content
+}

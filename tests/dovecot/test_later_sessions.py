@@ -1,0 +1,121 @@
+"""Large mails in later sessions: no more is read than asked for, and what is served is still checked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from harness import Mail, UserConfig, multipart
+
+STORAGES = ("maildir", "sdbox", "mdbox")
+SIZE = 6_000_000
+
+
+@pytest.fixture(scope="module")
+def server(shared_dovecot):
+    names = ("part", "whole", "silent", "shown", "moved")
+    users = {f"{s}-{n}": UserConfig(storage=s) for s in STORAGES for n in names}
+    return shared_dovecot(users=users, fetch_failure="no-after")
+
+
+def read_by(pid: int) -> int:
+    """The bytes that a process has read so far, from wherever."""
+    return int(Path(f"/proc/{pid}/io").read_text().split("rchar:")[1].split()[0])
+
+
+def first_session(server, user: str, mail: bytes) -> None:
+    """Reads a mail for the first time, once it is stored."""
+    with server.imap(user) as session:
+        session.put(mail)
+    with server.imap(user, timeout=60) as session:
+        session.folder()
+        assert session.fetch_uids().items == {1: mail}
+
+
+@pytest.mark.packaged_defect("decrypts all that comes before the part")
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_later_session_reads_no_more_of_a_large_mail_than_it_asks_for(server, storage):
+    user = f"{storage}-part"
+    parts = [b"a few words\r\n", Mail.make(SIZE).data.partition(b"\r\n\r\n")[2], b"a few more\r\n"]
+    mail = multipart(*parts)
+    first_session(server, user, mail)
+    # Dovecot looks for the parts once, and remembers where they are.
+    with server.imap(user, timeout=60) as session:
+        session.folder()
+        assert session.fetch_uids("BODY.PEEK[3]").items == {1: parts[2]}
+    with server.imap(user, timeout=60) as session:
+        session.folder()
+        pid = server.process_of(session)
+        before = read_by(pid)
+        assert session.fetch_uids("BODY.PEEK[3]").items == {1: parts[2]}
+        assert session.fetch_uids("BODY.PEEK[1]").items == {1: parts[0]}
+        assert read_by(pid) - before < SIZE / 4
+        assert session.fetch_uids("BODY.PEEK[2]").items == {1: parts[1]}
+        assert session.fetch_uids().items == {1: mail}
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_large_mail_is_the_same_in_every_session(server, storage):
+    user = f"{storage}-whole"
+    mail = Mail.make(SIZE)
+    first_session(server, user, mail.data)
+    for _ in range(2):
+        with server.imap(user, timeout=60) as session:
+            session.folder()
+            answer = session.fetch_uids("BODY.PEEK[]<5000000.1000>")
+            assert answer.items == {1: mail.data[5_000_000:5_001_000]}
+            assert session.uid("SEARCH", "TEXT", mail.words[2])[1] == [b"1"]
+            assert session.bodies() == [mail.data]
+
+
+@pytest.mark.packaged_defect("hands out tampered mail")
+@pytest.mark.parametrize("storage", STORAGES)
+def test_damage_that_no_date_shows_is_not_served_in_a_later_session(server, storage):
+    user = f"{storage}-silent"
+    mail = Mail.make(SIZE)
+    first_session(server, user, mail.data)
+    server.store.stored(user)[0].flip(5_000_000)
+    server.log.expect("Error:")
+    with server.imap(user, timeout=60) as session:
+        session.folder()
+        # It is found with the chunk that it is in: looking through all of the mail comes upon it.
+        assert session.uid("SEARCH", "TEXT", '"nowhere in it"')[0] == "NO"
+        # From then on before the first byte.
+        answer = session.fetch_uids()
+        assert (answer.items, answer.status) == ({}, "NO")
+        assert session.noop()[0] == "OK"
+
+
+@pytest.mark.packaged_defect("hands out tampered mail")
+@pytest.mark.parametrize("storage", STORAGES)
+def test_damage_that_the_file_s_date_shows_is_found_before_the_first_byte(server, storage):
+    user = f"{storage}-shown"
+    mail = Mail.make(SIZE)
+    first_session(server, user, mail.data)
+    stored = server.store.stored(user)[0]
+    stored.flip(5_000_000)
+    os.utime(stored.path)
+    server.log.expect("Error:")
+    with server.imap(user, timeout=60) as session:
+        session.folder()
+        answer = session.fetch_uids("BODY.PEEK[]<100.1000>")
+        assert (answer.items, answer.status) == ({}, "NO")
+        assert session.noop()[0] == "OK"
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_file_that_was_put_back_from_a_backup_is_read(server, storage):
+    user = f"{storage}-moved"
+    mail = Mail.make(SIZE)
+    first_session(server, user, mail.data)
+    path = server.store.stored(user)[0].path
+    old = path.with_name(f".{path.name}.old")
+    path.rename(old)
+    path.write_bytes(old.read_bytes())
+    os.chown(path, old.stat().st_uid, old.stat().st_gid)
+    old.unlink()
+    with server.imap(user, timeout=60) as session:
+        session.folder()
+        assert session.fetch_uids("BODY.PEEK[]<5000000.1000>").items == {1: mail.data[5_000_000:5_001_000]}
+        assert session.bodies() == [mail.data]
