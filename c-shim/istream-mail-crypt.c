@@ -105,12 +105,23 @@ i_stream_mail_crypt_verify(struct mail_crypt_istream *cstream,
 }
 
 /* The core's plaintext is about to move. Streams over this one that still look at it notice by the access counters,
-   which only reading from the root is sure to change: a stream in between may have all of the chunk buffered. */
+   which only reading from the root is sure to change: a stream in between may have all of the chunk buffered. Those in
+   between take the counter over, from the root on, or else they would seem to have been changed themselves. */
 static void i_stream_mail_crypt_touch(struct istream *parent)
 {
-	while (parent->real_stream->parent != NULL)
-		parent = parent->real_stream->parent;
+	if (parent->real_stream->parent != NULL)
+		i_stream_mail_crypt_touch(parent->real_stream->parent);
 	i_stream_seek(parent, parent->v_offset);
+}
+
+/* Has the stream serve what the core lends, which begins with what was not consumed yet. */
+static void
+i_stream_mail_crypt_lend(struct istream_private *stream,
+			 const unsigned char *data, size_t size)
+{
+	stream->buffer = data;
+	stream->skip = 0;
+	stream->pos = size;
 }
 
 /* Returns 1 if the ciphertext that the core asks for led to plaintext, 0 if it asks for more,
@@ -142,11 +153,8 @@ i_stream_mail_crypt_read_chunk(struct mail_crypt_istream *cstream, uoff_t next,
 				data, I_MIN(have, size), &data, &have, &error);
 	if (ret < 0)
 		i_stream_mail_crypt_fail(cstream, &error);
-	else if (ret > 0) {
-		stream->buffer = data;
-		stream->skip = 0;
-		stream->pos = have;
-	}
+	else if (ret > 0)
+		i_stream_mail_crypt_lend(stream, data, have);
 	return ret;
 }
 
@@ -174,8 +182,9 @@ static ssize_t i_stream_mail_crypt_read(struct istream_private *stream)
 		return -2;
 
 	old_size = stream->pos - stream->skip;
-	while ((ret = mcrs_reader_want(cstream->reader, next, &data, &offset,
-				       &size, &error)) == 0) {
+	while ((ret = mcrs_reader_want(cstream->reader, stream->istream.v_offset,
+				       next, &data, &offset, &size,
+				       &error)) == 0) {
 		ret = i_stream_mail_crypt_read_chunk(cstream, next, offset, size);
 		if (ret > 0)
 			return stream->pos - old_size;
@@ -186,12 +195,11 @@ static ssize_t i_stream_mail_crypt_read(struct istream_private *stream)
 		i_stream_mail_crypt_fail(cstream, &error);
 		return -1;
 	}
-	/* a small mail: all of it is there */
-	stream->buffer = data - (stream->pos - stream->skip);
-	stream->pos -= stream->skip;
-	stream->skip = 0;
-	stream->pos += size;
-	return size;
+	/* all of a small mail is there, and what was served of a large one a moment ago */
+	if (ret > 1)
+		i_stream_mail_crypt_touch(stream->parent);
+	i_stream_mail_crypt_lend(stream, data, size);
+	return stream->pos - old_size;
 }
 
 static void

@@ -468,13 +468,16 @@ int mcrs_reader_finish(struct mcrs_reader *reader, struct mcrs_error *error);
 int mcrs_reader_size(struct mcrs_reader *reader, uint64_t *size_r, struct mcrs_error *error);
 
 /*
- Asks for the plaintext from `offset` (below the size) on. Returns 1: it is lent until the next
- call; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r` on; -1: error.
+ Asks for the plaintext from `offset` (below the size) on. Returns 1 or 2: that from `keep` (at most
+ `offset`: what the stream's reader hasn't consumed) on is lent until the next call, and with 2 it
+ isn't where it was before; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r`
+ on; -1: error.
 
  # Safety
  `reader` is from `mcrs_reader_new`; the other pointers are valid.
  */
 int mcrs_reader_want(struct mcrs_reader *reader,
+                     uint64_t keep,
                      uint64_t offset,
                      const uint8_t **data_r,
                      uint64_t *offset_r,
@@ -483,9 +486,9 @@ int mcrs_reader_want(struct mcrs_reader *reader,
 
 /*
  Takes the ciphertext that `mcrs_reader_want` asked for at `offset`, or its first part (none of
- it: the file has ended). Returns 1: the plaintext from `keep` (at most `offset`: what the
- stream's reader hasn't consumed) to the chunk's end is lent until the next call; 0: ask
- `mcrs_reader_want` what else it takes; -1: the file was changed since it was verified.
+ it: the file has ended). Returns 1: the plaintext from `keep` to the chunk's end is lent until the
+ next call, and isn't where it was before; 0: ask `mcrs_reader_want` what else it takes; -1: the file
+ was changed since it was verified.
 
  # Safety
  `reader` is from `mcrs_reader_new`, `data` has `size` bytes, the other pointers are valid.

@@ -7,7 +7,7 @@ use std::ffi::c_int;
 use std::rc::Rc;
 
 pub use self::mail::Reader;
-use self::mail::{State, not_open};
+use self::mail::Served;
 use super::boundary::{Handle, Opaque, bytes, entry, free, mcrs_error, put};
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
@@ -204,11 +204,7 @@ pub unsafe extern "C" fn mcrs_reader_size(
     error: *mut mcrs_error,
 ) -> c_int {
     let ask = |reader: &mut Reader| {
-        let size = match &reader.state {
-            State::Small(plain) => plain.len() as u64,
-            State::Large(verified, _) => verified.plain_size(),
-            State::Opening(_) | State::Failed(_) => return Err(not_open()),
-        };
+        let size = reader.size()?;
         // SAFETY: valid, by this function's contract.
         unsafe { put(size_r, size) }?;
         Ok(0)
@@ -217,50 +213,51 @@ pub unsafe extern "C" fn mcrs_reader_size(
     unsafe { entry(reader, error, ask) }
 }
 
-/// Asks for the plaintext from `offset` (below the size) on. Returns 1: it is lent until the next
-/// call; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r` on; -1: error.
+/// Asks for the plaintext from `offset` (below the size) on. Returns 1 or 2: that from `keep` (at most
+/// `offset`: what the stream's reader hasn't consumed) on is lent until the next call, and with 2 it
+/// isn't where it was before; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r`
+/// on; -1: error.
 ///
 /// # Safety
 /// `reader` is from `mcrs_reader_new`; the other pointers are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_reader_want(
     reader: *mut mcrs_reader,
+    keep: u64,
     offset: u64,
     data_r: *mut *const u8,
     offset_r: *mut u64,
     size_r: *mut usize,
     error: *mut mcrs_error,
 ) -> c_int {
-    let want = |reader: &mut Reader| match &reader.state {
-        State::Small(plain) => {
-            let rest = usize::try_from(offset).ok().and_then(|o| plain.get(o..));
-            let rest = rest.ok_or_else(not_open)?;
-            // SAFETY: valid, by this function's contract.
-            unsafe {
-                put(data_r, rest.as_ptr())?;
-                put(size_r, rest.len())?;
+    let want = |reader: &mut Reader| {
+        let (ret, plain) = match reader.want(keep, offset)? {
+            Served::InPlace(plain) => (1, plain),
+            Served::Moved(plain) => (2, plain),
+            Served::Needs(from, size) => {
+                // SAFETY: valid, by this function's contract.
+                unsafe {
+                    put(offset_r, from)?;
+                    put(size_r, size)?;
+                }
+                return Ok(0);
             }
-            Ok(1)
+        };
+        // SAFETY: as above.
+        unsafe {
+            put(data_r, plain.as_ptr())?;
+            put(size_r, plain.len())?;
         }
-        State::Large(verified, window) => {
-            let (from, size) = window.wants(verified, offset);
-            // SAFETY: as above.
-            unsafe {
-                put(offset_r, from)?;
-                put(size_r, size)?;
-            }
-            Ok(0)
-        }
-        State::Opening(_) | State::Failed(_) => Err(not_open()),
+        Ok(ret)
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(reader, error, want) }
 }
 
 /// Takes the ciphertext that `mcrs_reader_want` asked for at `offset`, or its first part (none of
-/// it: the file has ended). Returns 1: the plaintext from `keep` (at most `offset`: what the
-/// stream's reader hasn't consumed) to the chunk's end is lent until the next call; 0: ask
-/// `mcrs_reader_want` what else it takes; -1: the file was changed since it was verified.
+/// it: the file has ended). Returns 1: the plaintext from `keep` to the chunk's end is lent until the
+/// next call, and isn't where it was before; 0: ask `mcrs_reader_want` what else it takes; -1: the file
+/// was changed since it was verified.
 ///
 /// # Safety
 /// `reader` is from `mcrs_reader_new`, `data` has `size` bytes, the other pointers are valid.
@@ -279,16 +276,13 @@ pub unsafe extern "C" fn mcrs_reader_serve(
         // SAFETY: readable for the length of this call, by this function's contract.
         let data = unsafe { bytes(data, size) };
         reader.failing(|reader| {
-            let State::Large(verified, window) = &mut reader.state else {
-                return Err(not_open());
-            };
-            if !window.serve(verified, keep, offset, data)? {
+            let Some(plain) = reader.serve(keep, offset, data)? else {
                 return Ok(0);
-            }
+            };
             // SAFETY: valid, by the contract.
             unsafe {
-                put(data_r, window.plain().as_ptr())?;
-                put(size_r, window.plain().len())?;
+                put(data_r, plain.as_ptr())?;
+                put(size_r, plain.len())?;
             }
             Ok(1)
         })

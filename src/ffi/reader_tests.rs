@@ -51,10 +51,12 @@ fn large() -> (Reader, Vec<u8>, Vec<u8>) {
 unsafe fn serve<'a>(handle: *mut mcrs_reader, offset: u64, file: &[u8]) -> (c_int, &'a [u8]) {
     let (mut data, mut size, mut from) = (std::ptr::null(), 0, 0);
     let none = std::ptr::null_mut();
+    let keep = offset.saturating_sub(100);
     // SAFETY: a live handle and valid out-pointers.
     unsafe {
         let want = mcrs_reader_want(
             handle,
+            keep,
             offset,
             &raw mut data,
             &raw mut from,
@@ -65,7 +67,7 @@ unsafe fn serve<'a>(handle: *mut mcrs_reader, offset: u64, file: &[u8]) -> (c_in
         let part = &file[from as usize..from as usize + size];
         let ret = mcrs_reader_serve(
             handle,
-            offset.saturating_sub(100),
+            keep,
             offset,
             part.as_ptr(),
             part.len(),

@@ -1,6 +1,10 @@
 //! Serving a large mail: the part of its plaintext that is lent to a stream.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::recent::Recent;
 use super::verified::Verified;
 use crate::crypto::Plain;
 use crate::crypto::cipher::MARGIN;
@@ -11,10 +15,12 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Window {
     /// Wiped on drop and before it moves to larger memory. As long as it ever was: to grow a `Vec` is
     /// to write zeros first.
-    plain: Plain,
-    /// How many of its bytes are lent, from the first on.
-    used: usize,
-    /// Offset of `plain`'s first byte in the mail.
+    own: Plain,
+    /// A chunk that others may look at too, in place of `own`.
+    shared: Option<Rc<Plain>>,
+    /// Which of their bytes are lent.
+    lent: Range<usize>,
+    /// Offset in the mail of the first byte that is lent.
     start: u64,
     /// The first bytes of the chunk `gathering`, where it can't be had in one piece.
     gathered: Vec<u8>,
@@ -24,12 +30,26 @@ pub struct Window {
 impl Window {
     /// What is lent.
     pub fn plain(&self) -> &[u8] {
-        &self.plain[..self.used]
+        let plain = self.shared.as_deref().unwrap_or(&self.own);
+        &plain[self.lent.clone()]
     }
 
-    /// What is lent, when nothing more will be.
-    pub fn into_plain(self) -> Plain {
-        self.plain
+    /// Whether the chunk at `offset` is at hand: then the plaintext from `offset` to its end is lent. It
+    /// takes a stream's reader that has consumed all before `offset`.
+    pub fn serve_recent(
+        &mut self,
+        verified: &Verified,
+        recent: &Recent,
+        keep: u64,
+        offset: u64,
+    ) -> bool {
+        let number = chunk_of(verified, offset);
+        let Some(plain) = recent.get(number).filter(|_| keep == offset) else {
+            return false;
+        };
+        let plain = Rc::clone(plain);
+        let len = plain.len() - MARGIN;
+        self.lend_shared(plain, len, verified, offset).is_ok()
     }
 
     /// Which ciphertext [`Self::serve`] needs for the plaintext at `offset`: its offset in the
@@ -51,7 +71,8 @@ impl Window {
     }
 
     /// Takes that ciphertext, or its first part (none of it: the file has ended). Returns whether
-    /// the chunk is complete: then the plaintext from `keep` (at most `offset`) to its end is lent.
+    /// the chunk is complete: then the plaintext from `keep` (at most `offset`) to its end is lent, and
+    /// kept in `recent`, if that is given and the stream's reader has consumed all before.
     ///
     /// # Errors
     /// Tampered or truncated: the file was changed since it was verified. What was lent before
@@ -59,6 +80,7 @@ impl Window {
     pub fn serve(
         &mut self,
         verified: &Verified,
+        recent: Option<&mut Recent>,
         keep: u64,
         offset: u64,
         data: &[u8],
@@ -66,7 +88,7 @@ impl Window {
         let number = chunk_of(verified, offset);
         let (_, size) = verified.ciphertext_range(number);
         if self.gathered(number).is_empty() && (data.len() == size || data.is_empty()) {
-            self.decrypt(verified, keep, offset, data)?;
+            self.decrypt(verified, recent, keep, offset, data)?;
             return Ok(true);
         }
         if self.gathering != number {
@@ -78,38 +100,103 @@ impl Window {
             return Ok(false);
         }
         let chunk = std::mem::take(&mut self.gathered);
-        self.decrypt(verified, keep, offset, &chunk)?;
+        self.decrypt(verified, recent, keep, offset, &chunk)?;
         // Its memory serves the next chunk too.
         self.gathered = chunk;
         self.gathered.clear();
         Ok(true)
     }
 
-    fn decrypt(&mut self, verified: &Verified, keep: u64, offset: u64, data: &[u8]) -> Result<()> {
-        let chunk = verified.check_chunk(chunk_of(verified, offset), data)?;
-        let end = self.start + self.used as u64;
-        let kept = if keep >= self.start && end == offset {
-            let consumed = usize::try_from(keep - self.start).unwrap_or(self.used);
-            let consumed = consumed.min(self.used);
-            self.plain.copy_within(consumed..self.used, 0);
-            self.used - consumed
-        } else {
-            // A seek: nothing before `offset` is at hand, and nobody holds on to it.
-            0
-        };
-        self.start = offset - kept as u64;
-        self.used = kept;
-        grow(&mut self.plain, kept, data.len() + MARGIN);
-        let end = kept + chunk.decrypt_into(&mut self.plain[kept..])?;
-        // The chunk begins before `offset` where the stream was seeked into its middle.
-        let before = offset % verified.chunk_size() as u64;
-        let from = usize::try_from(before).ok().map(|n| kept + n);
-        let from = from.filter(|n| *n <= end).ok_or_else(beyond)?;
-        if from > kept {
-            self.plain.copy_within(from..end, kept);
+    fn decrypt(
+        &mut self,
+        verified: &Verified,
+        recent: Option<&mut Recent>,
+        keep: u64,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<()> {
+        let number = chunk_of(verified, offset);
+        let chunk = verified.check_chunk(number, data)?;
+        if let Some(recent) = recent.filter(|_| keep == offset) {
+            let mut plain = recent.room();
+            // All chunks but the last have one size, so that this is seldom.
+            if plain.len() != data.len() + MARGIN {
+                plain.wipe();
+                *plain = vec![0; data.len() + MARGIN];
+            }
+            let len = chunk.decrypt_into(&mut plain)?;
+            let plain = Rc::new(plain);
+            // CBC's last chunk ends before its padding.
+            if len == data.len() {
+                recent.put(number, Rc::clone(&plain));
+            }
+            return self.lend_shared(plain, len, verified, offset);
         }
-        self.used = end - (from - kept);
+        let kept = self.keep(keep, offset);
+        let end = kept + chunk.decrypt_into(&mut self.room(kept, data.len() + MARGIN)[kept..])?;
+        let from = kept + within(verified, offset);
+        if from > end {
+            return Err(beyond());
+        }
+        if from > kept {
+            self.own.copy_within(from..end, kept);
+        }
+        self.lent = 0..end - (from - kept);
+        self.shared = None;
         Ok(())
+    }
+
+    /// Lends the chunk at `offset`, of which `plain` has `len` bytes, from there on.
+    fn lend_shared(
+        &mut self,
+        plain: Rc<Plain>,
+        len: usize,
+        verified: &Verified,
+        offset: u64,
+    ) -> Result<()> {
+        // The chunk begins before `offset` where the stream was seeked into its middle.
+        let from = within(verified, offset);
+        if from > len || len > plain.len() {
+            return Err(beyond());
+        }
+        self.shared = Some(plain);
+        self.lent = from..len;
+        self.start = offset;
+        Ok(())
+    }
+
+    /// Moves what is lent from `keep` on to the beginning of the window's own memory; returns how much.
+    /// After a seek nothing before `offset` is at hand, and nobody holds on to it.
+    fn keep(&mut self, keep: u64, offset: u64) -> usize {
+        let end = self.start + self.lent.len() as u64;
+        let mut from = self.lent.end;
+        if keep >= self.start && end == offset {
+            let consumed = usize::try_from(keep - self.start).unwrap_or(usize::MAX);
+            from = self.lent.start.saturating_add(consumed).min(from);
+        }
+        let kept = from..self.lent.end;
+        let len = kept.len();
+        // It stays until the stream's reader gets the next: this may fail yet.
+        match self.shared.clone() {
+            None => self.own.copy_within(kept, 0),
+            Some(plain) => self.room(0, len)[..len].copy_from_slice(&plain[kept]),
+        }
+        self.lent = 0..len;
+        self.start = offset - len as u64;
+        len
+    }
+
+    /// The window's own memory, with room for `more` bytes beyond the first `kept`; memory left behind
+    /// is wiped.
+    fn room(&mut self, kept: usize, more: usize) -> &mut [u8] {
+        let own = &mut self.own;
+        if own.len() - kept < more {
+            let mut larger = vec![0; (kept + more).next_power_of_two()];
+            larger[..kept].copy_from_slice(&own[..kept]);
+            own.wipe();
+            **own = larger;
+        }
+        own
     }
 }
 
@@ -125,12 +212,8 @@ fn chunk_of(verified: &Verified, offset: u64) -> usize {
     usize::try_from(offset / verified.chunk_size() as u64).unwrap_or(usize::MAX)
 }
 
-/// Makes room for `more` bytes beyond the first `kept`; memory left behind is wiped.
-fn grow(plain: &mut Plain, kept: usize, more: usize) {
-    if plain.len() - kept < more {
-        let mut larger = vec![0; (kept + more).next_power_of_two()];
-        larger[..kept].copy_from_slice(&plain[..kept]);
-        plain.wipe();
-        **plain = larger;
-    }
+/// Where in its chunk the plaintext at `offset` is.
+fn within(verified: &Verified, offset: u64) -> usize {
+    // Less than the size of a chunk.
+    (offset % verified.chunk_size() as u64) as usize
 }

@@ -27,28 +27,50 @@ pub struct Reader {
     sealing: Option<Secret>,
     /// Whether the content key was dear to find.
     dear: bool,
-    pub(super) state: State,
+    /// Whether the mail was open before in this session: then it is read piece by piece.
+    again: bool,
+    state: State,
 }
 
-pub(super) enum State {
+enum State {
     Opening(Box<Opener>),
     Small(Plain),
     Large(Rc<Verified>, Window),
     /// Holds what was lent before: Dovecot's streams keep their buffer when a read fails.
-    Failed(Plain),
+    Failed {
+        _lent: Lent,
+    },
+}
+
+enum Lent {
+    Nothing,
+    Small { _plain: Plain },
+    Window { _window: Window },
 }
 
 impl State {
     fn failed(self) -> Self {
-        State::Failed(match self {
-            State::Opening(_) => Plain::default(),
-            State::Small(plain) | State::Failed(plain) => plain,
-            State::Large(_, window) => window.into_plain(),
-        })
+        let lent = match self {
+            State::Opening(_) => Lent::Nothing,
+            State::Small(plain) => Lent::Small { _plain: plain },
+            State::Large(_, window) => Lent::Window { _window: window },
+            State::Failed { _lent: lent } => lent,
+        };
+        State::Failed { _lent: lent }
     }
 }
 
-pub(super) fn not_open() -> Error {
+/// What a stream may look at next.
+pub(super) enum Served<'a> {
+    /// The file's bytes at that offset, so many of them, are needed first.
+    Needs(u64, usize),
+    /// The plaintext from what is to be kept on, where it was before.
+    InPlace(&'a [u8]),
+    /// The plaintext, elsewhere.
+    Moved(&'a [u8]),
+}
+
+fn not_open() -> Error {
     Error::new(ErrorKind::Crypto, "internal error: the mail is not open")
 }
 
@@ -72,12 +94,16 @@ impl Reader {
             entries: [const { None }; MCRS_CACHE_FIELDS],
             sealing: None,
             dear: false,
+            again: false,
             state: State::Opening(Box::default()),
         }
     }
 
     fn take_state(&mut self) -> State {
-        std::mem::replace(&mut self.state, State::Failed(Plain::default()))
+        let failed = State::Failed {
+            _lent: Lent::Nothing,
+        };
+        std::mem::replace(&mut self.state, failed)
     }
 
     /// After an error nothing more is served.
@@ -89,6 +115,7 @@ impl Reader {
             if let (State::Large(..), Ok(mut keys)) = (&state, self.keys.try_borrow_mut()) {
                 let memory = keys.memory();
                 memory.verified.remove(&self.header);
+                memory.recent.of(&self.header).clear();
                 memory.changed.insert(self.header, ());
             }
             self.state = state.failed();
@@ -129,6 +156,7 @@ impl Reader {
         if let Some(verified) = memory.verified.get(&header) {
             if verified.state == self.file {
                 self.state = State::Large(Rc::clone(&verified.content), Window::default());
+                self.again = true;
                 return Ok(true);
             }
         }
@@ -198,6 +226,54 @@ impl Reader {
         }
         memory.content_keys.insert(header, block);
         Ok(())
+    }
+}
+
+impl Reader {
+    /// Size of the plaintext in bytes.
+    pub(super) fn size(&self) -> Result<u64> {
+        match &self.state {
+            State::Small(plain) => Ok(plain.len() as u64),
+            State::Large(verified, _) => Ok(verified.plain_size()),
+            State::Opening(_) | State::Failed { .. } => Err(not_open()),
+        }
+    }
+
+    /// What there is of the plaintext from `offset` on; `keep` (at most `offset`) is where what a stream's
+    /// reader hasn't consumed begins.
+    pub(super) fn want(&mut self, keep: u64, offset: u64) -> Result<Served<'_>> {
+        match &mut self.state {
+            State::Small(plain) => {
+                let rest = usize::try_from(keep).ok().and_then(|o| plain.get(o..));
+                rest.map(Served::InPlace).ok_or_else(not_open)
+            }
+            State::Large(verified, window) => {
+                let mut keys = self.keys.try_borrow_mut();
+                if let (true, Ok(keys)) = (self.again, &mut keys) {
+                    let recent = keys.memory().recent.of(&self.header);
+                    if window.serve_recent(verified, recent, keep, offset) {
+                        return Ok(Served::Moved(window.plain()));
+                    }
+                }
+                let (from, size) = window.wants(verified, offset);
+                Ok(Served::Needs(from, size))
+            }
+            State::Opening(_) | State::Failed { .. } => Err(not_open()),
+        }
+    }
+
+    /// Takes what was needed, or its first part. Returns the plaintext from `keep` on, if it is enough.
+    pub(super) fn serve(&mut self, keep: u64, offset: u64, data: &[u8]) -> Result<Option<&[u8]>> {
+        let State::Large(verified, window) = &mut self.state else {
+            return Err(not_open());
+        };
+        let mut keys = self.keys.try_borrow_mut();
+        let recent = match &mut keys {
+            Ok(keys) if self.again => Some(keys.memory().recent.of(&self.header)),
+            _ => None,
+        };
+        let complete = window.serve(verified, recent, keep, offset, data)?;
+        Ok(complete.then(|| window.plain()))
     }
 }
 

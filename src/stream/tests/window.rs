@@ -22,7 +22,7 @@ fn serve(
         let (at, size) = window.wants(mail, offset);
         let rest = file.get(at as usize..).unwrap_or_default();
         let data = &rest[..rest.len().min(size).min(piece)];
-        if window.serve(mail, keep, offset, data)? {
+        if window.serve(mail, None, keep, offset, data)? {
             return Ok(());
         }
     }
@@ -74,4 +74,84 @@ fn what_was_lent_stays_in_its_place_when_the_next_chunk_is_refused() {
             assert_eq!(window.plain(), &data[..64]);
         }
     }
+}
+
+/// As a client that fetches pieces: each is gone through once more before the next.
+#[test]
+fn what_was_served_last_needs_no_ciphertext() {
+    let (key, data) = (key(), plain(3000));
+    let file = seal(&key, &data);
+    let mail = verified(&key, &file);
+    let mut recent = Recent::default();
+    let mut fetch = |window: &mut Window, offset: u64, file: Option<&[u8]>| {
+        let end = (offset / 64 * 64 + 64).min(3000) as usize;
+        let known = window.serve_recent(&mail, &recent, offset, offset);
+        if !known {
+            let (at, size) = window.wants(&mail, offset);
+            let part = &file.expect("it isn't known")[at as usize..at as usize + size];
+            window
+                .serve(&mail, Some(&mut recent), offset, offset, part)
+                .unwrap();
+        }
+        assert_eq!(window.plain(), &data[offset as usize..end], "{offset}");
+        known
+    };
+    // 18 chunks are kept.
+    let mut window = Window::default();
+    assert!(!(0..18).any(|n| fetch(&mut window, n * 64, Some(&file))));
+    let mut other = Window::default();
+    assert!((0..18).all(|n| fetch(&mut other, n * 64 + n, None)));
+    // The oldest goes, but not what is looked at.
+    fetch(&mut other, 0, None);
+    assert!(!fetch(&mut window, 18 * 64, Some(&file)));
+    assert_eq!(other.plain(), &data[..64]);
+    assert!(!fetch(&mut window, 0, Some(&file)));
+    // To the mail's end, whose chunk is shorter, and back.
+    assert!(!(20..47).any(|n| fetch(&mut window, n * 64, Some(&file))));
+    assert!((29..47).all(|n| fetch(&mut other, n * 64 + 5, None)));
+    assert!(!fetch(&mut window, 64, Some(&file)));
+}
+
+#[test]
+fn a_stream_keeps_what_it_has_not_consumed_whatever_was_served_last() {
+    let (key, data) = (key(), plain(1000));
+    let file = seal(&key, &data);
+    let mail = verified(&key, &file);
+    let mut recent = Recent::default();
+    let mut window = Window::default();
+    let part = |number: u64| {
+        let (at, size) = mail.ciphertext_range(number as usize);
+        &file[at as usize..at as usize + size]
+    };
+    let mut serve = |keep: u64, number: u64| {
+        let offset = number * 64;
+        assert!(keep == offset || !window.serve_recent(&mail, &recent, keep, offset));
+        window
+            .serve(&mail, Some(&mut recent), keep, offset, part(number))
+            .unwrap();
+        let end = (offset + 64) as usize;
+        assert_eq!(window.plain(), &data[keep as usize..end], "{keep}");
+    };
+    serve(0, 0);
+    serve(64, 1);
+    serve(127, 2);
+    serve(150, 3);
+    serve(256, 4);
+    serve(300, 5);
+}
+
+#[test]
+fn chunks_of_one_mail_are_never_another_s() {
+    let (key, data) = (key(), plain(1000));
+    let file = seal(&key, &data);
+    let mail = verified(&key, &file);
+    let mut recent = Recent::default();
+    let (at, size) = mail.ciphertext_range(0);
+    let part = &file[at as usize..at as usize + size];
+    let mut window = Window::default();
+    let kept = recent.of(&[1; 32]);
+    window.serve(&mail, Some(kept), 0, 0, part).unwrap();
+    assert!(window.serve_recent(&mail, recent.of(&[1; 32]), 0, 0));
+    assert!(!window.serve_recent(&mail, recent.of(&[2; 32]), 0, 0));
+    assert!(!window.serve_recent(&mail, recent.of(&[1; 32]), 0, 0));
 }

@@ -1,5 +1,6 @@
 /* siblings FOLDER: two streams over one decrypted mail, the mail in a part of a file as in dbox. Whatever one of them
-   reads, the other has the right data, or has none and reads it again. FOLDER has the keys: private, public. */
+   reads, the other has the right data, or has none and reads it again; also where the mail is opened again, so that what
+   was decrypted last is at hand. FOLDER has the keys: private, public. */
 
 #include "compat.h"
 #include "str.h"
@@ -13,7 +14,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define MAIL_SIZE 600000
+#define MAIL_SIZE 2000000
+#define CHUNK_SIZE 65536
 
 static unsigned char mail[MAIL_SIZE];
 
@@ -125,9 +127,59 @@ static void read_in_turn(struct istream *first, uoff_t first_start,
 	i_assert(first->v_offset == MAIL_SIZE - first_start);
 }
 
-int main(int argc ATTR_UNUSED, char *argv[])
+static void read_as_siblings(struct mcrs_fs *fs, int fd)
 {
 	struct istream *input, *first, *second;
+
+	input = read_mail(fs, fd);
+	first = sibling(input, 100);
+	second = sibling(input, 2000);
+	read_in_turn(first, 100, second, 2000);
+	i_stream_unref(&second);
+	i_stream_unref(&first);
+	i_stream_unref(&input);
+}
+
+/* Another stream of the same mail, which was opened before, takes the place of the chunk that first looks at among those
+   that are kept; second has one of these served then. */
+static void read_while_another_reads(struct mcrs_fs *fs, int fd)
+{
+	struct istream *input, *other, *first, *second;
+
+	input = read_mail(fs, fd);
+	other = read_mail(fs, fd);
+	first = sibling(input, 0);
+	second = sibling(input, 0);
+	i_assert(read_on(first, 0, 10));
+	while (other->v_offset < 20 * CHUNK_SIZE)
+		i_assert(read_on(other, 0, SIZE_MAX));
+	i_stream_seek(second, 10 * CHUNK_SIZE);
+	i_assert(read_on(second, 0, 10));
+	check(first, 0);
+	i_assert(read_on(first, 0, 10));
+	i_stream_unref(&second);
+	i_stream_unref(&first);
+	i_stream_unref(&other);
+	i_stream_unref(&input);
+}
+
+/* The last chunks of the mail, which was opened before, are kept after the first reading. */
+static void read_without_file(struct mcrs_fs *fs, int fd)
+{
+	struct istream *input = read_mail(fs, fd);
+
+	while (read_on(input, 0, 9000)) ;
+	i_assert(input->stream_errno == 0);
+	if (ftruncate(fd, 0) < 0)
+		i_fatal("ftruncate() failed: %m");
+	i_stream_seek(input, MAIL_SIZE / 2);
+	while (read_on(input, 0, SIZE_MAX)) ;
+	i_assert(input->stream_errno == 0 && input->v_offset == MAIL_SIZE);
+	i_stream_unref(&input);
+}
+
+int main(int argc ATTR_UNUSED, char *argv[])
+{
 	struct mcrs_error error;
 	struct mcrs_fs *fs;
 	size_t parent, i;
@@ -141,13 +193,10 @@ int main(int argc ATTR_UNUSED, char *argv[])
 		i_fatal("%s", error.text);
 	T_BEGIN {
 		fd = write_mail(fs, t_strconcat(argv[1], "/mail", NULL));
-		input = read_mail(fs, fd);
-		first = sibling(input, 100);
-		second = sibling(input, 2000);
-		read_in_turn(first, 100, second, 2000);
-		i_stream_unref(&second);
-		i_stream_unref(&first);
-		i_stream_unref(&input);
+		read_as_siblings(fs, fd);
+		read_as_siblings(fs, fd);
+		read_while_another_reads(fs, fd);
+		read_without_file(fs, fd);
 	} T_END;
 	mcrs_fs_free(&fs);
 	i_close_fd(&fd);
