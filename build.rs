@@ -67,6 +67,7 @@ mod dovecot {
     const EXPORTING: &[&str] = &[
         "boundary.rs",
         "user.rs",
+        "carried.rs",
         "writer.rs",
         "reader.rs",
         "sharing.rs",

@@ -5,13 +5,15 @@
 #include "mail-crypt-binary.h"
 #include "mail-crypt-plugin.h"
 
-/* What the plugin's hooks have in common: those for opening mails are in mail-crypt-open.c, all
-   others in mail-crypt-plugin.c. */
+/* What the plugin's hooks have in common: those for opening mails are in mail-crypt-open.c, those for
+   folders that get another GUID in mail-crypt-guid.c, all others in mail-crypt-plugin.c. */
 
 #pragma GCC visibility push(hidden)
 
 #define MAIL_CRYPT_USER_CONTEXT(obj) \
 	MODULE_CONTEXT(obj, mail_crypt_user_module)
+#define MAIL_CRYPT_BOX_CONTEXT_REQUIRE(obj) \
+	MODULE_CONTEXT_REQUIRE(obj, mail_crypt_storage_module)
 #define MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(obj) \
 	MODULE_CONTEXT_REQUIRE(obj, mail_crypt_outer_storage_module)
 
@@ -52,6 +54,12 @@ extern MODULE_CONTEXT_DEFINE(mail_crypt_storage_module, &mail_storage_module_reg
 extern MODULE_CONTEXT_DEFINE(mail_crypt_outer_storage_module, &mail_storage_module_register);
 
 enum mail_error mail_crypt_mail_error(const struct mcrs_error *error);
+void mail_crypt_box_fail(struct mailbox *box, const struct mcrs_error *error);
+
+int mail_crypt_create_box(struct mailbox *box,
+			  const struct mailbox_update *update, bool directory);
+int mail_crypt_update_box(struct mailbox *box,
+			  const struct mailbox_update *update);
 
 /* Hooked for every mail. */
 void mail_crypt_mail_allocated(struct mail *mail);

@@ -13,9 +13,6 @@
 #include "mail-crypt-unpack.h"
 #include "mail-crypt-plugin-private.h"
 
-#define MAIL_CRYPT_BOX_CONTEXT_REQUIRE(obj) \
-	MODULE_CONTEXT_REQUIRE(obj, mail_crypt_storage_module)
-
 #define BOX_CRYPT_PREFIX MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT"crypt/"
 #define USER_CRYPT_PREFIX \
 	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT_SERVER \
@@ -53,8 +50,7 @@ enum mail_error mail_crypt_mail_error(const struct mcrs_error *error)
 	return error->temporary ? MAIL_ERROR_TEMP : MAIL_ERROR_NOTPOSSIBLE;
 }
 
-static void
-mail_crypt_box_fail(struct mailbox *box, const struct mcrs_error *error)
+void mail_crypt_box_fail(struct mailbox *box, const struct mcrs_error *error)
 {
 	mailbox_set_critical(box, "mail_crypt: %s", error->text);
 	mail_storage_set_error(box->storage, mail_crypt_mail_error(error),
@@ -220,6 +216,8 @@ static void mail_crypt_mailbox_allocated(struct mailbox *box)
 	v->save_begin = mail_crypt_save_begin;
 	v->save_finish = mail_crypt_save_finish;
 	v->copy = mail_crypt_copy;
+	v->create_box = mail_crypt_create_box;
+	v->update_box = mail_crypt_update_box;
 	v->transaction_save_commit_pre = mail_crypt_transaction_save_commit_pre;
 	v->free = mail_crypt_mailbox_free;
 	MODULE_CONTEXT_SET(box, mail_crypt_storage_module, mbox);

@@ -112,6 +112,11 @@ struct mailbox;
 struct mcrs_admin;
 
 /*
+ The keys of a folder that gets another GUID.
+ */
+struct mcrs_carried;
+
+/*
  One fs. Readers and writers may outlive it: they share what is inside.
  */
 struct mcrs_fs;
@@ -312,6 +317,37 @@ int mcrs_user_can_copy_raw(struct mcrs_user *user);
  `user` is from `mcrs_user_new`, `data` has `size` bytes.
  */
 int mcrs_user_can_copy_raw_mail(struct mcrs_user *user, const uint8_t *data, size_t size);
+
+/*
+ Takes the keys of `mailbox` along, whose GUID is about to change.
+
+ Returns 0 and sets `carried_r`, or -1: the GUID must then not change.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `mailbox` is open; `carried_r` and `error` are valid.
+ */
+int mcrs_carried_new(struct mcrs_user *user,
+                     struct mailbox *mailbox,
+                     struct mcrs_carried **carried_r,
+                     struct mcrs_error *error);
+
+/*
+ Stores them, once, for `mailbox`, which has its new GUID. Returns 0 or -1.
+
+ # Safety
+ `carried` is from `mcrs_carried_new`; `mailbox` is open; `error` is valid.
+ */
+int mcrs_carried_put(struct mcrs_carried *carried,
+                     struct mailbox *mailbox,
+                     struct mcrs_error *error);
+
+/*
+ Frees them and clears the pointer.
+
+ # Safety
+ `carried` is valid, and `*carried` NULL or from `mcrs_carried_new`.
+ */
+void mcrs_carried_free(struct mcrs_carried **carried);
 
 /*
  Makes a writer for a mail that is stored in `mailbox`, and the mailbox's key where it has none.

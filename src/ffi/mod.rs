@@ -9,6 +9,7 @@
 
 mod admin;
 mod boundary;
+mod carried;
 mod dovecot;
 mod fs;
 mod mailbox;
@@ -21,6 +22,7 @@ mod writer;
 
 pub use admin::*;
 pub use boundary::{MCRS_VERSION, mcrs_error, mcrs_init};
+pub use carried::*;
 pub use fs::*;
 pub use reader::*;
 pub use sharing::*;

@@ -7,6 +7,7 @@ pub mod acl;
 pub mod admin;
 pub mod attributes;
 pub mod bounded;
+pub mod carried;
 pub mod fs_keys;
 pub mod fs_params;
 pub mod index_cache;
@@ -19,6 +20,8 @@ pub mod settings;
 pub mod sharing;
 
 #[cfg(test)]
+mod carried_tests;
+#[cfg(test)]
 mod keyring_tests;
 #[cfg(test)]
 mod sharing_tests;
@@ -26,6 +29,7 @@ mod sharing_tests;
 pub mod testing;
 
 pub use attributes::{Access, Attributes, Change, Host, Level, Scope};
+pub use carried::Carried;
 pub use key_source::{FileState, KeySource, Memory, VerifiedFile};
 pub use keyring::Keyring;
 pub use names::{Line, Setting};

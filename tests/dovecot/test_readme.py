@@ -12,8 +12,6 @@ import pytest
 from harness import CryptConfig, Mail, UserConfig, words
 from harness.modules import REPOSITORY
 from test_attachments import Letter
-from test_doveadm import cryptokey
-from test_doveadm_keys import export
 
 README = (REPOSITORY / "README.md").read_text()
 DEMO = REPOSITORY / "scripts" / "demo.py"
@@ -52,7 +50,7 @@ def test_the_list_of_modules_is_that_of_the_makefile():
     assert {name for name, there in rows if there == "yes"} == made
 
 
-@pytest.mark.packaged_refuses("it has no import")
+@pytest.mark.packaged_defect("keys of mail that has arrived meanwhile stay behind")
 @pytest.mark.parametrize("storage", ("maildir", "sdbox", "mdbox"))
 def test_keys_are_brought_back_when_guids_were_lost(dovecot, storage):
     alice = UserConfig(crypt=CryptConfig(password="of-her-key"))
@@ -72,12 +70,10 @@ def test_keys_are_brought_back_when_guids_were_lost(dovecot, storage):
         session.put(late.data)
     with pytest.raises(imaplib.IMAP4.error), server.imap("alice") as session:
         session.bodies()
-    ((_, pem),) = export(server, "alice", "INBOX").items()
 
     command = block("sh", "--mailbox-guid")
     command = re.sub(r"\b[0-9a-f]{32}\b", guid, command).replace("jane", "alice").split()
     server.doveadm(*command[1:])
-    cryptokey(server, "import", "-f", "-m", "INBOX", stdin=pem.encode())
     with server.imap("alice") as session:
         assert sorted(session.bodies()) == sorted([old.data, late.data])
 
