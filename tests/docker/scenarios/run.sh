@@ -9,4 +9,4 @@ engine || die "no Docker engine answers (docker version)"
 tests/docker/run.sh --build "${LINE:-bookworm}" trixie
 build_image mail-crypt-services:bookworm bookworm services.Dockerfile bookworm
 # shellcheck disable=SC2086
-/usr/bin/python3 -m pytest --line "${LINE:-bookworm}" ${PYTEST_ARGS:-} "$@" tests/docker/scenarios
+/usr/bin/python3 -m pytest "--line=${LINE:-bookworm}" ${PYTEST_ARGS:-} "$@" tests/docker/scenarios
