@@ -97,6 +97,10 @@ class Host:
         """An IMAP session."""
         return clients.Imap(self.address, IMAP, user, "secret", PATIENCE)
 
+    def guid(self, user: str) -> str:
+        """The GUID of INBOX."""
+        return self.run("doveadm", "-f", "flow", "mailbox", "status", "-u", user, "guid", "INBOX").split("guid=")[1].strip()
+
     def read(self, user: str, folder: str = "INBOX") -> list[bytes]:
         """Every mail of a folder, through IMAP."""
         with self.imap(user) as session:
@@ -273,11 +277,19 @@ class Scenario:
         """Do both backends work on the same mail? doveadm sync lists attributes, which Dovecot's Redis dict can't do."""
         return self.dict_kind == "redis"
 
-    def sync(self, user: str, source: int = 1) -> None:
-        """Replicate a user between both, started on one."""
-        if self.one_store:
-            return
-        other = 3 - source
-        command = ("doveadm", "-o", "mail_fsync=never", "sync", "-u", user, f"tcp:backend{other}:2425")
-        # It ends with 2 where it asks to be run again: folders of the same name had to become one.
-        until(lambda: self.hosts[source - 1].run(*command) or True, "they have replicated", 30)
+    def try_sync(self, user: str, source: int = 1, *options: str) -> int:
+        """Replicate a user between both, started on one; doveadm's exit code, 2 where Dovecot asks for it once more."""
+        command = ("doveadm", "-o", "mail_fsync=never", "sync", *options, "-u", user, f"tcp:backend{3 - source}:2425")
+        done = subprocess.run(
+            ["docker", "exec", self.hosts[source - 1].container, *command],
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.returncode in (0, 2), f"exit {done.returncode}: {done.stdout.decode()}{done.stderr.decode()}"
+        return done.returncode
+
+    def sync(self, user: str, source: int = 1, *options: str) -> None:
+        """The same, until all is done; nothing where both work on the same mail."""
+        if not self.one_store:
+            until(lambda: self.try_sync(user, source, *options) == 0, "they have replicated", 30)

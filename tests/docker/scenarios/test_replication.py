@@ -70,10 +70,30 @@ def test_a_backend_that_is_cut_off_stores_nothing_in_the_clear_and_comes_back(sc
         host.assert_encrypted("dave", mails)
 
 
-def test_simultaneous_first_deliveries_to_both_leave_everything_readable(scenario, request):
-    if not scenario.one_store:
-        # Each makes an INBOX with a GUID of its own, and doveadm sync asks to be run again, again and again.
-        request.applymarker(pytest.mark.xfail(reason="doveadm sync doesn't make one INBOX of two"))
+def make_one_inbox(scenario, user, stored):
+    """What an administrator does with a user whom each host has given an INBOX with a GUID of its own.
+
+    Dovecot before 2.3.20 lets the two INBOXes on Maildir swap their GUIDs, each time that it replicates them, without any
+    plugin as well. It needs one direction first, which says whose it is; and -f, since two INBOXes with as many mails in
+    them are the same to it.
+    """
+    if scenario.one_store:
+        return
+    one, two = scenario.hosts
+    assert one.guid(user) != two.guid(user)
+    for _ in range(3):
+        scenario.try_sync(user)
+        for host, mails in zip(scenario.hosts, stored):
+            bodies = host.read(user)
+            for message in mails:
+                assert any(body.endswith(message.data) for body in bodies), "its own mail is lost"
+    scenario.sync(user, 1, "-1", "-f")
+    scenario.sync(user, 1, "-f")
+    scenario.sync(user, 2, "-f")
+    assert one.guid(user) == two.guid(user)
+
+
+def test_simultaneous_first_deliveries_to_both_leave_everything_readable(scenario):
     mails = [Mail.make() for _ in range(8)]
     start = threading.Barrier(len(mails))
     refused = []
@@ -92,16 +112,21 @@ def test_simultaneous_first_deliveries_to_both_leave_everything_readable(scenari
     assert refused == [{}] * len(mails)
     for number, host in enumerate(scenario.hosts):
         host.assert_reads("carol", mails if scenario.one_store else mails[number::2])
-    scenario.sync("carol")
-    scenario.sync("carol", source=2)
+    make_one_inbox(scenario, "carol", [mails[0::2], mails[1::2]])
     for host in scenario.hosts:
         host.assert_reads("carol", mails)
         host.assert_encrypted("carol", mails)
-    more = Mail.make()
-    scenario.hosts[1].deliver("carol", more)
-    scenario.sync("carol")
     for host in scenario.hosts:
-        host.assert_reads("carol", [*mails, more])
+        mails.append(Mail.make())
+        host.deliver("carol", mails[-1])
+        scenario.sync("carol")
+    for host in scenario.hosts:
+        host.assert_reads("carol", mails)
+        host.assert_encrypted("carol", mails)
+    if scenario.dict_kind == "pgsql":
+        for table in ("user_privkeys", "folder_privkeys"):
+            keys = scenario.sql(f"SELECT count(DISTINCT id) FROM {table} WHERE username = 'carol'")
+            assert keys == "2", "one that each host made while it didn't know of the other's, and no more"
 
 
 def test_without_the_database_mail_is_refused_for_now_and_not_stored(scenario):
