@@ -8,7 +8,7 @@
 
 /* How much of a large mail is read, and handed to the core, at once: fewer calls, and still in the
    CPU's cache when it is used. */
-#define MAIL_CRYPT_READ_SIZE (64*1024)
+#define MAIL_CRYPT_READ_SIZE (128*1024)
 
 struct mail_crypt_istream {
 	struct istream_private istream;

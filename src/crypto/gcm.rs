@@ -19,6 +19,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Gmac {
     ctx: CipherCtx,
     iv: [u8; 12],
+    /// Whether a piece has begun: setting the IV costs as much as 2 KB of a piece.
+    begun: bool,
 }
 
 /// A key for [`Gmac`]: a GCM cipher's key and IV.
@@ -42,19 +44,32 @@ impl Gmac {
         let mut iv = [0; 12];
         iv.copy_from_slice(with.iv);
         let mut ctx = CipherCtx::new()?;
-        ctx.encrypt_init(Some(with.cipher.fetch()?), Some(with.key), Some(&iv))?;
-        Ok(Gmac { ctx, iv })
+        ctx.encrypt_init(Some(with.cipher.fetch()?), Some(with.key), None)?;
+        Ok(Gmac {
+            ctx,
+            iv,
+            begun: false,
+        })
     }
 
     /// The tag of `data` as a piece of its own, whatever was begun before.
     pub fn of(&mut self, data: &[u8]) -> Result<[u8; TAG_LEN]> {
-        self.ctx.encrypt_init(None, None, Some(&self.iv))?;
+        self.begun = false;
         self.update(data)?;
         self.take()
     }
 
+    fn begin(&mut self) -> Result<()> {
+        if !self.begun {
+            self.ctx.encrypt_init(None, None, Some(&self.iv))?;
+            self.begun = true;
+        }
+        Ok(())
+    }
+
     /// Adds to the piece; at most 2 GiB at once.
     pub fn update(&mut self, data: &[u8]) -> Result<()> {
+        self.begin()?;
         if !data.is_empty() {
             self.ctx.cipher_update(data, None)?;
         }
@@ -64,9 +79,10 @@ impl Gmac {
     /// Ends the piece, and is ready for the next.
     pub fn take(&mut self) -> Result<[u8; TAG_LEN]> {
         let mut tag = [0; TAG_LEN];
+        self.begin()?;
         self.ctx.cipher_final(&mut [])?;
         self.ctx.tag(&mut tag)?;
-        self.ctx.encrypt_init(None, None, Some(&self.iv))?;
+        self.begun = false;
         Ok(tag)
     }
 }

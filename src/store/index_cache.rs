@@ -22,7 +22,7 @@ const CHUNK_TAGS: u8 = 3;
 const NONCE_LEN: usize = 12;
 const LABEL: &[u8] = b"mail_crypt index cache 1";
 
-/// The longest entry: chunk tags of 128 MB of mail. Dovecot drops all that it has cached of a mail
+/// The longest entry: chunk tags of 256 MB of mail. Dovecot drops all that it has cached of a mail
 /// where that is more than 64 KiB.
 const MAX_ENTRY: usize = 33 * 1024;
 

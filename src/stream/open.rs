@@ -24,12 +24,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 256 KiB at once; chunks of 64 KiB, which stay in the CPU's cache between the check and
+    /// 256 KiB at once; chunks of 128 KiB, which stay in the CPU's cache between the check and
     /// the decryption, and of which little is decrypted in vain where parts are asked for.
     fn default() -> Self {
         Limits {
             small: SMALL,
-            chunk: 64 * 1024,
+            chunk: 128 * 1024,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::crypto::Plain;
 
 /// How many are kept: a megabyte, which the largest pieces that clients ask for have, and its ends.
-const CHUNKS: usize = 18;
+const CHUNKS: usize = 10;
 
 /// Decrypted chunks of one mail. Wiped when they make room for others.
 #[derive(Default)]

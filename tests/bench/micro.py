@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 
 #: what the benches hand over at once; libcrypto gets no more at once either
-PIECE = 64 * 1024
+PIECE = 128 * 1024
 
 #: the agreement or decryption that opening a mail can't do without
 RAW_KEYS = {

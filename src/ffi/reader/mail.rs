@@ -25,6 +25,8 @@ pub struct Reader {
     pub(super) entries: Entries,
     /// Seals entries once the mail is verified.
     sealing: Option<Secret>,
+    /// Whether the session remembered the content key.
+    remembered: bool,
     /// Whether the content key was dear to find.
     dear: bool,
     /// Whether the mail was open before in this session: then it is read piece by piece.
@@ -93,6 +95,7 @@ impl Reader {
             cached: [const { None }; MCRS_CACHE_FIELDS],
             entries: [const { None }; MCRS_CACHE_FIELDS],
             sealing: None,
+            remembered: false,
             dear: false,
             again: false,
             state: State::Opening(Box::default()),
@@ -166,6 +169,7 @@ impl Reader {
         }
         if let (None, Some(block)) = (&known_tags, memory.content_keys.get(&header)) {
             if opener.unlock_with_block(block).is_ok() {
+                self.remembered = true;
                 return go_on(opener);
             }
         }
@@ -201,9 +205,9 @@ impl Reader {
         let mut keys = self.keys.try_borrow_mut().map_err(|_| busy())?;
         let memory = keys.memory();
         // What is remembered already needn't be again.
-        let block = match memory.content_keys.get(&header) {
-            Some(_) => None,
-            None => opener.content_key().cloned(),
+        let block = match self.remembered {
+            true => None,
+            false => opener.content_key().cloned(),
         };
         self.state = match opener.finish()?.body {
             Body::Small(plain) => State::Small(Plain::new(plain)),

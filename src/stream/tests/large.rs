@@ -137,8 +137,8 @@ fn a_large_mail_costs_little_memory() {
     let Body::Large(mail) = opened.body else {
         panic!("16 MiB are large")
     };
-    assert_eq!(mail.chunk_count(), 256);
-    assert!(mail.mem_size() < 256 * 16 + 4096, "{}", mail.mem_size());
+    assert_eq!(mail.chunk_count(), 128);
+    assert!(mail.mem_size() < 128 * 16 + 4096, "{}", mail.mem_size());
 }
 
 proptest! {

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define MAIL_SIZE 2000000
-#define CHUNK_SIZE 65536
+#define CHUNK_SIZE 131072
 
 static unsigned char mail[MAIL_SIZE];
 
@@ -151,9 +151,9 @@ static void read_while_another_reads(struct mcrs_fs *fs, int fd)
 	first = sibling(input, 0);
 	second = sibling(input, 0);
 	i_assert(read_on(first, 0, 10));
-	while (other->v_offset < 20 * CHUNK_SIZE)
+	while (other->v_offset < 12 * CHUNK_SIZE)
 		i_assert(read_on(other, 0, SIZE_MAX));
-	i_stream_seek(second, 10 * CHUNK_SIZE);
+	i_stream_seek(second, 8 * CHUNK_SIZE);
 	i_assert(read_on(second, 0, 10));
 	check(first, 0);
 	i_assert(read_on(first, 0, 10));

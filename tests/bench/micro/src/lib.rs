@@ -12,7 +12,7 @@ use mail_crypt_core::stream::{
 };
 
 /// How much is read from a file, or written to one, at a time, as the C streams do it.
-pub const PIECE: usize = 64 * 1024;
+pub const PIECE: usize = 128 * 1024;
 
 /// The packaged plugin's PBKDF2 rounds.
 const PACKAGED_ROUNDS: u32 = 2048;
