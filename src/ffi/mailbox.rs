@@ -189,24 +189,27 @@ fn wipe(value: *const c_char, len: usize) {
     }
 }
 
+/// Asks for all names and picks: an SQL dict may be able to list a folder's attributes, but no part of
+/// them, where a pattern's last variable stands for more than one word.
 fn list(mailbox: *mut dc::mailbox, scope: Scope, prefix: &str) -> Result<Vec<String>> {
     // SAFETY: both callers hold the mailbox.
     if let Some(why) = unsafe { unlistable(mailbox) } {
         return Err(Error::store(format!("listing attributes: {why}")));
     }
-    let prefix = c_string(prefix)?;
     let _frame = Frame::new();
     let mut names = Vec::new();
     // SAFETY: an open mailbox and a NUL-terminated prefix; the iterator is ended below, and each
     // name is copied before the next call.
     let ret = unsafe {
-        let mut iter = dc::mailbox_attribute_iter_init(mailbox, scope_type(scope), prefix.as_ptr());
+        let mut iter = dc::mailbox_attribute_iter_init(mailbox, scope_type(scope), c"".as_ptr());
         loop {
             let name = dc::mailbox_attribute_iter_next(iter);
             if name.is_null() {
                 break;
             }
-            names.push(text(name));
+            if let Some(name) = text(name).strip_prefix(prefix) {
+                names.push(name.to_owned());
+            }
         }
         dc::mailbox_attribute_iter_deinit(&raw mut iter)
     };

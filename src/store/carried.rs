@@ -67,8 +67,7 @@ impl Carried {
     }
 }
 
-/// The names of all attributes. Asked for together: where a dict has tables for them, it may list a
-/// folder, but no part of one.
+/// The names of all attributes.
 fn listed(folder: &mut dyn Attributes) -> Result<Vec<(Scope, String)>> {
     let mut names = Vec::new();
     for scope in [Scope::Private, Scope::Shared] {

@@ -33,6 +33,30 @@ def test_keys_made_on_one_are_used_on_the_other(scenario):
         assert scenario.sql(f"SELECT split_part(value, ':', 3) {user_keys}") == "2", "not under a password"
 
 
+def test_an_administrator_lists_and_deletes_keys(scenario):
+    if scenario.dict_kind != "pgsql":
+        pytest.skip("Dovecot can't list what is in Redis")
+    one, two = scenario.hosts
+    mails = [Mail.make()]
+    one.deliver("bob", mails[0])
+
+    def keys(host, *what):
+        answer = host.run("doveadm", "-f", "tab", "mailbox", "cryptokey", "list", "-u", "bob", *what)
+        return {line.split("\t")[2]: line.split("\t")[1] for line in answer.splitlines()[1:]}
+
+    assert list(keys(one, "-U").values()) == ["yes"]
+    (first,) = keys(one, "INBOX")
+    for _ in range(2):
+        one.run("doveadm", "mailbox", "cryptokey", "generate", "-u", "bob", "-f", "INBOX")
+    scenario.sync("bob")
+    found = keys(two, "INBOX")
+    assert sorted(found.values()) == ["no", "no", "yes"]
+    (unused,) = {key for key, active in found.items() if active == "no"} - {first}
+    one.run("doveadm", "mailbox", "cryptokey", "delete", "-u", "bob", "-m", "INBOX", unused)
+    assert set(keys(two, "INBOX")) == set(found) - {unused}
+    one.assert_reads("bob", mails)
+
+
 def test_a_folder_made_on_one_is_readable_on_the_other(scenario):
     one, two = scenario.hosts
     message = Mail.make()
