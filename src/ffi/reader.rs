@@ -7,7 +7,7 @@ use std::ffi::c_int;
 use std::rc::Rc;
 
 pub use self::mail::Reader;
-use self::mail::Served;
+use self::mail::{CHUNK_TAGS, CONTENT_KEY, Served};
 use super::boundary::{Handle, Opaque, bytes, entry, free, mcrs_error, put};
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
@@ -96,13 +96,11 @@ pub const MCRS_CACHE_CONTENT_KEY: usize = 0;
 pub const MCRS_CACHE_CHUNK_TAGS: usize = 1;
 /// The number of fields.
 pub const MCRS_CACHE_FIELDS: usize = 2;
+const _: () = assert!(MCRS_CACHE_CONTENT_KEY == CONTENT_KEY && MCRS_CACHE_CHUNK_TAGS == CHUNK_TAGS);
 
 /// Bytes of file up to which a mail has no chunks.
 pub const MCRS_SMALL_SIZE: u64 = 262144;
 const _: () = assert!(MCRS_SMALL_SIZE == crate::stream::SMALL as u64);
-
-/// One for each field.
-type Entries = [Option<Vec<u8>>; MCRS_CACHE_FIELDS];
 
 /// Hands over what the index cache has about the mail in `field`, before the first byte of the file.
 /// Returns 0 or -1.

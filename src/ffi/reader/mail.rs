@@ -4,12 +4,19 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::super::user::busy;
-use super::{Entries, MCRS_CACHE_CHUNK_TAGS, MCRS_CACHE_CONTENT_KEY, MCRS_CACHE_FIELDS};
 use crate::crypto::{Plain, Secret};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyKind;
 use crate::store::{Attributes, FileState, KeySource, Memory, VerifiedFile, index_cache};
 use crate::stream::{Body, Feed, Opener, Verified, Window};
+
+/// Where in [`Entries`] the content key is.
+pub(super) const CONTENT_KEY: usize = 0;
+/// Where in them the chunk tags are.
+pub(super) const CHUNK_TAGS: usize = 1;
+
+/// What Dovecot's index cache has about a mail.
+type Entries = [Option<Vec<u8>>; 2];
 
 /// A mail, from its first ciphertext byte to its last plaintext byte.
 pub struct Reader {
@@ -92,8 +99,8 @@ impl Reader {
             file,
             fed: 0,
             header: [0; 32],
-            cached: [const { None }; MCRS_CACHE_FIELDS],
-            entries: [const { None }; MCRS_CACHE_FIELDS],
+            cached: [None, None],
+            entries: [None, None],
             sealing: None,
             remembered: false,
             dear: false,
@@ -215,7 +222,7 @@ impl Reader {
                 memory.changed.remove(&header);
                 let content = remember(memory, header, self.file, *verified);
                 if let (Some(secret), Some(file)) = (&sealing, memory.verified.get(&header)) {
-                    self.entries[MCRS_CACHE_CHUNK_TAGS] =
+                    self.entries[CHUNK_TAGS] =
                         index_cache::seal_chunk_tags(secret, &header, file).unwrap_or_default();
                 }
                 State::Large(content, Window::default())
@@ -225,7 +232,7 @@ impl Reader {
             return Ok(());
         };
         if let Some(secret) = sealing.filter(|_| self.dear) {
-            self.entries[MCRS_CACHE_CONTENT_KEY] =
+            self.entries[CONTENT_KEY] =
                 index_cache::seal_content_key(&secret, &header, &block).ok();
         }
         memory.content_keys.insert(header, block);
