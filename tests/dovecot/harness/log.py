@@ -11,8 +11,11 @@ ALARMS = re.compile(
     r"panic|fatal|error:|signal \d+|killed|cached message size|core dumped|backtrace",
     re.IGNORECASE,
 )
-#: How the master says that we stop it.
-_OUR_OWN = re.compile(r"master: Warning: Killed with signal 15 \(by pid=")
+#: How the master says that we stop it, and a process that it had just started.
+_OUR_OWN = re.compile(
+    r"master: Warning: Killed with signal 15 \(by pid="
+    r"|Fatal: Failed to read configuration: fd_read\(\) failed: Connection reset by peer"
+)
 
 
 class ServerLog:
