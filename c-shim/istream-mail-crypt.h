@@ -23,8 +23,9 @@ bool i_stream_mail_crypt_get_cacheable(struct istream *stream, size_t field,
 				       const unsigned char **entry_r,
 				       size_t *size_r);
 
-/* Reads and verifies the whole mail, or only its header if it was verified before. Returns 1 if it may be served, 0 if input has to be waited
-   for, -1 if the mail can't be read (the stream is then in error). */
+/* Reads and verifies the whole mail, or only its header if it was verified before. Returns 1 if it
+   may be served, 0 if input has to be waited for, -1 if the mail can't be read (the stream is then
+   in error). */
 int i_stream_mail_crypt_open(struct istream *stream, struct mcrs_error *error_r);
 
 #endif

@@ -6,7 +6,7 @@
 //! entry is ignored; the mail is then opened the long way.
 #![forbid(unsafe_code)]
 
-use super::key_source::{FileState, VerifiedFile};
+use super::key_source::FileState;
 use crate::crypto::cipher::{Cipher, MARGIN, TAG_LEN};
 use crate::crypto::digest::Digest;
 use crate::crypto::{Secret, random};
@@ -94,21 +94,17 @@ pub fn open_content_key(secret: &Secret, header: &[u8; 32], entry: &[u8]) -> Opt
 pub fn seal_chunk_tags(
     secret: &Secret,
     header: &[u8; 32],
-    file: &VerifiedFile,
+    state: FileState,
+    content: &Verified,
 ) -> Result<Option<Vec<u8>>> {
-    let Some(record) = file.content.to_record() else {
+    let record = content.to_record().filter(|record| {
+        let len = 1 + NONCE_LEN + FileState::BYTES + record.len() + TAG_LEN;
+        len <= MAX_ENTRY && state.size != u64::MAX
+    });
+    let Some(record) = record else {
         return Ok(None);
     };
-    if file.state.size == u64::MAX {
-        return Ok(None);
-    }
-    let entry = seal(
-        secret,
-        CHUNK_TAGS,
-        header,
-        &[&file.state.to_bytes(), &record],
-    )?;
-    Ok(Some(entry).filter(|entry| entry.len() <= MAX_ENTRY))
+    seal(secret, CHUNK_TAGS, header, &[&state.to_bytes(), &record]).map(Some)
 }
 
 /// The large mail that `opener`, unlocked, is at the start of, as it was verified when `entry` was
@@ -132,8 +128,6 @@ pub fn open_chunk_tags(
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
-    use std::rc::Rc;
-
     use super::*;
     use crate::stream::{Algorithm, Body, Encryptor, Limits, SecretCache, Sender, Version};
 
@@ -161,7 +155,7 @@ mod tests {
     };
 
     /// A mail of `size` bytes, `opener` at its start, and what was verified of it.
-    fn large(size: usize) -> (Opener, VerifiedFile) {
+    fn large(size: usize) -> (Opener, Verified) {
         let key = PrivateKey::generate("prime256v1").unwrap();
         let mut sender = Sender::new(key.public());
         let mut encryptor =
@@ -178,11 +172,7 @@ mod tests {
         let Body::Large(content) = opened().finish().unwrap().body else {
             panic!("this mail is large");
         };
-        let file = VerifiedFile {
-            state: STATE,
-            content: Rc::from(content),
-        };
-        (opened(), file)
+        (opened(), *content)
     }
 
     #[test]
@@ -211,8 +201,10 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(open_content_key(&secret, &HEADER, &damaged).is_none());
         }
-        let (opener, file) = large(300);
-        let entry = seal_chunk_tags(&secret, &HEADER, &file).unwrap().unwrap();
+        let (opener, content) = large(300);
+        let entry = seal_chunk_tags(&secret, &HEADER, STATE, &content)
+            .unwrap()
+            .unwrap();
         let open = |entry: &[u8]| open_chunk_tags(&secret, &HEADER, STATE, &opener, entry);
         assert!(open(&entry).is_some());
         for len in 0..entry.len() {
@@ -228,8 +220,10 @@ mod tests {
     #[test]
     fn chunk_tags_fit_one_mail_in_one_state_of_its_file() {
         let secret = secret();
-        let (opener, file) = large(300);
-        let entry = seal_chunk_tags(&secret, &HEADER, &file).unwrap().unwrap();
+        let (opener, content) = large(300);
+        let entry = seal_chunk_tags(&secret, &HEADER, STATE, &content)
+            .unwrap()
+            .unwrap();
         let open = |secret: &Secret, header: &[u8; 32], state| {
             open_chunk_tags(secret, header, state, &opener, &entry)
         };
@@ -256,8 +250,10 @@ mod tests {
     #[test]
     fn an_entry_of_one_kind_is_none_of_the_other() {
         let (secret, entry) = sealed();
-        let (opener, file) = large(300);
-        let tags = seal_chunk_tags(&secret, &HEADER, &file).unwrap().unwrap();
+        let (opener, content) = large(300);
+        let tags = seal_chunk_tags(&secret, &HEADER, STATE, &content)
+            .unwrap()
+            .unwrap();
         let relabelled = |label, entry: &[u8]| [&[label], &entry[1..]].concat();
         for (entry, tags) in [
             (entry.clone(), tags.clone()),
@@ -275,21 +271,27 @@ mod tests {
     fn no_entry_is_longer_than_dovecot_bears() {
         let secret = secret();
         let longest = (MAX_ENTRY - 200) / 16 * 64;
-        let (_, file) = large(longest);
-        let entry = seal_chunk_tags(&secret, &HEADER, &file).unwrap().unwrap();
+        let (_, content) = large(longest);
+        let entry = seal_chunk_tags(&secret, &HEADER, STATE, &content)
+            .unwrap()
+            .unwrap();
         assert!(entry.len() <= MAX_ENTRY && entry.len() > MAX_ENTRY - 300);
-        let (_, file) = large(longest + 300 * 64);
-        assert!(seal_chunk_tags(&secret, &HEADER, &file).unwrap().is_none());
+        let (_, content) = large(longest + 300 * 64);
+        assert!(
+            seal_chunk_tags(&secret, &HEADER, STATE, &content)
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
     fn what_can_not_be_told_from_a_changed_file_has_no_entry() {
-        let (_, mut file) = large(300);
-        file.state.size = u64::MAX;
-        assert!(
-            seal_chunk_tags(&secret(), &HEADER, &file)
-                .unwrap()
-                .is_none()
-        );
+        let (_, content) = large(300);
+        let state = FileState {
+            size: u64::MAX,
+            ..STATE
+        };
+        let entry = seal_chunk_tags(&secret(), &HEADER, state, &content).unwrap();
+        assert!(entry.is_none());
     }
 }

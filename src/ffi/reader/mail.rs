@@ -46,26 +46,18 @@ enum State {
     Small(Plain),
     Large(Rc<Verified>, Window),
     /// Holds what was lent before: Dovecot's streams keep their buffer when a read fails.
-    Failed {
-        _lent: Lent,
-    },
-}
-
-enum Lent {
-    Nothing,
-    Small { _plain: Plain },
-    Window { _window: Window },
+    Failed(Plain, Window),
 }
 
 impl State {
     fn failed(self) -> Self {
-        let lent = match self {
-            State::Opening(_) => Lent::Nothing,
-            State::Small(plain) => Lent::Small { _plain: plain },
-            State::Large(_, window) => Lent::Window { _window: window },
-            State::Failed { _lent: lent } => lent,
+        let (plain, window) = match self {
+            State::Opening(_) => (Plain::default(), Window::default()),
+            State::Small(plain) => (plain, Window::default()),
+            State::Large(_, window) => (Plain::default(), window),
+            State::Failed(plain, window) => (plain, window),
         };
-        State::Failed { _lent: lent }
+        State::Failed(plain, window)
     }
 }
 
@@ -110,9 +102,7 @@ impl Reader {
     }
 
     fn take_state(&mut self) -> State {
-        let failed = State::Failed {
-            _lent: Lent::Nothing,
-        };
+        let failed = State::Failed(Plain::default(), Window::default());
         std::mem::replace(&mut self.state, failed)
     }
 
@@ -221,9 +211,9 @@ impl Reader {
             Body::Large(verified) => {
                 memory.changed.remove(&header);
                 let content = remember(memory, header, self.file, *verified);
-                if let (Some(secret), Some(file)) = (&sealing, memory.verified.get(&header)) {
-                    self.entries[CHUNK_TAGS] =
-                        index_cache::seal_chunk_tags(secret, &header, file).unwrap_or_default();
+                if let Some(secret) = &sealing {
+                    let entry = index_cache::seal_chunk_tags(secret, &header, self.file, &content);
+                    self.entries[CHUNK_TAGS] = entry.unwrap_or_default();
                 }
                 State::Large(content, Window::default())
             }
@@ -246,7 +236,7 @@ impl Reader {
         match &self.state {
             State::Small(plain) => Ok(plain.len() as u64),
             State::Large(verified, _) => Ok(verified.plain_size()),
-            State::Opening(_) | State::Failed { .. } => Err(not_open()),
+            State::Opening(_) | State::Failed(..) => Err(not_open()),
         }
     }
 
@@ -269,7 +259,7 @@ impl Reader {
                 let (from, size) = window.wants(verified, offset);
                 Ok(Served::Needs(from, size))
             }
-            State::Opening(_) | State::Failed { .. } => Err(not_open()),
+            State::Opening(_) | State::Failed(..) => Err(not_open()),
         }
     }
 
