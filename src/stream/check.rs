@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::block::ContentKey;
-use super::open::{check_granule, tampered, truncated_tag};
+use super::payload::{check_granule, tampered, truncated_tag};
 use super::verified::{MacKey, Verified, proven_by_chunks};
 use crate::crypto::cipher::{Cipher, MARGIN, Mode, Position, Stream};
 use crate::crypto::digest::Hmac;

@@ -13,6 +13,7 @@ mod check;
 mod encrypt;
 mod guard;
 mod open;
+mod payload;
 mod recent;
 mod secrets;
 mod sender;

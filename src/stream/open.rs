@@ -3,6 +3,7 @@
 
 use super::block::{self, ContentKey};
 use super::check::Check;
+use super::payload::{check_granule, tampered, truncated_tag};
 use super::secrets::SecretCache;
 use super::verified::Verified;
 use crate::crypto::digest::{Digest, Hmac};
@@ -311,23 +312,6 @@ fn no_key(header: &Header) -> Error {
         .collect();
     let text = format!("no private key for key id {}", ids.join(", "));
     Error::new(ErrorKind::NoKey, text)
-}
-
-/// Whether `len` bytes of ciphertext can be whole.
-pub(super) fn check_granule(header: &Header, len: u64) -> Result<()> {
-    let granule = header.cipher.granule() as u64;
-    if granule > 1 && (len == 0 || len % granule != 0) {
-        return Err(Error::truncated("the file ends within a block"));
-    }
-    Ok(())
-}
-
-pub(super) fn truncated_tag() -> Error {
-    Error::truncated("the file ends within its tag")
-}
-
-pub(super) fn tampered() -> Error {
-    Error::new(ErrorKind::Tampered, "the authentication tag doesn't match")
 }
 
 fn open_small(header: &Header, key: &ContentKey, sealed: &[u8]) -> Result<Secret> {

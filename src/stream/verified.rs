@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use zeroize::Zeroizing;
 
 use super::block::ContentKey;
-use super::open::tampered;
+use super::payload::tampered;
 use crate::crypto::cipher::{Cipher, Mode, Position, Seekable};
 use crate::crypto::gcm::{Gmac, GmacKey};
 use crate::crypto::{self, Secret, ct_eq};

@@ -1,0 +1,22 @@
+//! What is wrong with a payload, told alike wherever it is found.
+#![forbid(unsafe_code)]
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::stream::Header;
+
+/// Whether `len` bytes of ciphertext can be whole.
+pub(super) fn check_granule(header: &Header, len: u64) -> Result<()> {
+    let granule = header.cipher.granule() as u64;
+    if granule > 1 && (len == 0 || len % granule != 0) {
+        return Err(Error::truncated("the file ends within a block"));
+    }
+    Ok(())
+}
+
+pub(super) fn truncated_tag() -> Error {
+    Error::truncated("the file ends within its tag")
+}
+
+pub(super) fn tampered() -> Error {
+    Error::new(ErrorKind::Tampered, "the authentication tag doesn't match")
+}
