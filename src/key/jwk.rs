@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::public::Kind as PublicKind;
-use super::{PrivateKey, PublicKey};
+use super::{PrivateKey, PublicKey, is_private, is_public};
 use crate::crypto::ec::{Curve, EcPublic};
 use crate::crypto::rsa::{RsaPrivate, RsaPublic};
 use crate::crypto::xdh::{XCurve, XPublic};
@@ -67,7 +67,7 @@ pub(super) fn parse_public(text: &str) -> Result<PublicKey> {
     let jwk = Jwk::parse(text)?;
     let kind = kind(&jwk)?;
     if jwk.get("d").is_some() {
-        return Err(super::public::private());
+        return Err(is_private());
     }
     PublicKey::new(match kind {
         Kind::Ec(curve) => {
@@ -90,7 +90,7 @@ pub(super) fn parse_private(text: &str) -> Result<PrivateKey> {
     let jwk = Jwk::parse(text)?;
     let kind = kind(&jwk)?;
     if jwk.get("d").is_none() {
-        return Err(super::stored::public());
+        return Err(is_public());
     }
     match kind {
         Kind::Ec(curve) => PrivateKey::from_parts(PrivateParts {

@@ -4,6 +4,7 @@
 mod jwk;
 mod private;
 mod public;
+mod public_text;
 mod stored;
 mod wrap;
 
@@ -60,6 +61,14 @@ fn as_setting(e: Error) -> Error {
         ErrorKind::WrongPassword | ErrorKind::Crypto | ErrorKind::Setting => e,
         _ => Error::setting(e.to_string()),
     }
+}
+
+fn is_private() -> Error {
+    Error::corrupt("a private key where a public key belongs")
+}
+
+fn is_public() -> Error {
+    Error::corrupt("a public key where a private key belongs")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::public::Kind as PublicKind;
-use super::{KeyId, KeyKind, PASSWORD_ROUNDS, PublicKey, StoredKey, wrap};
+use super::{KeyId, KeyKind, PASSWORD_ROUNDS, PublicKey, wrap};
 use crate::crypto::cipher::aes256_cbc_encrypt;
 use crate::crypto::digest::Digest;
 use crate::crypto::ec::{Curve, EcPrivate};
@@ -96,25 +96,6 @@ impl PrivateKey {
             Kind::Rsa(key) => PublicKind::Rsa(Arc::clone(key.public())),
         })?;
         Ok(PrivateKey(Arc::new(Inner { key, public })))
-    }
-
-    /// The key in a setting's value: PEM (`PRIVATE KEY`, `ENCRYPTED PRIVATE KEY`,
-    /// `EC PRIVATE KEY`, `RSA PRIVATE KEY`), a key string of version 1 or 2 (plain or under the
-    /// password), a JSON Web Key, or any of these in base64 on one line. The password is ignored where none is needed.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::WrongPassword`] for a password that doesn't fit, else
-    /// [`crate::ErrorKind::Setting`]: the value can't be parsed, is a public key, or needs a
-    /// password. No error shows any of the value.
-    pub fn parse_setting(text: &str, password: Option<&[u8]>) -> Result<Self> {
-        let parse = || {
-            let stored = StoredKey::parse(text)?;
-            match password {
-                Some(password) => stored.unlock_with_password(password),
-                None => stored.unlock(),
-            }
-        };
-        parse().map_err(super::as_setting)
     }
 
     pub(super) fn from_pkcs8(der: &[u8]) -> Result<Self> {

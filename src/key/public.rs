@@ -6,13 +6,12 @@ use std::sync::Arc;
 use super::{KeyId, KeyKind};
 use crate::crypto::Secret;
 use crate::crypto::digest::Digest;
-use crate::crypto::ec::{Curve, EcPublic};
+use crate::crypto::ec::EcPublic;
 use crate::crypto::rsa::RsaPublic;
 use crate::crypto::xdh::{XCurve, XPublic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keyinfo::{self, Algorithm};
-use crate::format::keystring::{self, KeyString, PublicString};
-use crate::format::{base64, hex, pem};
+use crate::format::{hex, keystring, pem};
 
 /// A public key with its ids. A clone is another reference to the same key.
 #[derive(Clone)]
@@ -24,6 +23,7 @@ struct Inner {
     old_id: Option<KeyId>,
 }
 
+/// The key itself.
 #[derive(Clone)]
 pub(super) enum Kind {
     Ec(Arc<EcPublic>),
@@ -67,68 +67,6 @@ impl PublicKey {
             _ => Some(sha256(hex::encode_upper(key.bytes()).as_bytes())?),
         };
         Ok(PublicKey(Arc::new(Inner { key, id, old_id })))
-    }
-
-    /// Parses a public key: a key string of version 1 or 2, PEM (SubjectPublicKeyInfo), a JSON
-    /// Web Key, or any of these in base64 on one line. White space around it is ignored.
-    ///
-    /// # Errors
-    /// Truncated, corrupt (also if the id in the string is not the key's) or unsupported; a
-    /// private key is refused as corrupt. No error shows any of the text.
-    pub fn parse(text: &str) -> Result<Self> {
-        let text = text.trim();
-        if text.len() > keystring::MAX_TEXT {
-            return Err(Error::corrupt("key longer than 64 KB"));
-        }
-        if let Some(key) = Self::parse_direct(text)? {
-            return Ok(key);
-        }
-        let decoded = base64::decode(text).map_err(|_| unknown())?;
-        let text = std::str::from_utf8(&decoded).map_err(|_| unknown())?;
-        Self::parse_direct(text.trim())?.ok_or_else(unknown)
-    }
-
-    /// As [`PublicKey::parse`] for the value of a setting, with the kind of error to go with it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Setting`].
-    pub fn parse_setting(text: &str) -> Result<Self> {
-        Self::parse(text).map_err(super::as_setting)
-    }
-
-    fn parse_direct(text: &str) -> Result<Option<Self>> {
-        if text.starts_with(pem::BEGIN) {
-            let block = pem::first(text, &["EC PARAMETERS"])?;
-            return match block.label {
-                "PUBLIC KEY" => Self::from_spki(&block.data).map(Some),
-                label if label.ends_with("PRIVATE KEY") => Err(private()),
-                _ => Err(Error::unsupported(
-                    "PEM that is not a PUBLIC KEY (convert it with 'openssl pkey -pubin')",
-                )),
-            };
-        }
-        if super::jwk::looks_like(text) {
-            return super::jwk::parse_public(text).map(Some);
-        }
-        if !keystring::looks_like(text) {
-            return Ok(None);
-        }
-        let (key, id) = match keystring::parse(text)? {
-            KeyString::Private(_) => return Err(private()),
-            KeyString::Public(PublicString::V2 { spki, id }) => (Self::from_spki(&spki)?, id),
-            KeyString::Public(PublicString::V1 { nid, point, id }) => {
-                let point = EcPublic::from_bytes(&Curve::by_number(nid)?, &point)?;
-                (Self::new(Kind::Ec(Arc::new(point)))?, id)
-            }
-        };
-        if !key.matches(&KeyId(id)) {
-            return Err(Error::corrupt(format!(
-                "public key {} that says it is {}",
-                key.id(),
-                KeyId(id)
-            )));
-        }
-        Ok(Some(key))
     }
 
     /// The key in a DER SubjectPublicKeyInfo, its EC point compressed or not.
@@ -237,12 +175,4 @@ impl PublicKey {
             _ => Err(Error::unsupported("RSA encryption to another kind of key")),
         }
     }
-}
-
-fn unknown() -> Error {
-    Error::corrupt("not a public key in any known format")
-}
-
-pub(super) fn private() -> Error {
-    Error::corrupt("a private key where a public key belongs")
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::private::KeyAlgorithm;
-use super::{KeyId, PrivateKey, jwk, wrap};
+use super::{KeyId, PrivateKey, as_setting, is_public, jwk, wrap};
 use crate::crypto::{Secret, pkcs8};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keystring::{self, KeyString, Lock, PrivateString};
@@ -169,6 +169,28 @@ impl StoredKey {
     }
 }
 
+impl PrivateKey {
+    /// The key in a setting's value: PEM (`PRIVATE KEY`, `ENCRYPTED PRIVATE KEY`,
+    /// `EC PRIVATE KEY`, `RSA PRIVATE KEY`), a key string of version 1 or 2 (plain or under the
+    /// password), a JSON Web Key, or any of these in base64 on one line. The password is ignored
+    /// where none is needed.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::WrongPassword`] for a password that doesn't fit, else
+    /// [`crate::ErrorKind::Setting`]: the value can't be parsed, is a public key, or needs a
+    /// password. No error shows any of the value.
+    pub fn parse_setting(text: &str, password: Option<&[u8]>) -> Result<Self> {
+        let parse = || {
+            let stored = StoredKey::parse(text)?;
+            match password {
+                Some(password) => stored.unlock_with_password(password),
+                None => stored.unlock(),
+            }
+        };
+        parse().map_err(as_setting)
+    }
+}
+
 /// The key in the decrypted bytes, if it is the one that the string names. There is no MAC: that
 /// it isn't, or isn't a key at all, is how a wrong password shows.
 fn opened(
@@ -201,7 +223,7 @@ fn parse_direct(text: &str) -> Result<Option<Form>> {
     }
     match keystring::parse(text)? {
         KeyString::Private(string) => Ok(Some(Form::String(string))),
-        KeyString::Public(_) => Err(public()),
+        KeyString::Public(_) => Err(is_public()),
     }
 }
 
@@ -213,7 +235,7 @@ fn parse_pem(text: &str) -> Result<Form> {
         "EC PRIVATE KEY" => PrivateKey::from_sec1(&block.data)?,
         "RSA PRIVATE KEY" => PrivateKey::from_pkcs1(&block.data)?,
         "ENCRYPTED PRIVATE KEY" => return Ok(Form::Encrypted(block.data.to_vec())),
-        "PUBLIC KEY" | "RSA PUBLIC KEY" => return Err(public()),
+        "PUBLIC KEY" | "RSA PUBLIC KEY" => return Err(is_public()),
         _ => {
             return Err(Error::unsupported(
                 "PEM that is not a PRIVATE KEY (convert it with 'openssl pkey')",
@@ -225,8 +247,4 @@ fn parse_pem(text: &str) -> Result<Form> {
 
 fn unknown() -> Error {
     Error::corrupt("not a private key in any known format")
-}
-
-pub(super) fn public() -> Error {
-    Error::corrupt("a public key where a private key belongs")
 }
