@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use lexopt::prelude::*;
 
 use crate::secret::PasswordSource;
-use crate::{Failure, Result, decrypt, encrypt, inspect, keys, secret};
+use crate::{Failure, Result, secret};
 
 const HELP: &str = "\
 mail-crypt: encrypted mail and its keys, without a Dovecot
@@ -63,11 +63,12 @@ pub struct Options {
     pub new_password: PasswordSource,
 }
 
-/// Runs what the command line says.
-pub fn run() -> Result<()> {
+/// What the command line says: a command, of one word or two, and what it is told. `None` where it was
+/// only about help, which has then been given.
+pub fn parse() -> Result<Option<(String, Options)>> {
     let mut parser = lexopt::Parser::from_env();
     let Some(mut command) = command_word(&mut parser)? else {
-        return secret::say(HELP);
+        return secret::say(HELP).map(|()| None);
     };
     if command == "key" {
         match command_word(&mut parser)? {
@@ -75,16 +76,7 @@ pub fn run() -> Result<()> {
             None => return Err(Failure::Usage("key: show or convert?".into())),
         }
     }
-    let options = options(parser)?;
-    match command.as_str() {
-        "inspect" => inspect::run(&options),
-        "decrypt" => decrypt::run(&options),
-        "encrypt" => encrypt::run(&options),
-        "keygen" => keys::generate(&options),
-        "key show" => keys::show(&options),
-        "key convert" => keys::convert(&options),
-        other => Err(Failure::Usage(format!("no such command: {other}"))),
-    }
+    Ok(Some((command, options(parser)?)))
 }
 
 /// `None` where help is asked for.
@@ -134,5 +126,11 @@ impl Options {
     pub fn file(&self) -> Result<&PathBuf> {
         let missing = || Failure::Usage("which file?".into());
         self.file.as_ref().ok_or_else(missing)
+    }
+}
+
+impl From<lexopt::Error> for Failure {
+    fn from(e: lexopt::Error) -> Self {
+        Failure::Usage(e.to_string())
     }
 }

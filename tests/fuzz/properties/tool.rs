@@ -14,32 +14,12 @@ mod compress;
 mod container;
 #[path = "../../../src/bin/mail-crypt/dict.rs"]
 mod dict_file;
+#[path = "../../../src/bin/mail-crypt/failure.rs"]
+mod failure;
 
 /// What the tool's sources expect of the crate that they are in.
 pub mod root {
-    use std::fmt;
-    use std::io;
-
-    pub type Result<T> = std::result::Result<T, Failure>;
-
-    #[derive(Debug)]
-    pub enum Failure {
-        Usage(String),
-        Io(String),
-        Data(mail_crypt_core::Error),
-    }
-
-    impl Failure {
-        pub fn io(name: impl fmt::Display, error: io::Error) -> Self {
-            Failure::Io(format!("{name}: {error}"))
-        }
-    }
-
-    impl From<mail_crypt_core::Error> for Failure {
-        fn from(e: mail_crypt_core::Error) -> Self {
-            Failure::Data(e)
-        }
-    }
+    pub use super::failure::{Failure, Result};
 
     pub mod secret {
         pub fn key_text(path: &std::path::Path) -> super::Result<zeroize::Zeroizing<String>> {

@@ -1,0 +1,63 @@
+//! What ends the program early.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+
+use mail_crypt_core::ErrorKind;
+
+/// What ends the program early, with its exit code.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line is wrong: 2.
+    Usage(String),
+    /// A file can't be read or written: 1.
+    Io(String),
+    /// The data or the keys: 3 to 7, by kind.
+    Data(mail_crypt_core::Error),
+}
+
+impl Failure {
+    /// An I/O failure on `name`.
+    pub fn io(name: impl fmt::Display, error: io::Error) -> Self {
+        Failure::Io(format!("{name}: {error}"))
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Failure::Io(_) => 1,
+            Failure::Usage(_) => 2,
+            Failure::Data(e) => match e.kind() {
+                ErrorKind::Tampered => 4,
+                ErrorKind::NoKey => 5,
+                ErrorKind::WrongPassword => 6,
+                ErrorKind::Unsupported => 7,
+                ErrorKind::Store => 1,
+                _ => 3,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(text) => write!(f, "{text} (see mail-crypt --help)"),
+            Failure::Io(text) => f.write_str(text),
+            Failure::Data(e) => match e.kind().word() {
+                Some(word) => write!(f, "{word}: {e}"),
+                None => write!(f, "{e}"),
+            },
+        }
+    }
+}
+
+impl From<mail_crypt_core::Error> for Failure {
+    fn from(e: mail_crypt_core::Error) -> Self {
+        Failure::Data(e)
+    }
+}
+
+/// A result that ends the program where it is an error.
+pub type Result<T> = std::result::Result<T, Failure>;
