@@ -1,479 +1,146 @@
-/* doveadm mailbox cryptokey ..: finds the folders that are meant and prints what the core did.
-   The parameters are in doveadm-mail-crypt-input.c, the look at mails in doveadm-mail-crypt-scan.c. */
+/* doveadm mailbox cryptokey ..: the commands. Their parameters are in doveadm-mail-crypt-input.c, what they do
+   in doveadm-mail-crypt-run.c, the look at mails in doveadm-mail-crypt-scan.c. */
 
 #include "compat.h"
 #include "module-dir.h"
-#include "mail-namespace.h"
-#include "mail-storage.h"
-#include "mail-storage-service.h"
-#include "mailbox-list-iter.h"
 #include "doveadm-print.h"
 #include "doveadm-mail.h"
 
-#include "mail-crypt-plugin.h"
 #include "doveadm-mail-crypt.h"
-
-#include <sysexits.h>
-
-#define DONE "\xE2\x9C\x93" /* U+2713, a check mark */
-#define FAILED "x"
-#define USER_KEY "<userkey>"
-
-/* Something to do with the keys of one folder, or (box is NULL) of the user. */
-typedef int cryptokey_step_t(struct cryptokey_cmd *cmd, struct mailbox *box,
-			     struct mcrs_error *error);
 
 const char *doveadm_mail_crypt_plugin_version = DOVECOT_ABI_VERSION;
 
 void doveadm_mail_crypt_plugin_init(struct module *module);
 void doveadm_mail_crypt_plugin_deinit(void);
 
-void *cryptokey_mail_plugin(const char *symbol)
+static struct doveadm_mail_cmd_context *
+cryptokey_alloc(enum cryptokey_verb verb, const char *getopt_args,
+		const char *print_type, void (*init)(COMPAT_DOVEADM_INIT_PARAMS))
 {
-	struct module *module =
-		module_dir_find(mail_storage_service_modules, "mail_crypt");
+	struct cryptokey_cmd *cmd = doveadm_mail_cmd_alloc(struct cryptokey_cmd);
 
-	return module == NULL ? NULL : module_get_symbol_quiet(module, symbol);
+	cmd->verb = verb;
+	compat_doveadm_cmd_init(&cmd->ctx, getopt_args);
+	cmd->ctx.v.preinit = cryptokey_preinit;
+	cmd->ctx.v.init = init;
+	cmd->ctx.v.run = cryptokey_run;
+	cmd->ctx.v.deinit = cryptokey_deinit;
+	doveadm_print_init(print_type);
+	return &cmd->ctx;
 }
 
-static struct mcrs_user *cryptokey_user(struct mail_user *user)
+static struct doveadm_mail_cmd_context *cryptokey_generate_alloc(void)
 {
-	mail_crypt_user_get_t *get =
-		cryptokey_mail_plugin("mail_crypt_user_get");
-
-	return get == NULL ? NULL : get(user);
+	return cryptokey_alloc(CRYPTOKEY_GENERATE, "URf",
+			       DOVEADM_PRINT_TYPE_TABLE, cryptokey_init_masks);
 }
 
-void cryptokey_failed(struct cryptokey_cmd *cmd, int exit_code)
+static struct doveadm_mail_cmd_context *cryptokey_list_alloc(void)
 {
-	/* as elsewhere in doveadm: a temporary failure wins, else the first one */
-	if (cmd->ctx.exit_code == 0 || exit_code == EX_TEMPFAIL)
-		cmd->ctx.exit_code = exit_code;
+	return cryptokey_alloc(CRYPTOKEY_LIST, "U",
+			       DOVEADM_PRINT_TYPE_TABLE, cryptokey_init_masks);
 }
 
-const char *cryptokey_prefix(const char *mailbox)
+static struct doveadm_mail_cmd_context *cryptokey_export_alloc(void)
 {
-	return mailbox[0] == '\0' ? "User key: " :
-		t_strdup_printf("Mailbox %s: ", mailbox);
+	return cryptokey_alloc(CRYPTOKEY_EXPORT, "U",
+			       DOVEADM_PRINT_TYPE_PAGER, cryptokey_init_masks);
 }
 
-void cryptokey_error(struct cryptokey_cmd *cmd, const char *prefix,
-		     const struct mcrs_error *error)
+static struct doveadm_mail_cmd_context *cryptokey_password_alloc(void)
 {
-	i_error("%s%s", prefix, error->text);
-	cryptokey_failed(cmd, error->temporary ? EX_TEMPFAIL : EX_DATAERR);
+	return cryptokey_alloc(CRYPTOKEY_PASSWORD, "NOCo:n:",
+			       DOVEADM_PRINT_TYPE_PAGER, cryptokey_init_password);
 }
 
-static void
-cryptokey_print_done(struct cryptokey_cmd *cmd, bool ok, const char *name,
-		     const char *id)
+static struct doveadm_mail_cmd_context *cryptokey_import_alloc(void)
 {
-	doveadm_print(ok ? DONE : FAILED);
-	doveadm_print(name);
-	doveadm_print(id);
-	cmd->matched++;
+	return cryptokey_alloc(CRYPTOKEY_IMPORT, "Ufm:",
+			       DOVEADM_PRINT_TYPE_TABLE, cryptokey_init_one);
 }
 
-static void
-cryptokey_print_row(struct cryptokey_cmd *cmd, const struct mcrs_key_row *row)
+static struct doveadm_mail_cmd_context *cryptokey_delete_alloc(void)
 {
-	switch (cmd->verb) {
-	case CRYPTOKEY_LIST:
-		doveadm_print(row->mailbox);
-		doveadm_print(row->active ? "yes" : "no");
-		doveadm_print(row->id);
-		break;
-	case CRYPTOKEY_EXPORT:
-		doveadm_print(row->mailbox);
-		doveadm_print(row->id);
-		doveadm_print(row->ok ? "" :
-			      t_strdup_printf("ERROR: %s", row->text));
-		/* openssl wants BEGIN at the beginning of a line */
-		doveadm_print(!row->ok ? "" :
-			      t_strdup_printf("\n%s", row->text));
-		if (!row->ok) {
-			i_error("%s%s", cryptokey_prefix(row->mailbox), row->text);
-			cryptokey_failed(cmd, EX_DATAERR);
-		}
-		break;
-	default:
-		if (row->active && !row->fresh && cmd->verb == CRYPTOKEY_GENERATE)
-			i_info("%sKey exists. Use -f to generate a new one",
-			       cryptokey_prefix(row->mailbox));
-		cryptokey_print_done(cmd, TRUE, row->mailbox[0] == '\0' ?
-				     USER_KEY : row->mailbox, row->id);
-		return;
-	}
-	cmd->matched++;
+	return cryptokey_alloc(CRYPTOKEY_DELETE, "Ufm:",
+			       DOVEADM_PRINT_TYPE_TABLE, cryptokey_init_one);
 }
 
-static void cryptokey_print_rows(struct cryptokey_cmd *cmd)
-{
-	struct mcrs_key_row row;
-
-	while (mcrs_admin_next(cmd->admin, &row) > 0) T_BEGIN {
-		cryptokey_print_row(cmd, &row);
-	} T_END;
-}
-
-/* Does the step and prints what came of it; id is the key's where it is known before. */
-static int
-cryptokey_do(struct cryptokey_cmd *cmd, cryptokey_step_t *step,
-	     struct mailbox *box, const char *id)
-{
-	const char *name = box == NULL ? "" : mailbox_get_vname(box);
-	struct mcrs_error error;
-	int ret;
-
-	ret = step(cmd, box, &error);
-	cryptokey_print_rows(cmd);
-	if (ret == 0)
-		return 0;
-
-	cryptokey_error(cmd, cryptokey_prefix(name), &error);
-	if (id != NULL || cmd->verb == CRYPTOKEY_GENERATE ||
-	    cmd->verb == CRYPTOKEY_IMPORT)
-		cryptokey_print_done(cmd, FALSE, box == NULL ? USER_KEY : name,
-				     id != NULL ? id :
-				     t_strdup_printf("ERROR: %s", error.text));
-	return -1;
-}
-
-static int
-cryptokey_open(struct cryptokey_cmd *cmd, struct mailbox *box)
-{
-	if (mailbox_open(box) == 0)
-		return 0;
-	i_error("Opening mailbox %s failed: %s", mailbox_get_vname(box),
-		mailbox_get_last_internal_error(box, NULL));
-	doveadm_mail_failed_mailbox(&cmd->ctx, box);
-	return -1;
-}
-
-#define LIST_FLAGS (MAILBOX_LIST_ITER_SKIP_ALIASES | \
-	MAILBOX_LIST_ITER_NO_AUTO_BOXES | MAILBOX_LIST_ITER_RETURN_NO_FLAGS)
-
-/* Returns the number of folders, or -1 if something failed in one of them. Ends the iteration. */
-static int
-cryptokey_each_listed(struct cryptokey_cmd *cmd, struct mailbox_list *list,
-		      struct mailbox_list_iterate_context *iter,
-		      cryptokey_step_t *step)
-{
-	const struct mailbox_info *info;
-	struct mailbox *box;
-	int count = 0, ret = 0;
-
-	while ((info = mailbox_list_iter_next(iter)) != NULL) T_BEGIN {
-		if ((info->flags & (MAILBOX_NOSELECT | MAILBOX_NONEXISTENT)) == 0) {
-			box = mailbox_alloc(info->ns->list, info->vname,
-					    MAILBOX_FLAG_IGNORE_ACLS);
-			if (cryptokey_open(cmd, box) < 0 ||
-			    cryptokey_do(cmd, step, box, NULL) < 0)
-				ret = -1;
-			mailbox_free(&box);
-			count++;
-		}
-	} T_END;
-	if (mailbox_list_iter_deinit(&iter) < 0) {
-		i_error("Listing mailboxes failed: %s",
-			mailbox_list_get_last_internal_error(list, NULL));
-		doveadm_mail_failed_list(&cmd->ctx, list);
-		ret = -1;
-	}
-	return ret < 0 ? -1 : count;
-}
-
-/* Every folder of that name in which there may be keys: also those that no client is shown, because
-   their namespace isn't listed, or because the user's own rights hide them. Returns their number, or
-   -1 if something failed in one of them. */
-static int
-cryptokey_every_folder(struct cryptokey_cmd *cmd, struct mail_user *user,
-		       const char *mask, enum mail_namespace_type types,
-		       cryptokey_step_t *step)
-{
-	struct mail_namespace *ns;
-	int count, total = 0, ret = 0;
-
-	for (ns = user->namespaces; ns != NULL; ns = ns->next) {
-		enum mailbox_list_iter_flags flags = LIST_FLAGS;
-
-		if ((ns->type & types) == 0 || ns->alias_for != NULL)
-			continue;
-		if (ns->type == MAIL_NAMESPACE_TYPE_PRIVATE)
-			flags |= MAILBOX_LIST_ITER_RAW_LIST;
-		count = cryptokey_each_listed(cmd, ns->list,
-			mailbox_list_iter_init(ns->list, mask, flags), step);
-		if (count < 0)
-			ret = -1;
-		total += count;
-	}
-	return ret < 0 ? -1 : total;
-}
-
-/* Returns 0, or -1 if something failed or a mailbox that was named isn't there. */
-static int
-cryptokey_masks(struct cryptokey_cmd *cmd, struct mail_user *user,
-		cryptokey_step_t *step)
-{
-	const char *const *masks = cmd->args;
-	int count, ret = 0;
-
-	for (; *masks != NULL; masks++) {
-		count = cryptokey_every_folder(cmd, user, *masks,
-					       MAIL_NAMESPACE_TYPE_PRIVATE, step);
-		if (count == 0 && strpbrk(*masks, "*%") == NULL) {
-			i_error("Mailbox %s doesn't exist, or isn't the user's own",
-				*masks);
-			cryptokey_failed(cmd, DOVEADM_EX_NOTFOUND);
-			count = -1;
-		}
-		if (count < 0)
-			ret = -1;
-	}
-	return ret;
-}
-
-/* What the verbs do with the keys of one folder or of the user */
-
-static int
-cryptokey_generate(struct cryptokey_cmd *cmd, struct mailbox *box,
-		   struct mcrs_error *error)
-{
-	return mcrs_admin_generate(cmd->admin, box, cmd->force, error);
-}
-
-/* The user key comes before anything else, and is only mentioned when it is new. */
-static int
-cryptokey_first_user_key(struct cryptokey_cmd *cmd,
-			 struct mailbox *box ATTR_UNUSED,
-			 struct mcrs_error *error)
-{
-	struct mcrs_key_row row;
-
-	if (mcrs_admin_generate(cmd->admin, NULL, FALSE, error) < 0)
-		return -1;
-	while (mcrs_admin_next(cmd->admin, &row) > 0) {
-		if (row.fresh)
-			cryptokey_print_row(cmd, &row);
-	}
-	return 0;
-}
-
-static int
-cryptokey_rekey(struct cryptokey_cmd *cmd, struct mailbox *box,
-		struct mcrs_error *error)
-{
-	return mcrs_admin_rekey(cmd->admin, box, error);
-}
-
-static int
-cryptokey_list(struct cryptokey_cmd *cmd, struct mailbox *box,
-	       struct mcrs_error *error)
-{
-	return mcrs_admin_list(cmd->admin, box, error);
-}
-
-static int
-cryptokey_export(struct cryptokey_cmd *cmd, struct mailbox *box,
-		 struct mcrs_error *error)
-{
-	return mcrs_admin_export(cmd->admin, box, error);
-}
-
-static int
-cryptokey_import(struct cryptokey_cmd *cmd, struct mailbox *box,
-		 struct mcrs_error *error)
-{
-	return mcrs_admin_import(cmd->admin, box, cmd->input.data,
-				 cmd->input.size, cmd->force, error);
-}
-
-static int
-cryptokey_doom(struct cryptokey_cmd *cmd, struct mailbox *box,
-	       struct mcrs_error *error)
-{
-	return mcrs_admin_doom(cmd->admin, box, cmd->key_id, cmd->force, error);
-}
-
-static int
-cryptokey_doom_folder(struct cryptokey_cmd *cmd, struct mailbox *box,
-		      struct mcrs_error *error)
-{
-	return mcrs_admin_doom_folder(cmd->admin, box, error);
-}
-
-static int
-cryptokey_delete(struct cryptokey_cmd *cmd, struct mailbox *box,
-		 struct mcrs_error *error)
-{
-	return mcrs_admin_delete(cmd->admin, box, cmd->force, error);
-}
-
-static int
-cryptokey_spare(struct cryptokey_cmd *cmd, struct mailbox *box,
-		struct mcrs_error *error)
-{
-	return mcrs_admin_spare(cmd->admin, box, error);
-}
-
-/* Is the key of box (NULL: of the user) unneeded? */
-static int
-cryptokey_check_needed(struct cryptokey_cmd *cmd, struct mail_user *user,
-		       struct mailbox *box)
-{
-	if (cmd->force)
-		return 0;
-	if (box != NULL)
-		return cryptokey_scan(cmd, user, box);
-	return cryptokey_every_folder(cmd, user, "*",
-				      MAIL_NAMESPACE_TYPE_MASK_ALL,
-				      cryptokey_doom_folder) < 0 ? -1 : 0;
-}
-
-/* The verbs, for one user */
-
-static void
-cryptokey_run_generate(struct cryptokey_cmd *cmd, struct mail_user *user)
-{
-	if (cryptokey_do(cmd, cmd->user_key ? cryptokey_generate :
-			 cryptokey_first_user_key, NULL, NULL) < 0)
-		return;
-	if (cmd->rekey)
-		(void)cryptokey_every_folder(cmd, user, "*",
-					     MAIL_NAMESPACE_TYPE_PRIVATE,
-					     cryptokey_rekey);
-	else if (!cmd->user_key)
-		(void)cryptokey_masks(cmd, user, cryptokey_generate);
-}
-
-static void
-cryptokey_run_keys(struct cryptokey_cmd *cmd, struct mail_user *user,
-		   cryptokey_step_t *step)
-{
-	if (cmd->user_key)
-		(void)cryptokey_do(cmd, step, NULL, NULL);
-	else
-		(void)cryptokey_masks(cmd, user, step);
-}
-
-static void
-cryptokey_delete_one(struct cryptokey_cmd *cmd, struct mail_user *user,
-		     struct mailbox *box, const char *id)
-{
-	cmd->key_id = id;
-	if (cryptokey_do(cmd, cryptokey_doom, box, id) < 0)
-		return;
-	if (cryptokey_check_needed(cmd, user, box) < 0)
-		cryptokey_print_done(cmd, FALSE, box == NULL ? USER_KEY :
-				     mailbox_get_vname(box), id);
-	else if (cryptokey_do(cmd, cryptokey_delete, box, id) == 0)
-		return;
-	(void)cryptokey_do(cmd, cryptokey_spare, box, NULL);
-}
-
-static void
-cryptokey_run_delete(struct cryptokey_cmd *cmd, struct mail_user *user,
-		     struct mailbox *box)
-{
-	const char *const *ids;
-
-	for (ids = cmd->args; *ids != NULL; ids++) T_BEGIN {
-		cryptokey_delete_one(cmd, user, box, *ids);
-	} T_END;
-}
-
-/* Import and delete work on one folder, or on the user's keys. */
-static void
-cryptokey_run_one(struct cryptokey_cmd *cmd, struct mail_user *user)
-{
-	struct mailbox *box = cmd->user_key ? NULL :
-		doveadm_mailbox_find(user, cmd->mailbox);
-
-	if (box != NULL && cryptokey_open(cmd, box) < 0)
-		; /* said */
-	else if (cmd->verb == CRYPTOKEY_DELETE)
-		cryptokey_run_delete(cmd, user, box);
-	else
-		(void)cryptokey_do(cmd, cryptokey_import, box, NULL);
-	if (box != NULL)
-		mailbox_free(&box);
-}
-
-static void cryptokey_run_password(struct cryptokey_cmd *cmd)
-{
-	struct mcrs_error error;
-	int ret;
-
-	ret = mcrs_admin_password(cmd->admin, cmd->old_password,
-				  cmd->new_password, cmd->clear, &error);
-	if (ret >= 0) {
-		doveadm_print(t_strdup_printf("Changed password for %d key(s)",
-					      ret));
-	} else {
-		cryptokey_error(cmd, "", &error);
-		doveadm_print(error.text);
-	}
-	cmd->matched++;
-}
-
-static void
-cryptokey_run_verb(struct cryptokey_cmd *cmd, struct mail_user *user)
-{
-	switch (cmd->verb) {
-	case CRYPTOKEY_GENERATE:
-		cryptokey_run_generate(cmd, user);
-		break;
-	case CRYPTOKEY_LIST:
-		cryptokey_run_keys(cmd, user, cryptokey_list);
-		break;
-	case CRYPTOKEY_EXPORT:
-		cryptokey_run_keys(cmd, user, cryptokey_export);
-		break;
-	case CRYPTOKEY_PASSWORD:
-		cryptokey_run_password(cmd);
-		break;
-	case CRYPTOKEY_IMPORT:
-	case CRYPTOKEY_DELETE:
-		cryptokey_run_one(cmd, user);
-		break;
-	}
-	if (cmd->matched == 0 && cmd->ctx.exit_code == 0)
-		i_warning("mailbox cryptokey: Nothing was matched");
-}
-
-int cryptokey_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
-{
-	struct cryptokey_cmd *cmd = (struct cryptokey_cmd *)ctx;
-	struct mcrs_user *crypt_user = cryptokey_user(user);
-	struct mcrs_error error;
-
-	cmd->matched = 0;
-	if (cmd->usage_error != NULL) {
-		i_error("%s", cmd->usage_error);
-		ctx->exit_code = EX_USAGE;
-	} else if (crypt_user == NULL && !ctx->iterate_single_user) {
-		i_info("mail_crypt isn't enabled for user %s, skipping",
-		       user->username);
-		return 0;
-	} else if (crypt_user == NULL) {
-		i_error("mail_crypt isn't enabled for user %s",
-			user->username);
-		cryptokey_failed(cmd, EX_CONFIG);
-	} else if (mcrs_admin_new(crypt_user, &cmd->admin, &error) < 0) {
-		cryptokey_error(cmd, "", &error);
-	} else {
-		cryptokey_run_verb(cmd, user);
-		mcrs_admin_free(&cmd->admin);
-	}
-	return ctx->exit_code == 0 ? 0 : -1;
-}
+static struct doveadm_cmd_ver2 cryptokey_commands[] = { {
+	.name = "mailbox cryptokey generate",
+	.mail_cmd = cryptokey_generate_alloc,
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "[-URf] [<mailbox mask> [...]]",
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('U', "user-key-only", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('R', "re-encrypt-box-keys", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('f', "force", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('\0', "mailbox", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+}, {
+	.name = "mailbox cryptokey list",
+	.mail_cmd = cryptokey_list_alloc,
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "-U | <mailbox mask> [...]",
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('U', "user-key", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('\0', "mailbox", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+}, {
+	.name = "mailbox cryptokey export",
+	.mail_cmd = cryptokey_export_alloc,
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "-U | <mailbox mask> [...]",
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('U', "user-key", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('\0', "mailbox", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+}, {
+	.name = "mailbox cryptokey password",
+	.mail_cmd = cryptokey_password_alloc,
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX
+		"[-O | -o <password>] {-N | -n <password> | -C}",
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('C', "clear-password", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('N', "ask-new-password", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('n', "new-password", CMD_PARAM_STR, 0)
+DOVEADM_CMD_PARAM('O', "ask-old-password", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('o', "old-password", CMD_PARAM_STR, 0)
+DOVEADM_CMD_PARAMS_END
+}, {
+	.name = "mailbox cryptokey import",
+	.mail_cmd = cryptokey_import_alloc,
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX "[-f] {-U | -m <mailbox>} [<file>]",
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('U', "user-key", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('m', "mailbox", CMD_PARAM_STR, 0)
+DOVEADM_CMD_PARAM('f', "force", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('\0', "file", CMD_PARAM_ISTREAM, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+}, {
+	.name = "mailbox cryptokey delete",
+	.mail_cmd = cryptokey_delete_alloc,
+	.usage = DOVEADM_CMD_MAIL_USAGE_PREFIX
+		"[-f] {-U | -m <mailbox>} <key id> [...]",
+DOVEADM_CMD_PARAMS_START
+DOVEADM_CMD_MAIL_COMMON
+DOVEADM_CMD_PARAM('U', "user-key", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('m', "mailbox", CMD_PARAM_STR, 0)
+DOVEADM_CMD_PARAM('f', "force", CMD_PARAM_BOOL, 0)
+DOVEADM_CMD_PARAM('\0', "key-id", CMD_PARAM_ARRAY, CMD_PARAM_FLAG_POSITIONAL)
+DOVEADM_CMD_PARAMS_END
+} };
 
 void doveadm_mail_crypt_plugin_init(struct module *module ATTR_UNUSED)
 {
+	unsigned int i;
+
 	if (mcrs_init(MCRS_VERSION) < 0)
 		i_fatal("mail_crypt: the doveadm module and libmail_crypt_core "
 			"are of different versions");
-	doveadm_mail_crypt_register();
+	for (i = 0; i < N_ELEMENTS(cryptokey_commands); i++)
+		doveadm_cmd_register_ver2(&cryptokey_commands[i]);
 }
 
 void doveadm_mail_crypt_plugin_deinit(void)

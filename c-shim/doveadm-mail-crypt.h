@@ -4,6 +4,7 @@
 #include "doveadm-mail.h"
 
 struct mcrs_error;
+struct mcrs_key_row;
 
 enum cryptokey_verb {
 	CRYPTOKEY_GENERATE,
@@ -42,10 +43,14 @@ struct cryptokey_cmd {
 	unsigned int matched;
 };
 
-/* Registers the commands. */
-void doveadm_mail_crypt_register(void);
+/* The parameters, in doveadm-mail-crypt-input.c: a command's callbacks */
+void cryptokey_preinit(struct doveadm_mail_cmd_context *ctx);
+void cryptokey_init_masks(COMPAT_DOVEADM_INIT_PARAMS);
+void cryptokey_init_one(COMPAT_DOVEADM_INIT_PARAMS);
+void cryptokey_init_password(COMPAT_DOVEADM_INIT_PARAMS);
+void cryptokey_deinit(struct doveadm_mail_cmd_context *ctx);
 
-/* Does what was asked for, for one user. */
+/* Does what was asked for, for one user. Returns 0, or -1: the command's exit code says why. */
 int cryptokey_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user);
 
 /* Shows every mail of the folder to the core, which has a key in mind. Returns 0 if none of them
@@ -59,6 +64,14 @@ void *cryptokey_mail_plugin(const char *symbol);
 
 /* What a message about the keys of this mailbox (empty: the user's own) begins with. */
 const char *cryptokey_prefix(const char *mailbox);
+/* Prints whether it was done to a key of this mailbox (empty: the user's own). */
+void cryptokey_print_done(struct cryptokey_cmd *cmd, bool ok,
+			  const char *mailbox, const char *id);
+/* Prints what the core says of a key, or all that it has to say. */
+void cryptokey_print_row(struct cryptokey_cmd *cmd,
+			 const struct mcrs_key_row *row);
+void cryptokey_print_rows(struct cryptokey_cmd *cmd);
+
 /* Says in the log what is wrong, and in the exit code that something is. */
 void cryptokey_error(struct cryptokey_cmd *cmd, const char *prefix,
 		     const struct mcrs_error *error);
