@@ -5,8 +5,9 @@
 #include "mail-crypt-binary.h"
 #include "mail-crypt-plugin.h"
 
-/* What the plugin's hooks have in common: those for opening mails are in mail-crypt-open.c, those for
-   folders that get another GUID in mail-crypt-guid.c, all others in mail-crypt-plugin.c. */
+/* What the plugin's hooks have in common: those for users are in mail-crypt-user.c, for opening mails in
+   mail-crypt-open.c, for folders that get another GUID in mail-crypt-guid.c, all others in
+   mail-crypt-plugin.c. */
 
 #pragma GCC visibility push(hidden)
 
@@ -61,6 +62,8 @@ int mail_crypt_create_box(struct mailbox *box,
 int mail_crypt_update_box(struct mailbox *box,
 			  const struct mailbox_update *update);
 
+/* Hooked for every user. */
+void mail_crypt_user_created(struct mail_user *user);
 /* Hooked for every mail. */
 void mail_crypt_mail_allocated(struct mail *mail);
 

@@ -1,4 +1,4 @@
-/* Hooks of the mail plugin: a session for each user, encryption on save. */
+/* The mail plugin's hooks, and encryption on save. A user's session is in mail-crypt-user.c. */
 
 #include "compat.h"
 #include "module-dir.h"
@@ -8,6 +8,7 @@
 #include "mail-storage-private.h"
 #include "mailbox-attribute.h"
 
+#include "spool-cache.h"
 #include "ostream-mail-crypt.h"
 #include "mail-crypt-copy.h"
 #include "mail-crypt-unpack.h"
@@ -20,30 +21,10 @@
 
 const char *mail_crypt_plugin_version = DOVECOT_ABI_VERSION;
 
-struct mail_crypt_user_module mail_crypt_user_module =
-	MODULE_CONTEXT_INIT(&mail_user_module_register);
 struct mail_crypt_storage_module mail_crypt_storage_module =
 	MODULE_CONTEXT_INIT(&mail_storage_module_register);
 struct mail_crypt_outer_storage_module mail_crypt_outer_storage_module =
 	MODULE_CONTEXT_INIT(&mail_storage_module_register);
-
-struct mcrs_user *mail_crypt_user_get(struct mail_user *user)
-{
-	struct mail_crypt_user *muser = MAIL_CRYPT_USER_CONTEXT(user);
-
-	return muser == NULL ? NULL : muser->user;
-}
-
-void mail_crypt_user_scan(struct mail_user *user, mail_crypt_scan_t *scan,
-			  void *context)
-{
-	struct mail_crypt_user *muser = MAIL_CRYPT_USER_CONTEXT(user);
-
-	if (muser != NULL) {
-		muser->scan = scan;
-		muser->scan_context = context;
-	}
-}
 
 enum mail_error mail_crypt_mail_error(const struct mcrs_error *error)
 {
@@ -221,46 +202,6 @@ static void mail_crypt_mailbox_allocated(struct mailbox *box)
 	v->transaction_save_commit_pre = mail_crypt_transaction_save_commit_pre;
 	v->free = mail_crypt_mailbox_free;
 	MODULE_CONTEXT_SET(box, mail_crypt_storage_module, mbox);
-}
-
-static void mail_crypt_user_deinit(struct mail_user *user)
-{
-	struct mail_crypt_user *muser = MAIL_CRYPT_USER_CONTEXT(user);
-
-	spool_cache_clear(&muser->unpacked);
-	spool_cache_clear(&muser->binary.spool);
-	muser->module_ctx.super.deinit(user);
-	mcrs_user_free(&muser->user);
-}
-
-static void mail_crypt_user_created(struct mail_user *user)
-{
-	struct mail_user_vfuncs *v = user->vlast;
-	struct mail_crypt_user *muser;
-	struct compat_settings *set;
-	struct mcrs_error error;
-	const char *set_error;
-	int ret;
-
-	/* Dovecot refuses to go on with a user in error */
-	if (compat_settings_get(user, &set, &set_error) < 0) {
-		user->error = p_strdup_printf(user->pool, "mail_crypt: %s",
-					      set_error);
-		return;
-	}
-	muser = p_new(user->pool, struct mail_crypt_user, 1);
-	ret = mcrs_user_new(user, compat_setting_lookup, set,
-			    &muser->user, &error);
-	compat_settings_free(&set);
-	if (ret < 0) {
-		user->error = p_strdup_printf(user->pool, "mail_crypt: %s",
-					      error.text);
-		return;
-	}
-	muser->module_ctx.super = *v;
-	user->vlast = &muser->module_ctx.super;
-	v->deinit = mail_crypt_user_deinit;
-	MODULE_CONTEXT_SET(user, mail_crypt_user_module, muser);
 }
 
 static struct mail_storage_hooks mail_crypt_hooks = {
