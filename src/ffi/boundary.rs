@@ -71,11 +71,16 @@ pub extern "C" fn mcrs_init(version: u32) -> c_int {
     static HOOK: std::sync::Once = std::sync::Once::new();
     // The place only: a panic's message may quote what it choked on.
     HOOK.call_once(|| {
-        std::panic::set_hook(Box::new(|info| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
             let place = info
                 .location()
                 .map(|l| format!("{}:{}", l.file(), l.line()));
             PANICKED_AT.set(place);
+            // A test that fails in the same process has to say why.
+            if cfg!(test) {
+                before(info);
+            }
         }));
     });
     if version == MCRS_VERSION { 0 } else { -1 }
