@@ -174,11 +174,15 @@ impl RsaPrivate {
     /// # Errors
     /// Corrupt if it was not made for this key; nothing more is said, on purpose.
     pub fn decrypt(&self, data: &[u8]) -> Result<Secret> {
+        let bad = || Error::corrupt("RSA data that this key can't decrypt");
+        // RFC 8017, 7.1.2: as long as the modulus. libcrypto takes a number without its zeros.
+        if data.len() != self.rsa.size() as usize {
+            return Err(bad());
+        }
         let mut decrypter = Decrypter::new(&self.key)?;
         decrypter.set_rsa_padding(Padding::PKCS1_OAEP)?;
-        let bad = |_| Error::corrupt("RSA data that this key can't decrypt");
-        let mut out = Secret::new(vec![0; decrypter.decrypt_len(data).map_err(bad)?]);
-        let len = decrypter.decrypt(data, &mut out).map_err(bad)?;
+        let mut out = Secret::new(vec![0; decrypter.decrypt_len(data).map_err(|_| bad())?]);
+        let len = decrypter.decrypt(data, &mut out).map_err(|_| bad())?;
         out.truncate(len);
         Ok(out)
     }

@@ -130,6 +130,17 @@ fn rsa_keys_encrypt_and_agree_on_nothing() {
 }
 
 #[test]
+fn rsa_data_without_its_leading_zero_is_refused() {
+    let key = plain("rsa");
+    let mut sealed = vec![1];
+    while sealed[0] != 0 {
+        sealed = key.public().rsa_encrypt(&[7; 60]).unwrap();
+    }
+    assert!(key.rsa_decrypt(&sealed).is_ok());
+    assert_eq!(kind_of(key.rsa_decrypt(&sealed[1..])).0, ErrorKind::Corrupt);
+}
+
+#[test]
 fn ids_are_read_in_either_case_and_written_in_lower() {
     let (id, _) = ids("p256");
     let text = id.to_string();
