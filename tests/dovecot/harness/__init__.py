@@ -6,6 +6,7 @@ The parts, from the outside in:
 - `users.UserConfig`, `users.CryptConfig`  what a test says about users and keys
 - `config`             the only place that knows the names of Dovecot's settings
 - `modules`            which modules that Dovecot loads: ours, the packaged ones, none
+- `proc`               what /proc says about its processes
 - `clients`            IMAP, LMTP and POP3 as a client sees them
 - `mail`               mails whose words can be looked for afterwards
 - `store`              what lies on disk: mail files, the attribute dict, damage

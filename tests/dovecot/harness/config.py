@@ -6,6 +6,8 @@ which is for what no class here covers).
 
 from __future__ import annotations
 
+import itertools
+import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,8 @@ POP3_PORT = 20110
 
 #: A userdb field without a meaning; tells that Dovecot has seen a change.
 REVISION = "harness_revision"
+
+_numbers = itertools.count()
 
 
 @dataclass
@@ -310,6 +314,17 @@ def own_address(number: int, pid: int) -> str:
     """
     bits = ((((pid & 0x3FFFFF) << 2) + number) & 0xFFFFFF) ^ 0x800000
     return "127." + ".".join(str(bits >> shift & 0xFF) for shift in (16, 8, 0))
+
+
+def free_address() -> tuple[str, socket.socket]:
+    """A free address, and what keeps it ours."""
+    while True:
+        address = own_address(next(_numbers), os.getpid())
+        held = claim(address)
+        if held and is_free(address):
+            return address, held
+        if held:
+            held.close()
 
 
 def claim(address: str) -> socket.socket | None:

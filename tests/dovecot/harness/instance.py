@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import grp
-import itertools
 import os
 import poplib
-import pwd
 import re
 import shutil
 import signal
@@ -19,7 +16,7 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 
-from . import clients, config, modules
+from . import clients, config, modules, proc
 from .keys import Key
 from .log import ServerLog
 from .mail import Mail
@@ -30,9 +27,7 @@ from .version import DovecotVersion, libexec_dir
 #: As root, mail belongs to this user, who need not exist.
 MAIL_UID = MAIL_GID = 30201
 
-_numbers = itertools.count()
 _running: "weakref.WeakSet[Instance]" = weakref.WeakSet()
-_staged: Path | None = None
 
 
 class Instance:
@@ -70,11 +65,11 @@ class Instance:
     def __init__(self, *, store: Store | None = None, run_as: str | None = None, **options):
         self.options = config.Options(**options)
         self.version = DovecotVersion.installed()
-        self.account = _account(run_as)
+        self.account = modules.account(run_as)
         self._own_store = store is None
         self.store = store or Store()
         self.run = Path(tempfile.mkdtemp(prefix="mci-", dir="/tmp"))
-        address, self._claim = _address()
+        address, self._claim = config.free_address()
         self.places = config.Places(self.run, address)
         self.log = ServerLog(self.places.log)
         self._master: subprocess.Popen | None = None
@@ -103,7 +98,7 @@ class Instance:
 
     def start(self) -> "Instance":
         """Start it, and see that the right modules are in it."""
-        self._modules = modules.stage(self.options.plugin, _stage_folder())
+        self._modules = modules.stage(self.options.plugin, modules.copies_folder())
         if not modules.can_mount():
             self.places = replace(self.places, plugins=self._modules)
         self._write_config()
@@ -117,7 +112,7 @@ class Instance:
             cwd=self.run,
         )
         self._wait_until_ready()
-        self._group = _group(self._master.pid)
+        self._group = proc.group(self._master.pid)
         self._hold_group()
         self.prove_modules()
         return self
@@ -288,18 +283,14 @@ class Instance:
 
     def processes(self, name: str) -> list[int]:
         """The process ids of this instance's processes of that name ("imap", "lmtp")."""
-        return [
-            pid
-            for pid in self._all_processes()
-            if _read(f"/proc/{pid}/comm").strip() == name
-        ]
+        return [pid for pid in self._all_processes() if proc.name(pid) == name]
 
     def process_of(self, session: clients.Imap) -> int:
         """The imap process that serves a session."""
         port = session.sock.getsockname()[1]
-        inode = _socket_inode(self.places.address, config.IMAP_PORT, port)
+        inode = proc.socket_inode(self.places.address, config.IMAP_PORT, port)
         for pid in self.processes("imap"):
-            if inode in _links(pid):
+            if inode in proc.links(pid):
                 return pid
         raise AssertionError("no imap process serves this session")
 
@@ -307,24 +298,18 @@ class Instance:
         """SIGKILL some of this instance's processes, who may be gone already; then they are."""
         for pid in pids:
             try:
-                if _group(pid) != self._group:
+                if proc.group(pid) != self._group:
                     continue
                 os.kill(pid, signal.SIGKILL)
                 # Until it has died, it can still accept the connection that is meant for the next.
-                while _group(pid) == self._group:
+                while proc.group(pid) == self._group:
                     time.sleep(0.001)
             except (FileNotFoundError, ProcessLookupError):
                 pass
 
     def open_files(self, pid: int) -> dict[str, Path]:
         """What a process has open, deleted files too: link text -> path to read it by."""
-        found = {}
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                found[f"{fd.name}:{os.readlink(fd)}"] = fd
-            except OSError:
-                continue
-        return found
+        return proc.open_files(pid)
 
     def prove_modules(self) -> None:
         """See in the lmtp process which plugin is loaded; raise if it is another."""
@@ -459,17 +444,7 @@ class Instance:
         raise RuntimeError(f"{why}\n{said}")
 
     def _all_processes(self) -> list[int]:
-        if self._group is None:
-            return []
-        found = []
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                try:
-                    if _group(int(entry)) == self._group:
-                        found.append(int(entry))
-                except OSError:
-                    continue
-        return found
+        return [] if self._group is None else proc.members(self._group)
 
     def _kill_leftovers(self) -> None:
         """Everything that is still in the group, which only the instance has."""
@@ -498,73 +473,6 @@ class Instance:
 def running() -> list[Instance]:
     """Every instance of this process that is up."""
     return list(_running)
-
-
-def _stage_folder() -> Path:
-    """One folder per process for the copies of the module folders."""
-    global _staged
-    if _staged is None:
-        _staged = Path(tempfile.mkdtemp(prefix="mcm-", dir="/tmp"))
-        _staged.chmod(0o755)
-        atexit.register(shutil.rmtree, _staged, ignore_errors=True)
-    return _staged
-
-
-def _account(name: str | None) -> modules.Account:
-    entry = pwd.getpwnam(name) if name else pwd.getpwuid(os.getuid())
-    if name and os.getuid() not in (0, entry.pw_uid):
-        raise PermissionError(f"only root can run Dovecot as {name}")
-    return modules.Account(
-        entry.pw_uid, entry.pw_gid, entry.pw_name, grp.getgrgid(entry.pw_gid).gr_name
-    )
-
-
-def _address() -> tuple[str, socket.socket]:
-    """A free address, and what keeps it ours."""
-    while True:
-        address = config.own_address(next(_numbers), os.getpid())
-        held = config.claim(address)
-        if held and config.is_free(address):
-            return address, held
-        if held:
-            held.close()
-
-
-def _group(pid: int) -> str | int:
-    """What all processes of one instance have in common: mount namespace, else session."""
-    if modules.can_mount():
-        return os.readlink(f"/proc/{pid}/ns/mnt")
-    # The dead have no namespace any more, but still a session.
-    if "\nState:\tZ" in _read(f"/proc/{pid}/status"):
-        raise ProcessLookupError(pid)
-    return os.getsid(pid)
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""
-
-
-def _links(pid: int) -> set[str]:
-    found = set()
-    try:
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            found.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
-    except OSError:
-        pass
-    return found
-
-
-def _socket_inode(address: str, port: int, peer_port: int) -> str:
-    """The server's end of a connection, as /proc/PID/fd shows it."""
-    local = socket.inet_aton(address)[::-1].hex().upper() + f":{port:04X}"
-    for line in _read("/proc/net/tcp").splitlines()[1:]:
-        fields = line.split()
-        if fields[1] == local and fields[2].endswith(f":{peer_port:04X}"):
-            return f"socket:[{fields[9]}]"
-    raise AssertionError("no such connection")
 
 
 @atexit.register

@@ -11,11 +11,15 @@ there is: mail plugins are the staged ones, everything else is the system's.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import functools
+import grp
 import os
+import pwd
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +30,8 @@ CORE = "libmail_crypt_core.so"
 PACKAGED = "lib10_mail_crypt_plugin.so"
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+
+_copies: Path | None = None
 
 
 class Unavailable(Exception):
@@ -72,6 +78,16 @@ def stage(plugin: str, under: Path) -> Path:
     return target
 
 
+def copies_folder() -> Path:
+    """One folder per process for the copies of the module folders."""
+    global _copies
+    if _copies is None:
+        _copies = Path(tempfile.mkdtemp(prefix="mcm-", dir="/tmp"))
+        _copies.chmod(0o755)
+        atexit.register(shutil.rmtree, _copies, ignore_errors=True)
+    return _copies
+
+
 def _undo_diversions(folder: Path) -> None:
     """Where ours is installed on the system, put the diverted files back in the copy."""
     done = subprocess.run(
@@ -100,6 +116,16 @@ class Account:
     def is_root(self) -> bool:
         """Root's Dovecot switches to a mail user, an ordinary user's stays what it is."""
         return self.uid == 0
+
+
+def account(name: str | None) -> Account:
+    """The account of that name, or the caller's own."""
+    entry = pwd.getpwnam(name) if name else pwd.getpwuid(os.getuid())
+    if name and os.getuid() not in (0, entry.pw_uid):
+        raise PermissionError(f"only root can run Dovecot as {name}")
+    return Account(
+        entry.pw_uid, entry.pw_gid, entry.pw_name, grp.getgrgid(entry.pw_gid).gr_name
+    )
 
 
 @functools.cache

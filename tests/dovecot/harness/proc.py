@@ -1,0 +1,76 @@
+"""What /proc says about processes: which are one instance's, and what they have open."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from . import modules
+
+
+def group(pid: int) -> str | int:
+    """What all processes of one instance have in common: mount namespace, else session."""
+    if modules.can_mount():
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    # The dead have no namespace any more, but still a session.
+    if "\nState:\tZ" in _read(f"/proc/{pid}/status"):
+        raise ProcessLookupError(pid)
+    return os.getsid(pid)
+
+
+def members(of: str | int) -> list[int]:
+    """All processes of that group."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                if group(int(entry)) == of:
+                    found.append(int(entry))
+            except OSError:
+                continue
+    return found
+
+
+def name(pid: int) -> str:
+    """The program's name: "imap", "lmtp"."""
+    return _read(f"/proc/{pid}/comm").strip()
+
+
+def open_files(pid: int) -> dict[str, Path]:
+    """What a process has open, deleted files too: link text -> path to read it by."""
+    found = {}
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found[f"{fd.name}:{os.readlink(fd)}"] = fd
+        except OSError:
+            continue
+    return found
+
+
+def links(pid: int) -> set[str]:
+    """The same, by their links' texts alone; none of a process that is gone."""
+    found = set()
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            found.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    except OSError:
+        pass
+    return found
+
+
+def socket_inode(address: str, port: int, peer_port: int) -> str:
+    """The server's end of a connection, as /proc/PID/fd shows it."""
+    local = socket.inet_aton(address)[::-1].hex().upper() + f":{port:04X}"
+    for line in _read("/proc/net/tcp").splitlines()[1:]:
+        fields = line.split()
+        if fields[1] == local and fields[2].endswith(f":{peer_port:04X}"):
+            return f"socket:[{fields[9]}]"
+    raise AssertionError("no such connection")
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
