@@ -1,15 +1,12 @@
-"""Keys: made once, protected as configured, found again, and never in the way when they are bad."""
+"""Keys: made and protected as configured, found again; settings that can't be right are named."""
 
 from __future__ import annotations
 
-import random
 import re
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from harness import CryptConfig, DovecotVersion, Key, KeySetting, Mail, UserConfig, words
+from harness import CryptConfig, Key, KeySetting, Mail, UserConfig, words
 
 EC = Key.ec()
 #: Words that no message has by chance.
@@ -212,6 +209,23 @@ def test_new_mail_under_old_keys_is_read(dovecot, password):
     assert server.store.user_keys("alice") == {key.old_id}
 
 
+@pytest.mark.packaged_defect("opens INBOX for every look-up", on="2.3")
+def test_inbox_is_opened_for_keys_once_a_session(dovecot):
+    server = dovecot(users=alice(password=PASSWORD), debug=True)
+    with server.imap("alice") as session:
+        for number in range(6):
+            session.create(f"Folder{number}")
+            session.put(Mail.make().data, f"Folder{number}")
+    # The log comes from a process of its own: what the first session said may still be on its way.
+    server.log.wait_for("Disconnected: Logged out")
+    mark = server.log.mark()
+    with server.imap("alice") as session:
+        for number in range(6):
+            assert len(session.bodies(f"Folder{number}")) == 1
+    server.log.wait_for("Disconnected: Logged out", mark)
+    assert len(server.log.lines(r"Mailbox INBOX: Mailbox opened", mark)) <= 1
+
+
 # Settings
 
 
@@ -354,344 +368,3 @@ def test_a_password_is_stretched_and_the_packaged_plugin_still_opens_the_key(dov
     (stored,) = [v for k, v in store.private_keys("alice").items() if "/pvt/server/" in k]
     assert int(stored.split(":")[6]) >= 10_000
     deliver_and_read(dovecot(store=store, plugin="packaged", users=dict(users)))
-
-
-# Keys that don't open
-
-
-@pytest.mark.packaged_defect("drops the connection in the middle of a literal")
-@pytest.mark.parametrize("password", (MISTAKEN, None))
-def test_a_wrong_password_is_named_before_any_literal(dovecot, store, password):
-    mails = [Mail.make(), Mail.make()]
-    writer = dovecot(store=store, users=alice(password=PASSWORD))
-    for mail in mails:
-        writer.deliver("alice", mail)
-    (key,) = store.user_keys("alice")
-    server = dovecot(store=store, users=alice(password=password), fetch_failure="no-after")
-    server.log.expect("Error:")
-    mark = server.log.mark()
-    with server.imap("alice") as session:
-        session.folder()
-        answer = session.fetch_uids()
-        assert (answer.status, answer.items) == ("NO", {})
-        assert session.noop()[0] == "OK"
-        assert session.uid("STORE", "1", "+FLAGS", r"(\Deleted)")[0] == "OK"
-    lines = server.log.wait_for("wrong password" if password else "password", mark)
-    assert key in lines[0]
-    # New mail needs the public key only.
-    server.deliver("alice", Mail.make())
-    assert store.user_keys("alice") == {key}
-    with writer.imap("alice") as session:
-        assert len(session.bodies()) == 3
-
-
-@pytest.mark.packaged_defect("panics or hangs")
-@pytest.mark.parametrize("under", ("password", "key"))
-@pytest.mark.parametrize("rounds", (0, 200_000_000, 4_294_967_295, 99_999_999_999))
-def test_rounds_of_a_stored_key_are_bounded(dovecot, under, rounds):
-    crypt = dict(password=PASSWORD) if under == "password" else dict(user_key_keys=(EC.setting(),))
-    server = dovecot(users=alice(**crypt), fetch_failure="no-after")
-    key = Key.ec()
-    stored = (
-        key.dovecot_private_under_password(PASSWORD, rounds)
-        if under == "password"
-        else key.dovecot_private_under_key(EC, rounds)
-    )
-    server.seed_user_key("alice", key, stored)
-    server.deliver("alice", Mail.make())
-    server.log.expect("Error:")
-    mark = server.log.mark()
-    with server.imap("alice", timeout=5) as session:
-        session.folder()
-        answer = session.fetch_uids()
-        assert (answer.status, answer.items) == ("NO", {})
-        assert session.noop()[0] == "OK"
-    server.log.wait_for("rounds", mark)
-
-
-@pytest.mark.packaged_defect("ends the session")
-@pytest.mark.parametrize(
-    "value",
-    [
-        "garbage",
-        "",
-        "2:1.2.840.10045.3.1.7:0:00",
-        "2:1.2.3.4:0:00000001:" + "0" * 64,
-        OTHER.dovecot_public(),
-        OTHER.dovecot_private(),
-        OTHER.dovecot_private_under_key(OTHER),
-    ],
-    ids=["garbage", "empty", "cut", "unknown-oid", "public", "another-key", "another-lock"],
-)
-def test_a_bad_stored_key_is_an_error_that_names_the_key(dovecot, value):
-    server = dovecot(users=alice(), fetch_failure="no-after")
-    key = Key.ec()
-    server.seed_user_key("alice", key, value)
-    server.log.expect("Error:")
-    server.deliver("alice", Mail.make())
-    mark = server.log.mark()
-    with server.imap("alice", timeout=10) as session:
-        session.folder()
-        answer = session.fetch_uids()
-        assert (answer.status, answer.items) == ("NO", {})
-        assert session.noop()[0] == "OK"
-    server.log.wait_for(f"Error: .*{key.id}", mark)
-
-
-@pytest.mark.parametrize("value", ["garbage", "", OTHER.dovecot_private(), OTHER.dovecot_public()],
-                         ids=["garbage", "empty", "private", "another-key"])
-def test_a_bad_public_key_stores_nothing_in_the_clear(dovecot, value):
-    server = dovecot(users=alice())
-    key = Key.ec()
-    server.seed_user_key("alice", key, key.dovecot_private())
-    name = next(k for k in server.store.attributes("alice") if "/pubkeys/" in k)
-    server.store.put_attributes("alice", {name: value})
-    check_refused(server)
-
-
-def test_a_private_key_without_the_rest_does_not_matter(dovecot):
-    """What a crash of the packaged plugin leaves behind."""
-    server = dovecot(users=alice())
-    key = Key.ec()
-    server.seed_user_key("alice", key, key.dovecot_private())
-    server.store.drop_attributes("alice", "active|pubkeys")
-    for _ in range(2):
-        deliver_and_read(server)
-    assert len(server.store.user_keys("alice")) == 1
-
-
-# The dict
-
-
-@pytest.mark.packaged_defect("tells the client paths and numbers")
-def test_without_the_dict_nothing_is_stored_and_the_client_learns_nothing(dovecot):
-    server = dovecot(users=alice(password=PASSWORD), attribute_dict="down")
-    check_refused(server, names=["Error: .*dict"])
-    with server.imap("alice") as session:
-        mail = Mail.make()
-        status, text = session.put(mail.data)
-        assert status == "NO"
-        assert not re.search(r"/|uid|gid|dict|attribute", re.sub(r"\[[A-Z]+\]", "", text)), text
-        assert session.noop()[0] == "OK"
-        assert session.bodies() == []
-    assert not server.store.find_words(server.store.home("alice"), mail.words)
-
-
-@pytest.mark.packaged_defect("ends the session")
-def test_without_the_dict_old_mail_is_an_error_and_the_session_lives(dovecot, store):
-    dovecot(store=store, users=alice(password=PASSWORD)).deliver("alice", Mail.make())
-    server = dovecot(
-        store=store,
-        users=alice(password=PASSWORD),
-        attribute_dict="down",
-        fetch_failure="no-after",
-    )
-    server.log.expect("Error:")
-    with server.imap("alice") as session:
-        session.folder()
-        answer = session.fetch_uids()
-        assert (answer.status, answer.items) == ("NO", {})
-        assert session.noop()[0] == "OK"
-
-
-def test_without_any_dict_nothing_is_stored_in_the_clear(dovecot):
-    server = dovecot(users=alice(password=PASSWORD), attribute_dict=None)
-    server.log.expect("Error:")
-    mail = Mail.make()
-    assert server.try_deliver("alice", mail)
-    assert not server.store.find_words(server.store.home("alice"), mail.words)
-
-
-@pytest.mark.packaged_defect("ends the session, and its doveadm aborts")
-@pytest.mark.skipif(DovecotVersion.installed().line != "2.3", reason="2.4 needs a dict that lists")
-def test_a_dict_that_aborts_when_it_lists_is_not_asked_to(dovecot):
-    """Keys of first mails and all later ones work without."""
-    server = dovecot(
-        users={"alice": UserConfig(CryptConfig(password="secret"))},
-        attribute_dict=None,
-        extra="mail_attribute_dict = fs:posix:prefix=%h/attributes/",
-        fetch_failure="no-after",
-    )
-    mail = Mail.make()
-    with server.imap("alice") as session:
-        session.create("Work")
-        for folder in ("INBOX", "Work"):
-            assert session.put(mail.data, folder)[0] == "OK"
-    with server.imap("alice") as session:
-        assert session.bodies() == session.bodies("Work") == [mail.data]
-    server.log.expect("can't list")
-    for path in server.store.home("alice").glob("attributes/**/crypt/privkeys/*"):
-        path.unlink()
-    with server.imap("alice") as session:
-        session.folder()
-        assert session.fetch_uids().status == "NO"
-        assert session.noop()[0] == "OK"
-    listed = server.doveadm("mailbox", "cryptokey", "list", "-u", "alice", "*", check=False)
-    assert listed.returncode == 75 and b"can't list" in listed.stderr
-
-
-@pytest.mark.packaged_defect("tells the client paths")
-def test_an_unreadable_dict_file_is_an_error(dovecot):
-    server = dovecot(users=alice(password=PASSWORD))
-    server.deliver("alice", Mail.make())
-    path = server.store.home("alice") / "dovecot-attributes"
-    path.chmod(0)
-    mail = check_refused(server, names=["Error: .*dovecot-attributes"], look=False)
-    path.chmod(0o600)
-    assert not server.store.find_words(server.store.home("alice"), mail.words)
-    deliver_and_read(server)
-    assert len(server.store.user_keys("alice")) == 1
-
-
-# Many at once
-
-
-def together(count, work):
-    """Run `work(0..count-1)` at the same moment in threads; the first exception is raised."""
-    barrier = threading.Barrier(count)
-
-    def one(number):
-        barrier.wait()
-        return work(number)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(one, range(count)))
-
-
-@pytest.mark.packaged_defect("makes up to 4 user keys and 4 folder keys")
-@pytest.mark.parametrize("storage", ("maildir", "mdbox"))
-def test_parallel_first_deliveries_make_one_key_each(dovecot, storage):
-    names = [f"user{i}" for i in range(6)]
-    users = {name: UserConfig(CryptConfig(password=PASSWORD)) for name in names}
-    server = dovecot(storage=storage, users=users)
-    store = server.store
-    found = []
-    for name in names:
-        mails = [Mail.make() for _ in range(8)]
-        if storage != "maildir":
-            # Two processes that make an INBOX of dbox at once deadlock in Dovecot, plugin or not.
-            server.guid(name)
-        together(8, lambda i: server.deliver(name, mails[i]))
-        with server.imap(name) as session:
-            bodies = session.bodies()
-        assert len(bodies) == 8
-        for mail in mails:
-            assert sum(body.endswith(mail.data) for body in bodies) == 1
-        found.append((len(store.user_keys(name)), *map(len, store.folder_keys(name).values())))
-        assert len(store.private_keys(name)) == 2, "a private key without its public key"
-    assert found == [(1, 1)] * len(names)
-
-
-@pytest.mark.packaged_defect("makes several user keys")
-def test_parallel_first_mails_to_many_folders_share_one_user_key(dovecot):
-    names = [f"user{i}" for i in range(5)]
-    users = {name: UserConfig(CryptConfig(password=PASSWORD)) for name in names}
-    server = dovecot(users=users)
-    found = []
-    for name in names:
-        mails = [Mail.make() for _ in range(8)]
-        with server.imap(name) as session:
-            for number in range(4):
-                session.create(f"Folder{number}")
-        sessions = [server.imap(name) for _ in mails]
-
-        def append(number):
-            with sessions[number] as session:
-                assert session.put(mails[number].data, f"Folder{number % 4}")[0] == "OK"
-
-        together(8, append)
-        with server.imap(name) as session:
-            for number in range(4):
-                bodies = session.bodies(f"Folder{number}")
-                assert sorted(bodies) == sorted([mails[number].data, mails[number + 4].data])
-        keys = server.store.folder_keys(name)
-        found.append((len(server.store.user_keys(name)), *map(len, keys.values())))
-    assert found == [(1, 1, 1, 1, 1)] * len(names)
-
-
-def greeted(server):
-    """An LMTP connection. One that meets a process as it dies is closed at once, and tried again, as an MTA does."""
-    for _ in range(20):
-        try:
-            return server.lmtp()
-        except OSError:
-            time.sleep(0.1)
-    return server.lmtp()
-
-
-def test_a_first_delivery_that_is_killed_leaves_a_usable_store(dovecot, plugin):
-    random.seed(20)
-    names = [f"user{i}" for i in range(30)]
-    users = {name: UserConfig(CryptConfig(password=PASSWORD)) for name in names}
-    server = dovecot(users=users)
-    server.log.expect("killed with signal 9", "Connection lost", "stale", "startup failed")
-    begin = time.monotonic()
-    server.deliver(names.pop(), Mail.make())
-    whole = time.monotonic() - begin
-    killed = 0
-    for number, name in enumerate(names):
-        first, second = Mail.make(), Mail.make()
-        # Greeted: a process that dies sooner makes the master wait before it starts another.
-        mark = server.log.mark()
-        connection = server.lmtp(20)
-        line = server.log.wait_for(r"lmtp\(\d+\): Info: Connect", mark)[0]
-        pid = int(re.search(r"lmtp\((\d+)\)", line).group(1))
-        timer = threading.Timer(1.1 * whole * number / len(names), server.kill, [pid])
-        timer.start()
-        try:
-            taken = not connection.transaction([name], first.data)
-        except OSError:
-            taken = False
-        timer.join()
-        killed += not taken
-        # Dovecot's own locks of maildir, index and file dict, which it breaks after a minute.
-        for path in server.store.files(name):
-            if path.name.endswith("lock"):
-                path.unlink(missing_ok=True)
-        assert not greeted(server).transaction([name], second.data)
-        with server.imap(name) as session:
-            bodies = session.bodies()
-        # Dovecot may find the first one only now: then it comes second.
-        for mail in (first, second) if taken else (second,):
-            assert sum(body.endswith(mail.data) for body in bodies) == 1
-        assert len(server.store.user_keys(name)) == 1
-        assert [len(k) for k in server.store.folder_keys(name).values()] == [1]
-        if plugin == "ours":
-            assert len(server.store.private_keys(name)) == 2, "a private key that nobody uses"
-    assert killed, "no delivery was killed: the test proves nothing"
-
-
-@pytest.mark.packaged_defect("lmtp panics", on="2.3")
-def test_one_users_trouble_is_not_the_next_ones(dovecot, store):
-    """One lmtp process, one transaction: good and bad users in turn."""
-    good = UserConfig(CryptConfig(password=PASSWORD))
-    bad = UserConfig(CryptConfig(require_encrypted=True))
-    users = {"good1": good, "bad1": bad, "good2": good, "bad2": bad, "good3": good}
-    server = dovecot(store=store, users=users)
-    server.log.expect("Error:")
-    mail = Mail.make()
-    refused = server.try_deliver(*users, mail)
-    assert sorted(refused) == ["bad1", "bad2"]
-    for name in ("good1", "good2", "good3"):
-        with server.imap(name) as session:
-            assert session.bodies()[0].endswith(mail.data)
-    assert not store.find_words(store.path, mail.words)
-
-
-@pytest.mark.packaged_defect("opens INBOX for every look-up", on="2.3")
-def test_inbox_is_opened_for_keys_once_a_session(dovecot):
-    server = dovecot(users=alice(password=PASSWORD), debug=True)
-    with server.imap("alice") as session:
-        for number in range(6):
-            session.create(f"Folder{number}")
-            session.put(Mail.make().data, f"Folder{number}")
-    # The log comes from a process of its own: what the first session said may still be on its way.
-    server.log.wait_for("Disconnected: Logged out")
-    mark = server.log.mark()
-    with server.imap("alice") as session:
-        for number in range(6):
-            assert len(session.bodies(f"Folder{number}")) == 1
-    server.log.wait_for("Disconnected: Logged out", mark)
-    assert len(server.log.lines(r"Mailbox INBOX: Mailbox opened", mark)) <= 1
-
-
