@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+#: An assertion that fails there says as much as one of a test.
+pytest.register_assert_rewrite("harness")
 
 from harness import DovecotVersion, Instance, Store, available  # noqa: E402
 from harness.version import NotHere  # noqa: E402

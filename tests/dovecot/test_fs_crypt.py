@@ -1,8 +1,7 @@
-"""The fs drivers, through `doveadm fs`: files that both implementations write, one reads what the other wrote."""
+"""The fs drivers, through `doveadm fs`: what one implementation writes the other reads, with any settings and parents."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import secrets
 import shutil
@@ -11,7 +10,16 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from harness import CryptConfig, Key, UserConfig, forge, fs24, words
+from harness import UserConfig, forge, fs24, words
+from harness.fs_files import (
+    DOVEADM_EX_NOTFOUND,
+    EX_TEMPFAIL,
+    KEY,
+    KEYS,
+    Files,
+    said,
+    server_options,
+)
 
 #: What the packaged driver can write on this Dovecot, beside what is default.
 ALGORITHMS = (
@@ -29,84 +37,8 @@ ALGORITHMS = (
     "aria-256-ctr-sha512",
     "des-ede3-cbc-sha256",
 )
-KEYS = {"P-256": Key.ec("prime256v1"), "P-521": Key.ec("secp521r1"), "RSA": Key.rsa()}
-KEY = KEYS["P-256"]
 #: One byte, some blocks and a bit, more than is decrypted at once.
 SIZES = (1, 5003, 300_001)
-
-EX_TEMPFAIL = 75
-DOVEADM_EX_NOTFOUND = 68
-
-
-class Files:
-    """A folder with keys and files, and the drivers of one Dovecot."""
-
-    def __init__(self, server, folder: Path):
-        self.server = server
-        self.folder = folder
-
-    def path(self, name: str) -> Path:
-        return self.folder / name
-
-    def write(self, name: str, data: bytes | str) -> Path:
-        path = self.path(name)
-        path.write_bytes(data.encode() if isinstance(data, str) else data)
-        return path
-
-    def keys(self, key: Key, name: str = "key") -> str:
-        """Parameters with both halves of a key in files."""
-        return self.public(key, name) + self.private(key, name)
-
-    def public(self, key: Key, name: str = "key") -> str:
-        return f"public_key_path={self.write(name + '.public', key.public_pem())}:"
-
-    def private(self, key: Key, name: str = "key", password: str | None = None) -> str:
-        return f"private_key_path={self.write(name + '.private', key.pem(password))}:"
-
-    def run(self, command: str, args: str, *paths: Path | str, driver: str = "crypt"):
-        """`doveadm fs`; answers what it is answered."""
-        return self.server.run_program(self.argv(command, args, *paths, driver=driver), check=False)
-
-    def argv(self, command: str, args: str, *paths: Path | str, driver: str = "crypt") -> list[str]:
-        """The command line of that."""
-        more = [str(path) for path in paths]
-        if not words.is_24():
-            config = str(self.server.places.config)
-            return ["doveadm", "-c", config, "fs", command, driver, args, *more]
-        # A configuration of its own: that of the server, and the driver in it.
-        config = self.server.run / f"fs-{secrets.token_hex(8)}.conf"
-        settings = "" if fs24.has_keys(args) else GLOBAL_24.format(folder=self.folder)
-        text = self.server.places.config.read_text() + settings + fs24.blocks(driver, args)
-        config.write_text(text)
-        return ["doveadm", "-c", str(config), "fs", command, fs24.FILTER, *more]
-
-    def put(self, args: str, data: bytes, name: str | Path | None = None, driver: str = "crypt") -> Path:
-        """Write a file through the driver; it must work. Answers its path."""
-        target = self.path(str(name or secrets.token_hex(8)))
-        done = self.run("put", args, self.write("input", data), name or target, driver=driver)
-        assert (done.returncode, done.stderr) == (0, b""), done
-        return target
-
-    def get(self, args: str, path: Path | str, driver: str = "crypt") -> bytes:
-        """Read a file through the driver; it must work."""
-        done = self.run("get", args, path, driver=driver)
-        assert (done.returncode, done.stderr) == (0, b""), done.stderr
-        return done.stdout
-
-    def refuse(self, args: str, path: Path | str, *expected: str, driver: str = "crypt") -> None:
-        """Read a file through the driver: not a byte of it, and the words in the error."""
-        done = self.run("get", args, path, driver=driver)
-        assert done.stdout == b"", done.stdout[:60]
-        assert done.returncode == EX_TEMPFAIL
-        said(done, *expected)
-
-
-def said(done, *expected: str) -> None:
-    """The error has these words; it isn't a crash."""
-    text = done.stderr.decode()
-    assert "Panic" not in text and "backtrace" not in text, text
-    for word in expected:
-        assert words.parameter(word).lower() in text.lower(), text
 
 
 @pytest.fixture(scope="module")
@@ -116,49 +48,9 @@ def folder():
     shutil.rmtree(path)
 
 
-SETTINGS = {
-    "mail_crypt_global_public_key": KEY.public_setting(),
-    "mail_crypt_global_private_key": KEYS["P-521"].setting().value,
-    "mail_crypt_global_private_key2": KEY.setting("secret").value,
-    "mail_crypt_global_private_key2_password": "secret",
-    "other_public_key": KEYS["RSA"].public_setting(),
-    "other_private_key": KEYS["RSA"].setting().value,
-    "locked_public_key": KEY.public_setting(),
-    "locked_private_key": KEY.setting("secret").value,
-    "locked_private_key_password": "wrong",
-    "broken_public_key": "hunter2",
-    "broken_private_key": "hunter2",
-}
-
-
-def plugin_block(settings: dict[str, str]) -> str:
-    return "plugin {\n" + "".join(f"{k} = {v}\n" for k, v in settings.items()) + "}\n"
-
-
-#: What there is of the settings in Dovecot 2.4, whose keys are in files.
-GLOBAL_24 = """
-crypt_global_public_key_file = {folder}/global.public
-crypt_global_private_key one {{
-crypt_private_key_file = {folder}/global-one.private
-}}
-crypt_global_private_key two {{
-crypt_private_key_file = {folder}/global-two.private
-crypt_private_key_password = secret
-}}
-"""
-
 no_such_24 = pytest.mark.skipif(
     words.is_24(), reason="Dovecot 2.4 reads key files with its configuration, or has no such parameter"
 )
-
-
-def server_options(folder: Path) -> dict:
-    if not words.is_24():
-        return {"users": {"alice": UserConfig()}, "extra": plugin_block(SETTINGS)}
-    (folder / "global.public").write_text(KEY.public_pem())
-    (folder / "global-one.private").write_text(KEYS["P-521"].pem())
-    (folder / "global-two.private").write_text(KEY.pem("secret"))
-    return {"users": {"alice": UserConfig()}}
 
 
 @pytest.fixture(scope="module")
@@ -291,8 +183,6 @@ def test_a_private_key_opens_with_its_password(pair, direction):
     assert reader.get(f"private_key_path={stored}:password=secret:posix:", path) == b"some words"
 
 
-#: It calls a key by its block, and a file by its name.
-other_words = pytest.mark.packaged_defect("doesn't name the setting", on="2.4")
 only_24 = pytest.mark.skipif(not words.is_24(), reason="Dovecot 2.3 has parameters instead")
 
 
@@ -420,160 +310,6 @@ def test_bad_parameters_are_named(files, args, expected):
     assert done.returncode != 0
     said(done, "crypt: ", expected)
     assert b"hunter2" not in done.stderr
-
-
-# Keys that aren't there
-
-
-def refuse_to_write(files: Files, args: str, *expected: str, driver: str = "crypt") -> None:
-    """No file, above all no plaintext."""
-    target = files.path(secrets.token_hex(8))
-    done = files.run("put", args, files.write("input", b"some words"), target, driver=driver)
-    assert not target.exists(), target.read_bytes()[:20]
-    assert done.returncode == EX_TEMPFAIL
-    said(done, *expected)
-    assert not [p for p in files.folder.iterdir() if "temp" in p.name.lower()]
-
-
-@pytest.mark.packaged_defect("writes plaintext without a word")
-@pytest.mark.parametrize("args", ["private", "settings"])
-def test_without_a_public_key_nothing_is_written(files, args):
-    if args == "private":
-        refuse_to_write(files, files.private(KEY) + "posix:", "no public key", "public_key_path")
-    else:
-        refuse_to_write(files, "set_prefix=unset:posix:", "no public key", "unset_public_key")
-
-
-def test_without_a_private_key_nothing_is_read(files):
-    path = files.put(files.keys(KEY) + "posix:", b"some words")
-    files.refuse(files.public(KEY) + "posix:", path, "private key")
-    if not words.is_24():
-        files.refuse("set_prefix=unset:posix:", path, "private key")
-
-
-@pytest.mark.packaged_defect("doesn't say which key it would take")
-def test_a_missing_private_key_is_named_by_its_id(files):
-    path = files.put(files.keys(KEY) + "posix:", b"some words")
-    other = files.private(KEYS["P-521"], "other")
-    files.refuse(other + "posix:", path, KEY.id, "private_key_path=")
-
-
-@no_such_24
-@pytest.mark.parametrize("parameter", ["public_key_path", "private_key_path"])
-def test_a_missing_key_file_is_named(files, parameter):
-    path = files.put(files.keys(KEY) + "posix:", b"some words")
-    args = f"{parameter}=/nonexistent/key:posix:"
-    refuse_to_write(files, args, parameter, "/nonexistent/key", "no such file")
-    files.refuse(args, path, parameter, "/nonexistent/key", "no such file")
-
-
-@other_words
-@pytest.mark.parametrize("parameter", ["public_key_path", "private_key_path"])
-def test_an_unusable_key_file_is_named_and_not_shown(files, parameter):
-    key = files.write("unusable", "hunter2")
-    for args in (f"{parameter}={key}:posix:", "set_prefix=broken:posix:")[: 1 if words.is_24() else 2]:
-        done = files.run("put", args, files.write("input", b"x"), files.path("never"))
-        assert done.returncode == EX_TEMPFAIL
-        said(done, parameter if "path" in args else "broken_public_key")
-        assert b"hunter2" not in done.stderr
-        assert not files.path("never").exists()
-
-
-@other_words
-def test_the_wrong_half_of_a_key_is_refused(files):
-    private = files.write("wrong-half.private", KEY.pem())
-    public = files.write("wrong-half.public", KEY.public_pem())
-    refuse_to_write(files, f"public_key_path={private}:posix:", "public_key_path")
-    path = files.put(files.keys(KEY) + "posix:", b"some words")
-    files.refuse(f"private_key_path={public}:posix:", path, "private_key_path")
-
-
-@other_words
-@pytest.mark.parametrize("form", ["pem", "dovecot"])
-def test_a_wrong_password_is_an_error_and_not_shown(files, form):
-    path = files.put(files.keys(KEY) + "posix:", b"some words")
-    text = KEY.pem("secret") if form == "pem" else KEY.dovecot_private_under_password("secret")
-    locked = f"private_key_path={files.write('locked', text)}:"
-    files.refuse(locked + "posix:", path, "password")
-    done = files.run("get", locked + "password=hunter2:posix:", path)
-    assert (done.returncode, done.stdout) == (EX_TEMPFAIL, b"")
-    said(done, "private_key_path" if files.server.options.plugin == "packaged" else "password=")
-    assert b"hunter2" not in done.stderr and b"secret" not in done.stderr
-
-
-@pytest.mark.packaged_defect("opaque error")
-def test_a_wrong_password_in_the_settings_is_named(files):
-    path = files.put(files.keys(KEY) + "posix:", b"some words")
-    files.refuse("set_prefix=locked:posix:", path, "locked_private_key_password")
-
-
-@pytest.mark.packaged_defect("opaque error")
-@pytest.mark.parametrize("algorithm", ["aes-256-ctr-sha256", "no-such", "sha256"])
-def test_an_algorithm_that_cannot_be_written_is_named(files, algorithm):
-    keys = files.keys(KEY)
-    refuse_to_write(files, f"algo={algorithm}:{keys}posix:", "algo=", algorithm)
-    # It is no reason not to read.
-    path = files.put(keys + "posix:", b"some words")
-    assert files.get(f"algo={algorithm}:{keys}posix:", path) == b"some words"
-
-
-def test_mail_crypt_without_a_user_takes_key_files_only(files):
-    keys = files.keys(KEY)
-    path = files.put(keys + "posix:", b"some words", driver="mail-crypt")
-    assert files.get(keys + "posix:", path, driver="mail-crypt") == b"some words"
-    refuse_to_write(files, "posix:", "storage", driver="mail-crypt")
-    files.refuse("posix:", path, "storage", driver="mail-crypt")
-
-
-# Damage
-
-
-def damages(data: bytes):
-    """Name, damaged file."""
-    start = forge.header(data).length
-    places = {"flags": 13, "cipher": 27, "key-id": 60, "ephemeral": 110, "wrapped": 170,
-              "hash": start - 5, "first": start, "middle": (start + len(data)) // 2,
-              "before-tag": -17, "tag": -16, "last": -1}
-    for name, place in places.items():
-        changed = bytearray(data)
-        changed[place] ^= 1
-        yield name, bytes(changed)
-    for cut in (1, 15, 16, 17, 31, 32, 33, len(data) - start, len(data) - start + 1, len(data) - 5):
-        yield f"cut-by-{cut}", data[:-cut]
-    yield "longer", data + b"\0"
-    yield "twice", data + data
-
-
-@pytest.mark.packaged_defect("hands out what it can't verify")
-@pytest.mark.parametrize("algorithm", ["aes-256-gcm-sha256", "aes-256-cbc-sha256", "camellia-256-ctr-sha256"])
-@pytest.mark.parametrize("size", [3000, 300_001])
-def test_not_a_byte_of_a_damaged_file_is_served(files, algorithm, size):
-    keys = files.keys(KEY)
-    plain = secrets.token_bytes(size)
-    data = files.put(f"algo={algorithm}:{keys}posix:", plain).read_bytes()
-    for name, damaged in damages(data):
-        path = files.write("damaged", damaged)
-        done = files.run("get", keys + "posix:", path)
-        if name == "hash" and "gcm" in algorithm and done.stdout == plain:
-            # The tag proves key and content: nobody needs this hash.
-            continue
-        assert done.stdout == b"", (name, len(done.stdout))
-        assert done.returncode == EX_TEMPFAIL, (name, done)
-        said(done)
-
-
-NOT_ENCRYPTED = {
-    "a line": b"\n",
-    "a mail": b"From: a\n\nplain",
-    "less than the magic": b"CRYPTED\x03",
-    "nearly the magic": b"CRYPTED\x03\x06" + bytes(9000),
-}
-
-
-@pytest.mark.parametrize("kind", NOT_ENCRYPTED)
-def test_a_file_that_is_not_encrypted_is_not_served(files, kind):
-    path = files.write("plain", NOT_ENCRYPTED[kind])
-    files.refuse(files.keys(KEY) + "posix:", path)
 
 
 # Legacy and odd
