@@ -1,17 +1,16 @@
 """Shared folders: whoever may read has the keys, and nobody else.
 
-One server for all tests; every test has a folder of its own.
+One server for all tests; every test has a folder of its own. So it is in
+test_sharing_unencrypted.py and test_sharing_failures.py, with the same users.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
 import threading
-from dataclasses import dataclass
 
 import pytest
-from harness import CryptConfig, DovecotVersion, Instance, Key, Mail, Store, UserConfig, words
+from harness import CryptConfig, DovecotVersion, Instance, Key, Mail, Store, UserConfig
+from harness.folder import Folder
 from harness.store import key_attributes
 
 defect = pytest.mark.packaged_defect
@@ -51,7 +50,6 @@ if OLD_FORMAT:
 #: SETACL of the packaged plugin finds users only where the home is not from userdb.
 IMAP = pytest.param("imap", marks=defect("IMAP's SETACL doesn't ask userdb about the sharee"))
 READ = ("lookup", "read")
-OTHERS = ("anyone", "authenticated", "group=staff", "group-override=staff")
 
 
 @pytest.fixture(scope="module")
@@ -67,96 +65,10 @@ def prepare(server: Instance) -> None:
     server.deliver("bob", "eve", Mail.make())
 
 
-_numbers = itertools.count()
-
-
 @pytest.fixture
 def folder(server):
     """A folder of alice's with one mail."""
     return Folder(server).make()
-
-
-@dataclass
-class Folder:
-    """A folder, as its owner and as others see it."""
-
-    server: Instance
-    owner: str = "alice"
-    name: str = ""
-
-    def __post_init__(self):
-        self.name = self.name or f"F{next(_numbers)}"
-        self.mails: list[Mail] = []
-
-    def make(self) -> "Folder":
-        """Create it and put a mail into it."""
-        self.create()
-        self.append()
-        return self
-
-    def create(self) -> "Folder":
-        with self.server.imap(self.owner) as session:
-            assert session.create(self.name)[0] == "OK"
-        return self
-
-    def append(self, server: Instance | None = None) -> None:
-        mail = Mail.make()
-        with (server or self.server).imap(self.owner) as session:
-            assert session.put(mail.data, self.name)[0] == "OK"
-        self.mails.append(mail)
-
-    def acl(self, verb: str, *words: str, by: str | None = None, server=None, check=True):
-        """`doveadm acl`, as the owner or as somebody else."""
-        name = self.name if by is None else self.path
-        by = by or self.owner
-        return (server or self.server).doveadm("acl", verb, "-u", by, "--", name, *words, check=check)
-
-    def rights(self, **options) -> dict[str, set[str]]:
-        """The folder's ACL."""
-        done = self.server.doveadm("-f", "tab", "acl", "get", "-u", self.owner, self.name)
-        rows = [line.split("\t") for line in done.stdout.decode().splitlines()[1:]]
-        return {row[0]: set(row[-1].split()) for row in rows}
-
-    @property
-    def path(self) -> str:
-        """Its name for everybody else."""
-        return f"shared/{self.owner}/{self.name}"
-
-    def read_by(self, user: str, server: Instance | None = None) -> None:
-        """See that a user can read every mail in it."""
-        name = self.name if user == self.owner else self.path
-        with (server or self.server).imap(user) as session:
-            bodies = session.bodies(name)
-        assert len(bodies) == len(self.mails)
-        assert all(body.endswith(m.data) for body, m in zip(bodies, self.mails))
-
-    def hidden_from(self, user: str) -> None:
-        with self.server.imap(user) as session:
-            assert session.select(f'"{self.path}"')[0] == "NO"
-
-    def copies(self) -> dict[str, set[str]]:
-        """The ids of the keys that are shared, by user; those for everybody under ""."""
-        found: dict[str, set[str]] = {}
-        prefix = f"shared/{self.guid}/vendor/vendor.dovecot/pvt/crypt/privkeys/"
-        for name, value in self.server.store.attributes(self.owner).items():
-            if name.startswith(prefix):
-                user, _, key = name[len(prefix) :].rpartition("/")
-                # The third field says how it is protected.
-                assert value.split(":")[2] == ("1" if user else "0")
-                found.setdefault(bytes.fromhex(user).decode(), set()).add(key)
-        return found
-
-    @property
-    def guid(self) -> str:
-        done = self.server.doveadm(
-            "-f", "flow", "mailbox", "status", "-u", self.owner, "guid", self.name
-        )
-        return done.stdout.decode().strip().rsplit("guid=", 1)[1]
-
-    @property
-    def keys(self) -> set[str]:
-        """The ids of its keys."""
-        return self.server.store.folder_keys(self.owner).get(self.guid, set())
 
 
 # One sharee
@@ -344,163 +256,6 @@ def test_rights_and_mails_at_the_same_time_leave_nobody_out(server):
     assert folder.copies() == {user: folder.keys for user in sharees}
     for user in ("alice", *sharees):
         folder.read_by(user)
-
-
-# Those who have no key
-
-
-@defect("the unencrypted copy stays")
-def test_a_sharee_without_a_key_reads_until_revoked(folder):
-    folder.acl("set", "user=carol", *READ)
-    assert folder.copies() == {"": folder.keys}
-    folder.read_by("carol")
-    folder.acl("set", "user=bob", *READ)
-    folder.acl("delete", "user=bob")
-    folder.read_by("carol")
-    folder.acl("delete", "user=carol")
-    assert folder.copies() == {}
-    folder.hidden_from("carol")
-
-
-@defect("the unencrypted copy stays")
-@pytest.mark.parametrize("how", ("set", "generate"))
-def test_a_sharee_who_got_a_key_is_upgraded(server, folder, how):
-    late = f"late-{how}"
-    server.set_user(late, UserConfig(CryptConfig(password="l")))
-    folder.acl("set", f"user={late}", *READ)
-    assert folder.copies() == {"": folder.keys}
-    server.deliver(late, Mail.make())
-    if how == "set":
-        folder.acl("set", f"user={late}", *READ)
-    else:
-        # Makes none: there is one.
-        server.doveadm("mailbox", "cryptokey", "generate", "-u", "alice", folder.name)
-    assert folder.copies() == {late: folder.keys}
-    folder.read_by(late)
-
-
-@defect("any change of rights stores the unencrypted copy")
-@pytest.mark.parametrize("who", OTHERS)
-def test_rights_without_reading_store_no_unencrypted_key(folder, who):
-    folder.acl("set", who, "lookup")
-    assert folder.copies() == {}
-    folder.acl("delete", who)
-    assert folder.copies() == {}
-
-
-@defect("the unencrypted copy stays")
-def test_the_unencrypted_copy_goes_with_the_last_reader(server, folder):
-    for who in OTHERS:
-        folder.acl("set", who, *READ)
-        assert folder.copies() == {"": folder.keys}
-    folder.read_by("dave")
-    for who in OTHERS[:3]:
-        folder.acl("delete", who)
-        assert folder.copies() == {"": folder.keys}
-        folder.read_by("dave")
-    # The entry stays, the right goes.
-    folder.acl("remove", OTHERS[3], "read")
-    assert folder.copies() == {}
-
-
-@defect("rights change before it is known that keys can't")
-@pytest.mark.parametrize("who", (*OTHERS, "user=carol"))
-def test_secure_sharing_refuses_whoever_has_no_key(server, who):
-    folder = Folder(server, "secure").make()
-    folder.acl("set", "user=bob", *READ)
-    before = folder.rights()
-    done = folder.acl("set", who, *READ, check=False)
-    assert folder.rights() == before
-    assert done.returncode != 0
-    assert words.setting("mail_crypt_acl_require_secure_key_sharing").encode() in done.stderr
-    folder.acl("set", who, "lookup")
-    folder.acl("delete", who)
-    assert folder.copies() == {"bob": folder.keys}
-    folder.read_by("bob")
-
-
-def test_secure_sharing_that_is_off_is_off(server):
-    crypt = CryptConfig(password="u", require_secure_sharing="no")
-    server.set_user("unsure", UserConfig(crypt))
-    folder = Folder(server, "unsure").make()
-    folder.acl("set", "user=carol", *READ)
-    folder.read_by("carol")
-
-
-@defect("secure sharing refuses groups also where there is nothing to share")
-def test_with_a_global_key_there_is_nothing_to_share(server):
-    folder = Folder(server, "global").make()
-    folder.acl("set", "anyone", *READ)
-    folder.acl("set", "user=bob", *READ)
-    assert server.store.attributes("global") == {}
-
-
-# Together or not at all
-
-
-@defect("rights change before it is known that keys can't")
-@pytest.mark.parametrize("who", ("user=bob", "anyone"))
-def test_keys_that_cant_be_unlocked_change_no_rights(server, folder, who):
-    locked = Folder(server, "alice-locked", folder.name)
-    done = locked.acl("set", who, *READ, check=False)
-    assert folder.rights() == {}
-    assert folder.copies() == {}
-    assert done.returncode != 0
-    assert b"wrong password" in done.stderr
-
-
-@defect("rights change before keys do")
-def test_a_dict_that_fails_changes_no_rights(server, folder):
-    folder.acl("set", "user=bob", *READ)
-    rights, copies = folder.rights(), folder.copies()
-    # The dict writes a new file beside the old one.
-    home = server.store.home("alice")
-    home.chmod(0o500)
-    try:
-        for words in (("set", "user=eve", *READ), ("delete", "user=bob"), ("set", "anyone", *READ)):
-            assert folder.acl(*words, check=False).returncode != 0
-    finally:
-        home.chmod(0o700)
-    assert (folder.rights(), folder.copies()) == (rights, copies)
-    folder.read_by("bob")
-
-
-def test_an_acl_that_cant_be_written_changes_no_keys(server, folder):
-    folder.acl("set", "user=bob", *READ)
-    rights, copies = folder.rights(), folder.copies()
-    path = server.store.home("alice") / "Maildir" / f".{folder.name}"
-    path.chmod(0o500)
-    try:
-        for words in (("set", "user=eve", *READ), ("delete", "user=bob"), ("set", "anyone", *READ)):
-            assert folder.acl(*words, check=False).returncode != 0
-    finally:
-        path.chmod(0o700)
-    assert (folder.rights(), folder.copies()) == (rights, copies)
-    folder.read_by("bob")
-
-
-@defect("logs it in other words", on="2.4")
-def test_a_client_is_told_that_rights_were_not_changed(server, folder):
-    server.log.expect("mail_crypt_acl: Mailbox .* no user nobody", "Failed to (set|update) ACL", "nobody")
-    with server.imap("alice") as session:
-        answer, _ = session.raw(f"SETACL {folder.name} nobody lr")
-        assert answer.startswith("NO"), answer
-        # The session goes on, and its log lines are about its own user.
-        assert session.folder(folder.name) == 1
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root's Dovecot serves users of several uids")
-@defect("the process dies when it becomes the sharee, after the rights changed")
-def test_a_sharee_whose_keys_cant_be_read_gets_no_rights(server, folder):
-    own = (("uid", "30251"), ("gid", "30251"))
-    server.set_user("other", UserConfig(CryptConfig(password="o"), extra=own))
-    os.chown(server.store.home("other"), 30251, 30251)
-    server.deliver("other", Mail.make())
-    done = folder.acl("set", "user=other", *READ, check=False)
-    assert folder.rights() == {}
-    assert folder.copies() == {}
-    assert done.returncode != 0
-    assert b"the key of user other" in done.stderr
 
 
 # Sharees who do more than read

@@ -10,6 +10,7 @@ The parts, from the outside in:
 - `clients`            IMAP, LMTP and POP3 as a client sees them
 - `mail`               mails whose words can be looked for afterwards
 - `store`              what lies on disk: mail files, the attribute dict, damage
+- `folder`             a folder as its owner and others see it
 - `fs_files`           files that go through the fs drivers
 - `keys`, `forge`      keys and encrypted files made without Dovecot and without our code
 
