@@ -1,7 +1,8 @@
 """`doveadm mailbox cryptokey`: what an administrator's scripts see.
 
 Output, exit codes and ways in: the command line, `-S`, HTTP, many users at
-once. What the verbs do to keys is in test_doveadm_keys.py.
+once. What the verbs do to keys is in test_doveadm_keys.py and
+test_doveadm_import_delete.py.
 """
 
 from __future__ import annotations
