@@ -1,4 +1,4 @@
-//! SHA-256 by single blocks: PBKDF2 and the iterated key-block hash of the stream format.
+//! SHA-256 by single blocks: HMAC, PBKDF2 and the iterated key-block hash of the stream format.
 #![forbid(unsafe_code)]
 
 use sha2::Digest as _;
@@ -74,10 +74,9 @@ impl Pads {
         Pads { inner, outer }
     }
 
-    /// HMAC over `salt || u32 index`: PBKDF2's first round for one output block.
-    fn first(&self, salt: &[u8], index: u32) -> [u32; 8] {
-        let mut tail = salt.to_vec();
-        tail.extend_from_slice(&index.to_be_bytes());
+    /// HMAC over the concatenation of `parts`, of which nothing is secret.
+    fn mac(&self, parts: &[&[u8]]) -> [u32; 8] {
+        let mut tail = parts.concat();
         let bits = ((BLOCK + tail.len()) as u64) * 8;
         tail.push(0x80);
         while tail.len() % BLOCK != BLOCK - 8 {
@@ -96,6 +95,13 @@ impl Pads {
     }
 }
 
+/// HMAC-SHA256 under `key` over the concatenation of `parts`, of which nothing is secret.
+pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; SIZE] {
+    let mut out = [0; SIZE];
+    store(&mut out, &Pads::new(key).mac(parts));
+    out
+}
+
 /// One output block of PBKDF2 in the making.
 struct Chain {
     /// The last HMAC, with the padding that both halves of the next one need.
@@ -112,7 +118,7 @@ impl Drop for Chain {
 
 impl Chain {
     fn new(pads: &Pads, salt: &[u8], index: u32) -> Self {
-        let sum = pads.first(salt, index);
+        let sum = pads.mac(&[salt, &index.to_be_bytes()]);
         let mut block = padded(SIZE, BLOCK);
         store(&mut block[..SIZE], &sum);
         Chain { block, sum }
