@@ -364,7 +364,7 @@ fn bad_end() -> Error {
 pub const MARGIN: usize = 48;
 
 /// libcrypto counts in `int`; one call never gets more than this.
-const MAX_CALL: usize = 1 << 28;
+pub(super) const MAX_CALL: usize = 1 << 28;
 
 impl Stream {
     fn start(cipher: Cipher, mut ctx: CipherCtx, aad: &[u8]) -> Result<Self> {

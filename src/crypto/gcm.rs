@@ -1,15 +1,16 @@
-//! Galois message authentication without decryption: the tag of a GCM message from tags of its
-//! pieces.
+//! A GCM message in pieces: the tag of the whole from tags of its pieces, and each piece opened alone.
 //!
 //! GCM's tag is a polynomial over the ciphertext's blocks, evaluated at a secret point H. The
 //! polynomial of a whole is made of those of its pieces, so one pass of bare GHASH (twice as
 //! fast as decrypting) yields both the proof that the whole is unchanged and, for each piece,
-//! a value by which a later reader recognises that piece alone.
+//! a tag with which a later reader opens that piece alone.
 #![forbid(unsafe_code)]
 
 use openssl::cipher_ctx::CipherCtx;
+use zeroize::Zeroize;
 
-use super::cipher::{Cipher, Mode, Position, TAG_LEN};
+use super::cipher::{Cipher, MAX_CALL, Mode, TAG_LEN};
+use super::field::{inverse, mul, power};
 use crate::error::{Error, ErrorKind, Result};
 
 /// GMAC of one piece after another, each under the same key and IV.
@@ -34,15 +35,66 @@ pub struct GmacKey<'a> {
     pub iv: &'a [u8],
 }
 
-impl Gmac {
-    /// Ready for the first piece.
-    pub fn new(with: GmacKey<'_>) -> Result<Self> {
-        with.cipher.check(with.key, with.iv)?;
-        if with.cipher.mode() != Mode::Gcm {
+impl GmacKey<'_> {
+    /// The IV, if key and cipher are right as well.
+    fn checked_iv(&self) -> Result<[u8; 12]> {
+        self.cipher.check(self.key, self.iv)?;
+        if self.cipher.mode() != Mode::Gcm {
             return Err(Error::new(ErrorKind::Crypto, "GMAC needs a GCM cipher"));
         }
         let mut iv = [0; 12];
-        iv.copy_from_slice(with.iv);
+        iv.copy_from_slice(self.iv);
+        Ok(iv)
+    }
+}
+
+/// The bare block cipher.
+struct Blocks(CipherCtx);
+
+impl Blocks {
+    fn new(with: GmacKey<'_>) -> Result<Self> {
+        let bare = Cipher::from_name(&with.cipher.name().replace("gcm", "ctr"))?;
+        let mut ctx = CipherCtx::new()?;
+        ctx.encrypt_init(Some(bare.fetch()?), Some(with.key), None)?;
+        Ok(Blocks(ctx))
+    }
+
+    /// One block, encrypted: in counter mode the first block of the keystream.
+    fn encrypt(&mut self, block: u128) -> Result<u128> {
+        let mut out = [0; 32];
+        self.0
+            .encrypt_init(None, None, Some(&block.to_be_bytes()))?;
+        self.0.cipher_update(&[0; 16], Some(&mut out))?;
+        let result = self::block(&out);
+        out.zeroize();
+        Ok(result)
+    }
+
+    /// The point H.
+    fn point(&mut self) -> Result<u128> {
+        self.encrypt(0)
+    }
+}
+
+/// The counter block before a message's block number `n`; with 0, the one that masks its tag.
+fn counter(iv: &[u8; 12], n: u64) -> Result<u128> {
+    let too_far = |_| Error::corrupt("beyond the end of the cipher's counter");
+    let n = u32::try_from(n + 1).map_err(too_far)?;
+    let mut block = [0; 16];
+    block[..12].copy_from_slice(iv);
+    block[12..].copy_from_slice(&n.to_be_bytes());
+    Ok(u128::from_be_bytes(block))
+}
+
+/// The block of lengths in bits with which GHASH ends.
+fn lengths(aad: u64, text: u64) -> u128 {
+    (u128::from(aad * 8) << 64) | u128::from(text * 8)
+}
+
+impl Gmac {
+    /// Ready for the first piece.
+    pub fn new(with: GmacKey<'_>) -> Result<Self> {
+        let iv = with.checked_iv()?;
         let mut ctx = CipherCtx::new()?;
         ctx.encrypt_init(Some(with.cipher.fetch()?), Some(with.key), None)?;
         Ok(Gmac {
@@ -99,22 +151,12 @@ pub fn whole_tag(
     if piece % 16 != 0 || (tags.len() as u64) != len.div_ceil(piece as u64) {
         return Err(Error::new(ErrorKind::Crypto, "pieces don't make the whole"));
     }
-    // H = E(0): the keystream's block at a counter of zero.
-    let bare = Cipher::from_name(&with.cipher.name().replace("gcm", "ctr"))?;
-    let at = Position {
-        offset: 0,
-        previous: &[],
-        last: true,
-    };
-    let mut h = zeroize::Zeroizing::new(Vec::with_capacity(32));
-    bare.decrypt_at(with.key, &[0; 16], at, &[0; 16], &mut h)?;
-    let h = block(&h);
-    // The tag over nothing is the mask that lies over every tag.
-    let mask = block(&Gmac::new(with)?.take()?);
+    let mut blocks = Blocks::new(with)?;
+    let h = blocks.point()?;
+    let mask = blocks.encrypt(counter(&with.checked_iv()?, 0)?)?;
 
     // With P the polynomial of the blocks so far, `sum` = P * H. A piece's tag is
     // mask + (P_piece + length block) * H.
-    let lengths = |aad: u64, text: u64| (u128::from(aad * 8) << 64) | u128::from(text * 8);
     let full = mul(lengths(piece as u64, 0), h);
     let shift = power(h, piece as u64 / 16);
     let mut sum = mul(mul(block(aad), h), h);
@@ -139,29 +181,115 @@ fn block(bytes: &[u8]) -> u128 {
     u128::from_be_bytes(block)
 }
 
-/// The product in GHASH's field (NIST SP 800-38D, 6.3), in constant time.
-fn mul(x: u128, y: u128) -> u128 {
-    const R: u128 = 0xe1 << 120;
-    let (mut z, mut v) = (0, y);
-    for i in (0..128).rev() {
-        z ^= v & 0u128.wrapping_sub((x >> i) & 1);
-        v = (v >> 1) ^ (R & 0u128.wrapping_sub(v & 1));
-    }
-    z
+/// Opens a GCM message's pieces, in any order, each by its [`Gmac`] tag under the message's key and IV.
+///
+/// libcrypto decrypts and authenticates in one go, which is much faster than one after the other, but
+/// only from a message's beginning. GCM takes an IV of any length and makes the first counter block of
+/// it: each piece is a message of its own to libcrypto, with the IV that gives the counter of the piece.
+pub struct Pieces {
+    /// For IVs of one block.
+    ctx: CipherCtx,
+    blocks: Blocks,
+    iv: [u8; 12],
+    h: u128,
+    /// An IV's block v gives the counter (v * H + 128 bits) * H, so that c takes c / H^2 + 128 bits / H:
+    /// 1 / H^2 and the second summand.
+    to_iv: (u128, u128),
+    /// What lies over a [`Gmac`] tag.
+    mask: u128,
+    /// By which the lengths of a [`Gmac`] and of a message of so many bytes differ.
+    lengths: (usize, u128),
 }
 
-/// `h` to the `n`th; `n` is public.
-fn power(h: u128, mut n: u64) -> u128 {
-    // One is the polynomial 1, whose coefficient is the first bit.
-    let (mut result, mut square) = (1 << 127, h);
-    while n != 0 {
-        if n & 1 != 0 {
-            result = mul(result, square);
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        for secret in [
+            &mut self.h,
+            &mut self.to_iv.0,
+            &mut self.to_iv.1,
+            &mut self.mask,
+            &mut self.lengths.1,
+        ] {
+            secret.zeroize();
         }
-        square = mul(square, square);
-        n >>= 1;
     }
-    result
+}
+
+impl Pieces {
+    /// Of the message with this key and IV.
+    pub fn new(with: GmacKey<'_>) -> Result<Self> {
+        let iv = with.checked_iv()?;
+        let mut ctx = CipherCtx::new()?;
+        ctx.decrypt_init(Some(with.cipher.fetch()?), None, None)?;
+        ctx.set_iv_length(16)?;
+        ctx.decrypt_init(None, Some(with.key), None)?;
+        let mut blocks = Blocks::new(with)?;
+        let h = blocks.point()?;
+        if h == 0 {
+            return Err(Error::new(
+                ErrorKind::Crypto,
+                "a key that authenticates nothing",
+            ));
+        }
+        let mask = blocks.encrypt(counter(&iv, 0)?)?;
+        let inverse = inverse(h);
+        Ok(Pieces {
+            ctx,
+            blocks,
+            iv,
+            h,
+            to_iv: (mul(inverse, inverse), mul(lengths(0, 16), inverse)),
+            mask,
+            lengths: (0, 0),
+        })
+    }
+
+    /// Decrypts the piece that begins at `offset`, a multiple of 16, into the beginning of `out`.
+    /// Returns whether `tag` is its tag; if it isn't, or on an error, nothing of it is left in `out`.
+    ///
+    /// # Errors
+    /// Corrupt beyond the end of GCM's counter.
+    pub fn open(
+        &mut self,
+        offset: u64,
+        data: &[u8],
+        tag: &[u8; TAG_LEN],
+        out: &mut [u8],
+    ) -> Result<bool> {
+        let out = out
+            .get_mut(..data.len())
+            .filter(|_| offset % 16 == 0)
+            .ok_or_else(|| Error::new(ErrorKind::Crypto, "a piece that doesn't fit"))?;
+        let opened = self.try_open(offset, data, tag, out);
+        if !matches!(opened, Ok(true)) {
+            out.zeroize();
+        }
+        opened
+    }
+
+    fn try_open(
+        &mut self,
+        offset: u64,
+        data: &[u8],
+        tag: &[u8; TAG_LEN],
+        out: &mut [u8],
+    ) -> Result<bool> {
+        let counter = counter(&self.iv, offset / 16)?;
+        if self.lengths.0 != data.len() {
+            let len = data.len() as u64;
+            self.lengths = (data.len(), mul(lengths(len, 0) ^ lengths(0, len), self.h));
+        }
+        let bare = block(tag) ^ self.mask ^ self.lengths.1;
+        let tag = bare ^ self.blocks.encrypt(counter)?;
+        let iv = mul(counter, self.to_iv.0) ^ self.to_iv.1;
+        self.ctx.decrypt_init(None, None, Some(&iv.to_be_bytes()))?;
+        self.ctx.set_tag(&tag.to_be_bytes())?;
+        let mut done = 0;
+        for part in data.chunks(MAX_CALL) {
+            done += self.ctx.cipher_update(part, Some(&mut out[done..]))?;
+        }
+        Ok(self.ctx.cipher_final(&mut []).is_ok())
+    }
 }
 
 #[cfg(test)]
@@ -203,6 +331,81 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A message of these bytes, its tags by pieces of 64 bytes, and what opens it.
+    fn message(cipher: Cipher, data: &[u8]) -> (Vec<u8>, Vec<[u8; 16]>, Pieces) {
+        let key: Vec<u8> = (1..=cipher.key_len() as u8).collect();
+        let iv = [3; 12];
+        let mut sealed = Vec::new();
+        let mut stream = cipher.encrypt(&key, &iv, &[5; 16]).unwrap();
+        stream.update(data, &mut sealed).unwrap();
+        let with = GmacKey {
+            cipher,
+            key: &key,
+            iv: &iv,
+        };
+        let mut mac = Gmac::new(with).unwrap();
+        let tags = sealed.chunks(64).map(|piece| mac.of(piece).unwrap());
+        let tags = tags.collect();
+        (sealed, tags, Pieces::new(with).unwrap())
+    }
+
+    #[test]
+    fn each_piece_opens_alone_by_its_tag() {
+        for cipher in ["aes-128-gcm", "aes-192-gcm", "aes-256-gcm"] {
+            let cipher = Cipher::from_name(cipher).unwrap();
+            for len in (1..200).chain([1024, 1031]) {
+                let data: Vec<u8> = (0..len).map(|i| (i * 7) as u8).collect();
+                let (sealed, tags, mut pieces) = message(cipher, &data);
+                let mut out = [0; 64];
+                for (n, part) in sealed.chunks(64).enumerate().rev() {
+                    let offset = 64 * n;
+                    let opened = pieces.open(offset as u64, part, &tags[n], &mut out);
+                    assert!(opened.unwrap(), "{len} bytes, piece {n}");
+                    assert_eq!(out[..part.len()], data[offset..offset + part.len()]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_piece_that_is_another() {
+        let (sealed, tags, mut pieces) = message(Cipher::AES_256_GCM, &[7; 192]);
+        let mut refused = |offset: u64, data: &[u8], tag: &[u8; 16]| {
+            let mut out = [1; 80];
+            assert!(!pieces.open(offset, data, tag, &mut out).unwrap());
+            assert_eq!(out[..data.len()], vec![0; data.len()]);
+            assert_eq!(out[data.len()..], vec![1; 80 - data.len()]);
+        };
+        for bit in 0..64 * 8 {
+            let mut changed = sealed[64..128].to_vec();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            refused(64, &changed, &tags[1]);
+        }
+        for bit in 0..128 {
+            let mut changed = tags[1];
+            changed[bit / 8] ^= 1 << (bit % 8);
+            refused(64, &sealed[64..128], &changed);
+        }
+        refused(64, &sealed[..64], &tags[1]);
+        refused(64, &sealed[64..127], &tags[1]);
+        let mut out = [1; 80];
+        assert!(
+            pieces
+                .open(64, &sealed[64..128], &tags[1], &mut out)
+                .unwrap()
+        );
+        // What isn't a piece at all, or would be behind the last counter.
+        assert!(pieces.open(8, &sealed[8..72], &tags[1], &mut out).is_err());
+        assert!(pieces.open(64, &sealed, &tags[1], &mut out).is_err());
+        let mut out = [1; 80];
+        assert!(
+            pieces
+                .open(u64::from(u32::MAX) * 16, &sealed[..64], &tags[0], &mut out)
+                .is_err()
+        );
+        assert_eq!(out[..64], [0; 64]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod cipher;
 pub mod digest;
 pub mod ec;
+mod field;
 pub mod gcm;
 mod lookup;
 pub mod pkcs8;

@@ -7,7 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::block::ContentKey;
 use super::payload::{check_granule, tampered, truncated_tag};
-use super::verified::{MacKey, Verified, proven_by_chunks};
+use super::verified::{MacKey, Verified, Way, proven_by_chunks};
 use crate::crypto::cipher::{Cipher, MARGIN, Mode, Position, Stream};
 use crate::crypto::digest::Hmac;
 use crate::crypto::gcm::{self, Gmac};
@@ -161,10 +161,16 @@ impl Check {
             .plain_size(header.cipher, parts.key, parts.iv, self.len)?;
         self.chunks.tags.shrink_to_fit();
         self.chunks.previous.shrink_to_fit();
+        let way = match proven_by_chunks(header) {
+            true => Way::pieces(&self.mac_key)?,
+            false => Way::Seek(
+                self.chunks.mac,
+                header.cipher.seekable(parts.key, parts.iv)?,
+            ),
+        };
         Ok(Verified {
-            payload: RefCell::new(header.cipher.seekable(parts.key, parts.iv)?),
-            mac: RefCell::new(self.chunks.mac),
-            own_tags: proven_by_chunks(header),
+            way: RefCell::new(way),
+            chain_len: self.chunks.block,
             chunk: self.chunks.size,
             payload_at,
             payload_len: self.len,

@@ -5,7 +5,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::verified::Verified;
 use crate::crypto::Plain;
+use crate::crypto::cipher::MARGIN;
+use crate::error::Result;
 
 /// How many are kept: a megabyte, which the largest pieces that clients ask for have, and its ends.
 const CHUNKS: usize = 10;
@@ -41,8 +44,34 @@ impl Recent {
         found.map(|(_, plain)| plain)
     }
 
+    /// Decrypts chunk `number` and keeps it; returns how much of it is plaintext as well.
+    ///
+    /// # Errors
+    /// As [`Verified::open_chunk`].
+    pub(super) fn open(
+        &mut self,
+        verified: &Verified,
+        number: usize,
+        ciphertext: &[u8],
+    ) -> Result<(Rc<Plain>, usize)> {
+        let mut plain = self.room();
+        // All chunks but the last have one size, so that this is seldom.
+        if plain.len() != ciphertext.len() + MARGIN {
+            plain.wipe();
+            *plain = vec![0; ciphertext.len() + MARGIN];
+        }
+        let len = verified.open_chunk(number, ciphertext, &mut plain)?;
+        let plain = Rc::new(plain);
+        // CBC's last chunk ends before its padding.
+        if len == ciphertext.len() {
+            self.chunks.retain(|(n, _)| *n != number);
+            self.chunks.push_back((number, Rc::clone(&plain)));
+        }
+        Ok((plain, len))
+    }
+
     /// Memory for one more chunk: the oldest one's, if nobody looks at it any more.
-    pub(super) fn room(&mut self) -> Plain {
+    fn room(&mut self) -> Plain {
         if self.chunks.len() < CHUNKS {
             return Plain::default();
         }
@@ -50,11 +79,5 @@ impl Recent {
         oldest
             .and_then(|(_, plain)| Rc::into_inner(plain))
             .unwrap_or_default()
-    }
-
-    /// Keeps the plaintext of chunk `number`.
-    pub(super) fn put(&mut self, number: usize, plain: Rc<Plain>) {
-        self.chunks.retain(|(n, _)| *n != number);
-        self.chunks.push_back((number, plain));
     }
 }

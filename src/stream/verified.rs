@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use super::block::ContentKey;
 use super::payload::tampered;
-use crate::crypto::cipher::{Cipher, Mode, Position, Seekable};
-use crate::crypto::gcm::{Gmac, GmacKey};
+use crate::crypto::cipher::{Cipher, MARGIN, Mode, Position, Seekable};
+use crate::crypto::gcm::{Gmac, GmacKey, Pieces};
 use crate::crypto::{self, Secret, ct_eq};
 use crate::error::{Error, Result};
 use crate::format::stream::{Header, Integrity};
@@ -65,18 +65,51 @@ const CONTEXTS: usize = 2048;
 /// The file may have changed since, or be another: a chunk that isn't what was checked is never
 /// served. Cheap to keep (see [`Self::mem_size`]); holds the mail's content key.
 pub struct Verified {
-    pub(super) payload: RefCell<Seekable>,
-    /// Under the chunks' key. Kept, as `payload` is: setting both up takes as long as a tenth of
-    /// a chunk.
-    pub(super) mac: RefCell<Gmac>,
-    /// Whether the chunks' key is the mail's own.
-    pub(super) own_tags: bool,
+    pub(super) way: RefCell<Way>,
+    /// Bytes of a block in `previous`.
+    pub(super) chain_len: usize,
     pub(super) chunk: usize,
     pub(super) payload_at: u64,
     pub(super) payload_len: u64,
     pub(super) plain_size: u64,
     pub(super) tags: Vec<[u8; 16]>,
     pub(super) previous: Vec<[u8; 16]>,
+}
+
+/// How a chunk is recognised and decrypted. Kept, since to set it up takes as long as a tenth of a chunk.
+pub(super) enum Way {
+    /// GCM, by tags under the mail's own key: both at once.
+    Pieces(Box<Pieces>),
+    /// By tags under a key that lives as long as this, and then in the mode without authentication.
+    Seek(Gmac, Seekable),
+}
+
+impl Way {
+    /// For a mail under GCM.
+    pub(super) fn pieces(mac_key: &MacKey) -> Result<Self> {
+        Ok(Way::Pieces(Box::new(Pieces::new(mac_key.as_ref())?)))
+    }
+
+    /// Decrypts a chunk into `out`, as [`Verified::open_chunk`].
+    fn open(
+        &mut self,
+        at: Position<'_>,
+        ciphertext: &[u8],
+        tag: &[u8; 16],
+        out: &mut [u8],
+    ) -> Result<usize> {
+        let changed = || tampered().context("the file changed while it was read");
+        match self {
+            Way::Pieces(pieces) => match pieces.open(at.offset, ciphertext, tag, out)? {
+                true => Ok(ciphertext.len()),
+                false => Err(changed()),
+            },
+            Way::Seek(mac, payload) => match ct_eq(&mac.of(ciphertext)?, tag) {
+                true => payload.decrypt_into(at, ciphertext, out),
+                false => Err(changed()),
+            },
+        }
+    }
 }
 
 impl Verified {
@@ -112,36 +145,40 @@ impl Verified {
     /// plaintext to `out`. Reserve room for it there: a `Vec` that grows leaves copies behind.
     ///
     /// # Errors
-    /// As [`Self::check_chunk`]. Nothing is appended then.
+    /// As [`Self::open_chunk`]. Nothing is appended then.
     pub fn decrypt_chunk(&self, chunk: usize, ciphertext: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        self.check_chunk(chunk, ciphertext)?.decrypt(out)
+        let before = out.len();
+        out.resize(before + ciphertext.len() + MARGIN, 0);
+        let result = self.open_chunk(chunk, ciphertext, &mut out[before..]);
+        out.truncate(before + result.as_ref().map_or(0, |len| *len));
+        result.map(|_| ())
     }
 
-    /// The first half of [`Self::decrypt_chunk`]: after it nothing is wrong with the chunk.
+    /// Checks a chunk's ciphertext, exactly [`Self::ciphertext_range`], puts its plaintext at the beginning
+    /// of `out`, which has [`MARGIN`] bytes more than the chunk, and returns its size.
     ///
     /// # Errors
-    /// Tampered if it isn't the ciphertext that was checked, truncated if it is shorter.
-    pub fn check_chunk<'a>(&'a self, chunk: usize, ciphertext: &'a [u8]) -> Result<Checked<'a>> {
+    /// Tampered if it isn't the ciphertext that was checked, truncated if it is shorter; nothing of
+    /// it is in `out` then.
+    pub fn open_chunk(&self, chunk: usize, ciphertext: &[u8], out: &mut [u8]) -> Result<usize> {
         let (_, len) = self.ciphertext_range(chunk);
         if ciphertext.len() < len {
             return Err(Error::truncated(
                 "the file became shorter while it was read",
             ));
         }
-        let expected = self
+        let tag = self
             .tags
             .get(chunk)
             .filter(|_| ciphertext.len() == len)
             .ok_or_else(|| Error::corrupt("that isn't a chunk of this mail"))?;
-        let tag = self.mac.borrow_mut().of(ciphertext)?;
-        if !ct_eq(&tag, expected) {
-            return Err(tampered().context("the file changed while it was read"));
-        }
-        Ok(Checked {
-            mail: self,
-            chunk,
-            ciphertext,
-        })
+        let previous = chunk.checked_sub(1).and_then(|i| self.previous.get(i));
+        let at = Position {
+            offset: chunk as u64 * self.chunk as u64,
+            previous: previous.map_or(&[], |block| &block[..self.chain_len]),
+            last: chunk + 1 == self.tags.len(),
+        };
+        self.way.borrow_mut().open(at, ciphertext, tag, out)
     }
 
     /// Chunk size, payload size and tags, by which [`super::Opener::recall`] knows the mail again. Only of
@@ -149,7 +186,7 @@ impl Verified {
     ///
     /// To be kept under encryption: two of the tags and their chunks give away the key of all.
     pub fn to_record(&self) -> Option<Zeroizing<Vec<u8>>> {
-        if !self.own_tags {
+        if !matches!(*self.way.borrow(), Way::Pieces(_)) {
             return None;
         }
         let mut record = Zeroizing::new(Vec::with_capacity(RECORD_START + 16 * self.tags.len()));
@@ -193,9 +230,8 @@ impl Verified {
         let parts = key.parts(header)?;
         let mac_key = MacKey::of_mail(header.cipher, parts.key, parts.iv);
         Ok(Verified {
-            payload: RefCell::new(header.cipher.seekable(parts.key, parts.iv)?),
-            mac: RefCell::new(Gmac::new(mac_key.as_ref())?),
-            own_tags: true,
+            way: RefCell::new(Way::pieces(&mac_key)?),
+            chain_len: 0,
             chunk,
             payload_at,
             payload_len: len,
@@ -208,45 +244,5 @@ impl Verified {
     /// Bytes of memory that this holds.
     pub fn mem_size(&self) -> usize {
         size_of::<Self>() + 16 * (self.tags.capacity() + self.previous.capacity()) + CONTEXTS
-    }
-}
-
-/// A chunk that is as it was when its mail was checked.
-pub struct Checked<'a> {
-    mail: &'a Verified,
-    chunk: usize,
-    ciphertext: &'a [u8],
-}
-
-impl Checked<'_> {
-    /// Appends its plaintext to `out`, as [`Verified::decrypt_chunk`].
-    ///
-    /// # Errors
-    /// If libcrypto fails.
-    pub fn decrypt(self, out: &mut Vec<u8>) -> Result<()> {
-        let mut payload = self.mail.payload.borrow_mut();
-        let at = self.position(payload.cipher().chain_len());
-        payload.decrypt(at, self.ciphertext, out)
-    }
-
-    /// Puts its plaintext at the beginning of `out`, which has [`MARGIN`](crate::crypto::cipher::MARGIN) bytes
-    /// more than the chunk, and returns its size.
-    ///
-    /// # Errors
-    /// If libcrypto fails.
-    pub fn decrypt_into(self, out: &mut [u8]) -> Result<usize> {
-        let mut payload = self.mail.payload.borrow_mut();
-        let at = self.position(payload.cipher().chain_len());
-        payload.decrypt_into(at, self.ciphertext, out)
-    }
-
-    fn position(&self, chain_len: usize) -> Position<'_> {
-        let Checked { mail, chunk, .. } = self;
-        let previous = chunk.checked_sub(1).and_then(|i| mail.previous.get(i));
-        Position {
-            offset: *chunk as u64 * mail.chunk as u64,
-            previous: previous.map_or(&[], |block| &block[..chain_len]),
-            last: chunk + 1 == mail.tags.len(),
-        }
     }
 }

@@ -13,9 +13,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// The decrypted part of a large mail that a stream serves from.
 #[derive(Default)]
 pub struct Window {
-    /// Wiped on drop and before it moves to larger memory. As long as it ever was: to grow a `Vec` is
-    /// to write zeros first.
+    /// Wiped on drop and before larger memory takes its place. As long as it ever was: to grow a `Vec`
+    /// is to write zeros first.
     own: Plain,
+    /// More of it, where the next chunk is decrypted while a part of `own` is still looked at.
+    spare: Plain,
     /// A chunk that others may look at too, in place of `own`.
     shared: Option<Rc<Plain>>,
     /// Which of their bytes are lent.
@@ -116,33 +118,35 @@ impl Window {
         data: &[u8],
     ) -> Result<()> {
         let number = chunk_of(verified, offset);
-        let chunk = verified.check_chunk(number, data)?;
         if let Some(recent) = recent.filter(|_| keep == offset) {
-            let mut plain = recent.room();
-            // All chunks but the last have one size, so that this is seldom.
-            if plain.len() != data.len() + MARGIN {
-                plain.wipe();
-                *plain = vec![0; data.len() + MARGIN];
-            }
-            let len = chunk.decrypt_into(&mut plain)?;
-            let plain = Rc::new(plain);
-            // CBC's last chunk ends before its padding.
-            if len == data.len() {
-                recent.put(number, Rc::clone(&plain));
-            }
+            let (plain, len) = recent.open(verified, number, data)?;
             return self.lend_shared(plain, len, verified, offset);
         }
-        let kept = self.keep(keep, offset);
-        let end = kept + chunk.decrypt_into(&mut self.room(kept, data.len() + MARGIN)[kept..])?;
-        let from = kept + within(verified, offset);
-        if from > end {
+        let kept = self.kept(keep, offset);
+        // What is lent stays in its place: this may fail yet.
+        let elsewhere = !kept.is_empty() && self.shared.is_none();
+        let into = match elsewhere {
+            true => &mut self.spare,
+            false => &mut self.own,
+        };
+        fit(into, kept.len() + data.len() + MARGIN);
+        let len = verified.open_chunk(number, data, &mut into[kept.len()..])?;
+        let from = within(verified, offset);
+        if from > len {
             return Err(beyond());
         }
-        if from > kept {
-            self.own.copy_within(from..end, kept);
+        let end = kept.len() + len;
+        self.start = offset - kept.len() as u64;
+        let before = from..from + kept.len();
+        match self.shared.take() {
+            Some(plain) => into[before].copy_from_slice(&plain[kept]),
+            None if elsewhere => {
+                self.spare[before].copy_from_slice(&self.own[kept]);
+                std::mem::swap(&mut self.own, &mut self.spare);
+            }
+            None => {}
         }
-        self.lent = 0..end - (from - kept);
-        self.shared = None;
+        self.lent = from..end;
         Ok(())
     }
 
@@ -165,38 +169,24 @@ impl Window {
         Ok(())
     }
 
-    /// Moves what is lent from `keep` on to the beginning of the window's own memory; returns how much.
-    /// After a seek nothing before `offset` is at hand, and nobody holds on to it.
-    fn keep(&mut self, keep: u64, offset: u64) -> usize {
+    /// Where what is lent from `keep` on is. After a seek nothing before `offset` is at hand, and nobody
+    /// holds on to it.
+    fn kept(&self, keep: u64, offset: u64) -> Range<usize> {
         let end = self.start + self.lent.len() as u64;
         let mut from = self.lent.end;
         if keep >= self.start && end == offset {
             let consumed = usize::try_from(keep - self.start).unwrap_or(usize::MAX);
             from = self.lent.start.saturating_add(consumed).min(from);
         }
-        let kept = from..self.lent.end;
-        let len = kept.len();
-        // It stays until the stream's reader gets the next: this may fail yet.
-        match self.shared.clone() {
-            None => self.own.copy_within(kept, 0),
-            Some(plain) => self.room(0, len)[..len].copy_from_slice(&plain[kept]),
-        }
-        self.lent = 0..len;
-        self.start = offset - len as u64;
-        len
+        from..self.lent.end
     }
+}
 
-    /// The window's own memory, with room for `more` bytes beyond the first `kept`; memory left behind
-    /// is wiped.
-    fn room(&mut self, kept: usize, more: usize) -> &mut [u8] {
-        let own = &mut self.own;
-        if own.len() - kept < more {
-            let mut larger = vec![0; (kept + more).next_power_of_two()];
-            larger[..kept].copy_from_slice(&own[..kept]);
-            own.wipe();
-            **own = larger;
-        }
-        own
+/// Makes `memory` at least `size` bytes long; memory left behind is wiped.
+fn fit(memory: &mut Plain, size: usize) {
+    if memory.len() < size {
+        memory.wipe();
+        **memory = vec![0; size.next_power_of_two()];
     }
 }
 
