@@ -17,7 +17,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import CryptConfig, Instance, Mail, UserConfig, config, multipart
+from harness import CryptConfig, Instance, Mail, UserConfig, config, multipart, words
 
 import raw
 
@@ -58,8 +58,7 @@ def users(sizes: Sizes, plugin: str) -> dict[str, UserConfig]:
     """Everybody who occurs, since adding users takes time."""
     plain = UserConfig
     # zlib for one user alone: where it is loaded, it looks into every mail.
-    plugins = "zlib" if plugin == "none" else "mail_crypt,zlib"
-    zlib = (("mail_plugins", plugins), ("zlib_save", "gz"))
+    zlib = words.compressing("gz", *([] if plugin == "none" else ["mail_crypt"]))
     found = {
         "small": plain(),
         "large": plain(),

@@ -60,6 +60,13 @@ def only_plugins(service: str, *plugins: str) -> str:
     return f"protocol {service} {{\nmail_plugins = {' '.join(plugins)}\n}}\n"
 
 
+def compressing(method: str, *others: str) -> tuple[tuple[str, str], ...]:
+    """userdb: the mail of this user is compressed, whose other plugins are these, and no one else's."""
+    if is_24():
+        return ("mail_plugins/mail_compress", "yes"), ("mail_compress_write_method", method)
+    return ("mail_plugins", ",".join((*others, "zlib"))), ("zlib_save", method)
+
+
 def location(storage: str, path: str) -> str:
     """Where a namespace of its own keeps its mail."""
     if is_24():
