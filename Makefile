@@ -79,7 +79,7 @@ comma := ,
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
 
-.PHONY: all bench bench-count bench-micro bench-table build check check-sources clean core demo demo-stop docker-scenarios docker-table docker-test fuzz header help install install-files man modules stage stage-folder staged test test-install tool uninstall
+.PHONY: all bench bench-count bench-micro bench-table build check check-sources clean core demo demo-stop docker-bench docker-scenarios docker-table docker-test fuzz header help install install-files man modules stage stage-folder staged test test-install tool uninstall
 all: build
 
 # make asks for Dovecot's flags, line and folders when it starts, so what needs them is left to a make of its own, after
@@ -163,11 +163,13 @@ test:
 	@$(MAKE) --no-print-directory stage tool
 	@CARGO="$(CARGO)" PYTHON="$(PYTHON)" scripts/run-tests.sh
 
+BENCH_SIZES := ROUNDS MAILS LARGE MANY COLD FOLDERS ROWS SIDES
+
 ## bench measure no plugin, the packaged one and ours side by side (ROUNDS=7 MAILS=500 LARGE=50 MANY=10000 COLD=200 ROWS=.. JUDGE=no)
 bench:
 	@scripts/ensure-deps.sh bench
 	@$(MAKE) --no-print-directory stage
-	@$(PYTHON) tests/bench/bench.py $(foreach name,ROUNDS MAILS LARGE MANY COLD FOLDERS ROWS SIDES,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(filter no,$(JUDGE)),--no-judge)
+	@$(PYTHON) tests/bench/bench.py $(foreach name,$(BENCH_SIZES),$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(filter no,$(JUDGE)),--no-judge)
 
 ## bench-table put what bench measured last into docs/performance.md
 bench-table:
@@ -203,6 +205,11 @@ docker-test:
 docker-scenarios:
 	@scripts/ensure-deps.sh docker
 	@LINE="$(LINE)" tests/docker/scenarios/run.sh
+
+## docker-bench bench on another Dovecot and OpenSSL, in a container (LINE=trixie, and what bench takes)
+docker-bench:
+	@scripts/ensure-deps.sh docker
+	@BENCH_ARGS="$(foreach name,$(BENCH_SIZES) JUDGE,$(if $($(name)),$(name)=$($(name))))" tests/docker/run.sh --bench $(or $(LINE),trixie)
 
 ## docker-table put the table of what docker-test found last into README.md
 docker-table:

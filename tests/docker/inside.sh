@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# inside.sh build|test: runs in a container of one line. Builds against its Dovecot; then installs, takes back,
-# installs again, and tests. The sources are in /src, the crates in /vendor, what is kept between runs in /target;
+# inside.sh build|test|bench: runs in a container of one line. Builds against its Dovecot; then installs, takes back,
+# installs again, and tests; or measures. The sources are in /src, the crates in /vendor, what is kept between runs in /target;
 # LINE is the line's name, results go to /results.
 set -euo pipefail
-step=${1:?inside.sh build|test}
+step=${1:?inside.sh build|test|bench}
 cd /src
 . scripts/lib.sh
 export CI=true DEPS=no CARGO_TARGET_DIR=/target CARGO_NET_OFFLINE=true CARGO_BUILD_FLAGS="--locked --offline"
@@ -21,6 +21,13 @@ printf '{"line": "%s", "dovecot": "%s", "package": "%s", "rust": "%s"}\n' "$LINE
     "$(dpkg-query -W -f '${Version}' dovecot-core)" "$("$(cargo_dir)/rustc" --version | cut -d' ' -f2)" >"$results.json"
 
 make build
+if [ "$step" = bench ]; then
+    code=0
+    # shellcheck disable=SC2086
+    make bench ${BENCH_ARGS:-} || code=$?
+    for kind in md json; do cp build/bench/bench.$kind "$results.bench.$kind"; done
+    exit $code
+fi
 # For hosts that install it: the tree as `make install` wants it.
 rm -rf /target/install
 mkdir -p /target/install

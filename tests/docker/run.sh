@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# run.sh [--build] [LINE..]: builds the plugin against each of these Dovecots (all that lines.sh has, if none is
+# run.sh [--build|--bench] [LINE..]: builds the plugin against each of these Dovecots (all that lines.sh has, if none is
 # named) and runs tests/dovecot against it, in a container. Results: build/docker/LINE.xml and LINE.json.
-# PYTEST_ARGS narrows it down; with --build there are no tests.
+# PYTEST_ARGS narrows it down; with --build there are no tests. With --bench it measures instead, as `make bench`
+# does with BENCH_ARGS: build/docker/LINE.bench.md and LINE.bench.json.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . scripts/lib.sh
@@ -9,10 +10,17 @@ cd "$(dirname "$0")/../.."
 
 engine || die "no Docker engine answers (docker version)"
 step="test"
-if [ "${1:-}" = --build ]; then
-    step="build"
+results_of_step="xml json"
+case ${1:-} in
+--build)
+    step="build" results_of_step=""
     shift
-fi
+    ;;
+--bench)
+    step="bench" results_of_step="bench.md bench.json"
+    shift
+    ;;
+esac
 lines=("$@")
 [ ${#lines[@]} -gt 0 ] || lines=("${ALL_LINES[@]}")
 for line in "${lines[@]}"; do line_field "$line" 2 >/dev/null; done
@@ -39,14 +47,12 @@ run_line() {
             --security-opt apparmor=unconfined --security-opt seccomp=unconfined \
             --tmpfs /tmp:exec,mode=1777 \
             -v "mail-crypt-target-$1:/target" -v "$PWD/vendor:/vendor:ro" \
-            -e PYTEST_ARGS -e LINE="$1" \
+            -e PYTEST_ARGS -e BENCH_ARGS -e LINE="$1" \
             "$(line_image "$1")" sh -c 'mkdir /src && tar -x -C /src && find /src -type d -exec touch -d @1 {} + && exec /src/tests/docker/inside.sh "$0"' "$step" || code=$?
-    if [ "$step" = test ]; then
-        for kind in xml json; do
-            rm -f "$results/$1.$kind"
-            docker cp "$container:/results/$1.$kind" $results/ >/dev/null 2>&1 || code=1
-        done
-    fi
+    for kind in $results_of_step; do
+        rm -f "$results/$1.$kind"
+        docker cp "$container:/results/$1.$kind" $results/ >/dev/null 2>&1 || code=1
+    done
     docker rm -f "$container" >/dev/null
     container=
     return $code
@@ -58,5 +64,5 @@ for line in "${lines[@]}"; do
     say "$line: $step"
     run_line "$line" || failed+=("$line")
 done
-[ "$step" = build ] || /usr/bin/python3 tests/docker/table.py $results
+[ "$step" != test ] || /usr/bin/python3 tests/docker/table.py $results
 [ ${#failed[@]} -eq 0 ] || die "failed: ${failed[*]}"
