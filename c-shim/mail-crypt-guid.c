@@ -1,33 +1,53 @@
-/* Keys are kept under their folder's GUID, and follow it to another one. dsync gives the same GUID
-   to folders that two hosts have made each for itself. */
+/* Keys are kept under their folder's GUID, and are copied to another one before the folder gets it:
+   so they are under the folder's GUID at any moment. dsync gives the same GUID to folders that two
+   hosts have made each for itself. */
 
 #include "compat.h"
 #include "mail-storage-private.h"
 
 #include "mail-crypt-plugin-private.h"
 
-/* Not the folder itself, which is in the middle of being changed. */
-static struct mailbox *mail_crypt_guid_alloc(struct mailbox *box)
+int mail_crypt_get_metadata(struct mailbox *box,
+			    enum mailbox_metadata_items items,
+			    struct mailbox_metadata *metadata_r)
 {
-	return mailbox_alloc(box->list, mailbox_get_vname(box),
-			     MAILBOX_FLAG_READONLY | MAILBOX_FLAG_IGNORE_ACLS);
+	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
+
+	if (mbox->module_ctx.super.get_metadata(box, items, metadata_r) < 0)
+		return -1;
+	if ((items & MAILBOX_METADATA_GUID) != 0 &&
+	    !guid_128_is_empty(mbox->next_guid))
+		guid_128_copy(metadata_r->guid, mbox->next_guid);
+	return 0;
 }
 
 static int
-mail_crypt_guid_fail(struct mailbox *box, const struct mcrs_error *error)
+mail_crypt_guid_copy_keys(struct mailbox *box, const guid_128_t guid)
 {
-	mail_crypt_box_fail(box, error);
-	return -1;
-}
-
-static int
-mail_crypt_guid_take_from(struct mailbox *box, const guid_128_t guid,
-			  struct mcrs_carried **carried_r)
-{
+	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
 	struct mcrs_user *user = mail_crypt_user_get(box->storage->user);
+	struct mcrs_carried *carried;
+	struct mcrs_error error;
+	int ret;
+
+	if (mcrs_carried_new(user, box, &carried, &error) < 0) {
+		mail_crypt_box_fail(box, &error);
+		return -1;
+	}
+	guid_128_copy(mbox->next_guid, guid);
+	ret = mcrs_carried_put(carried, box, &error);
+	guid_128_empty(mbox->next_guid);
+	mcrs_carried_free(&carried);
+	if (ret < 0)
+		mail_crypt_box_fail(box, &error);
+	return ret;
+}
+
+static int
+mail_crypt_guid_prepare_box(struct mailbox *box, const guid_128_t guid)
+{
 	enum mailbox_existence existence;
 	struct mailbox_metadata metadata;
-	struct mcrs_error error;
 
 	if (mailbox_exists(box, FALSE, &existence) < 0)
 		return -1;
@@ -37,95 +57,48 @@ mail_crypt_guid_take_from(struct mailbox *box, const guid_128_t guid,
 	if (mailbox_open(box) < 0 ||
 	    mailbox_get_metadata(box, MAILBOX_METADATA_GUID, &metadata) < 0)
 		return -1;
-	if (guid_128_equals(metadata.guid, guid))
-		return 0;
-	if (mcrs_carried_new(user, box, carried_r, &error) < 0)
-		return mail_crypt_guid_fail(box, &error);
-	return 0;
+	return guid_128_equals(metadata.guid, guid) ? 0 :
+		mail_crypt_guid_copy_keys(box, guid);
 }
 
-/* Sets carried_r to NULL where there is nothing to take along. */
+/* Returns 0, or -1 where the GUID must not change. */
 static int
-mail_crypt_guid_take(struct mailbox *box, const struct mailbox_update *update,
-		     struct mcrs_carried **carried_r)
+mail_crypt_guid_prepare(struct mailbox *box, const struct mailbox_update *update)
 {
-	struct mailbox *old;
+	struct mailbox *copy;
 	int ret;
 
-	*carried_r = NULL;
 	if (update == NULL || guid_128_is_empty(update->mailbox_guid) ||
 	    mail_crypt_user_get(box->storage->user) == NULL)
 		return 0;
 
-	old = mail_crypt_guid_alloc(box);
-	ret = mail_crypt_guid_take_from(old, update->mailbox_guid, carried_r);
+	/* not the folder itself, which is in the middle of being changed */
+	copy = mailbox_alloc(box->list, mailbox_get_vname(box),
+			     MAILBOX_FLAG_READONLY | MAILBOX_FLAG_IGNORE_ACLS);
+	ret = mail_crypt_guid_prepare_box(copy, update->mailbox_guid);
 	mail_storage_last_error_push(box->storage);
-	mailbox_free(&old);
+	mailbox_free(&copy);
 	mail_storage_last_error_pop(box->storage);
 	return ret;
-}
-
-static int
-mail_crypt_guid_put_into(struct mailbox *box, const guid_128_t guid,
-			 struct mcrs_carried *carried)
-{
-	struct mailbox_metadata metadata;
-	struct mcrs_error error;
-
-	if (mailbox_open(box) < 0 ||
-	    mailbox_get_metadata(box, MAILBOX_METADATA_GUID, &metadata) < 0)
-		return -1;
-	if (!guid_128_equals(metadata.guid, guid))
-		return 0;
-	if (mcrs_carried_put(carried, box, &error) < 0)
-		return mail_crypt_guid_fail(box, &error);
-	return 0;
-}
-
-/* Also after a change that answered an error: before 2.3.20 Maildir says that INBOX exists, and yet
-   has given it the GUID. */
-static int
-mail_crypt_guid_put(struct mailbox *box, const struct mailbox_update *update,
-		    struct mcrs_carried **carried, int change_ret)
-{
-	struct mailbox *changed;
-	int ret;
-
-	if (*carried == NULL)
-		return change_ret;
-
-	mail_storage_last_error_push(box->storage);
-	changed = mail_crypt_guid_alloc(box);
-	ret = mail_crypt_guid_put_into(changed, update->mailbox_guid, *carried);
-	mailbox_free(&changed);
-	mcrs_carried_free(carried);
-	mail_storage_last_error_pop(box->storage);
-	if (ret < 0)
-		mail_storage_set_internal_error(box->storage);
-	return ret < 0 ? -1 : change_ret;
 }
 
 int mail_crypt_create_box(struct mailbox *box,
 			  const struct mailbox_update *update, bool directory)
 {
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
-	struct mcrs_carried *carried;
-	int ret;
 
-	if (mail_crypt_guid_take(box, update, &carried) < 0)
+	/* INBOX may be there already, and get the GUID: before 2.3.20 Maildir answers that it
+	   exists, and yet has given it the GUID */
+	if (mail_crypt_guid_prepare(box, update) < 0)
 		return -1;
-	ret = mbox->module_ctx.super.create_box(box, update, directory);
-	return mail_crypt_guid_put(box, update, &carried, ret);
+	return mbox->module_ctx.super.create_box(box, update, directory);
 }
 
 int mail_crypt_update_box(struct mailbox *box, const struct mailbox_update *update)
 {
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
-	struct mcrs_carried *carried;
-	int ret;
 
-	if (mail_crypt_guid_take(box, update, &carried) < 0)
+	if (mail_crypt_guid_prepare(box, update) < 0)
 		return -1;
-	ret = mbox->module_ctx.super.update_box(box, update);
-	return mail_crypt_guid_put(box, update, &carried, ret);
+	return mbox->module_ctx.super.update_box(box, update);
 }

@@ -48,6 +48,8 @@ struct mail_crypt_box {
 	struct timeval failed_time;
 	/* The index cache's fields; UINT_MAX until they are registered. */
 	unsigned int cache_idx[MCRS_CACHE_FIELDS];
+	/* The GUID that the folder says it has while its keys are stored under it; else empty. */
+	guid_128_t next_guid;
 };
 
 extern MODULE_CONTEXT_DEFINE(mail_crypt_user_module, &mail_user_module_register);
@@ -57,6 +59,9 @@ extern MODULE_CONTEXT_DEFINE(mail_crypt_outer_storage_module, &mail_storage_modu
 enum mail_error mail_crypt_mail_error(const struct mcrs_error *error);
 void mail_crypt_box_fail(struct mailbox *box, const struct mcrs_error *error);
 
+int mail_crypt_get_metadata(struct mailbox *box,
+			    enum mailbox_metadata_items items,
+			    struct mailbox_metadata *metadata_r);
 int mail_crypt_create_box(struct mailbox *box,
 			  const struct mailbox_update *update, bool directory);
 int mail_crypt_update_box(struct mailbox *box,

@@ -197,6 +197,7 @@ static void mail_crypt_mailbox_allocated(struct mailbox *box)
 	v->save_begin = mail_crypt_save_begin;
 	v->save_finish = mail_crypt_save_finish;
 	v->copy = mail_crypt_copy;
+	v->get_metadata = mail_crypt_get_metadata;
 	v->create_box = mail_crypt_create_box;
 	v->update_box = mail_crypt_update_box;
 	v->transaction_save_commit_pre = mail_crypt_transaction_save_commit_pre;

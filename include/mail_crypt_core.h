@@ -332,7 +332,8 @@ int mcrs_carried_new(struct mcrs_user *user,
                      struct mcrs_error *error);
 
 /*
- Stores them, once, for `mailbox`, which has its new GUID. Returns 0 or -1.
+ Stores them, once, for `mailbox`, which says by now that it has the new GUID. Returns 0, or -1: the
+ GUID must then not change.
 
  # Safety
  `carried` is from `mcrs_carried_new`; `mailbox` is open; `error` is valid.

@@ -1,5 +1,6 @@
 //! Keys that follow a folder whose GUID changes: attributes are filed under it, and would stay
-//! behind. Taken before the change, stored after it; what is under the old GUID is left there.
+//! behind. They are stored under the new GUID before the folder gets it, so that who dies on the way has
+//! them under both; what is under the old one is left there.
 #![forbid(unsafe_code)]
 
 use super::attributes::{Attributes, Change, Host, Level, Scope};
@@ -36,8 +37,8 @@ impl Carried {
         Ok(Carried(carried))
     }
 
-    /// Stores them for `folder`, which has another GUID now. What is there already stays as it is:
-    /// by that GUID it may be a folder that is known elsewhere.
+    /// Stores them for `folder`, which says by now that it has the new GUID. What is there already stays
+    /// as it is: by that GUID it may be a folder that is known elsewhere.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Store`] where they can't be stored.

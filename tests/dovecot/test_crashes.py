@@ -119,3 +119,17 @@ def test_sharing(dovecot, tmp_path, who):
     assert seen == [(1, True), (0, True)] and (copies(), rights()) == (0, False)
     with server.imap("alice") as imap:
         assert imap.bodies("Work") == [mail.data]
+
+
+@pytest.mark.parametrize("file, moments", [("dovecot-attributes", 4), ("dovecot-uidlist", 2)])
+def test_another_guid(server, tmp_path, file, moments):
+    mail = Mail.make()
+    server.deliver("alice", mail)
+    change = ("mailbox", "update", "-u", "alice", "--mailbox-guid", "0123456789abcdef" * 2, "INBOX")
+    seen = 0
+    for _ in crashes(server, tmp_path, *change, file=file):
+        assert readable(server, "alice", mail)
+        seen += 1
+    assert seen == moments
+    assert server.guid("alice") == "0123456789abcdef" * 2
+    assert readable(server, "alice", mail)
