@@ -99,6 +99,8 @@ mail_crypt_cache_lookup(struct mail *mail, struct istream *stream, size_t field)
 		i_stream_mail_crypt_set_cached(stream, field, entry->data, entry->used);
 }
 
+/* There may be an older entry, of the file as it was. 2.3 takes another, and then the newest is what
+   counts; 2.4 doesn't. */
 static void
 mail_crypt_cache_add(struct mail *mail, struct istream *stream, size_t field)
 {
@@ -107,9 +109,7 @@ mail_crypt_cache_add(struct mail *mail, struct istream *stream, size_t field)
 	size_t size;
 
 	if (i_stream_mail_crypt_get_cacheable(stream, field, &entry, &size) &&
-	    mail_crypt_cache_usable(mail, field, &idx) &&
-	    mail_cache_field_can_add(mail->transaction->cache_trans,
-				     mail->seq, idx))
+	    mail_crypt_cache_usable(mail, field, &idx))
 		index_mail_cache_add_idx(INDEX_MAIL(mail), idx, entry, size);
 }
 

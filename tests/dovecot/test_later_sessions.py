@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from harness import Mail, UserConfig, multipart
+from harness import DovecotVersion, Mail, UserConfig, multipart
 
 STORAGES = ("maildir", "sdbox", "mdbox")
 SIZE = 6_000_000
@@ -14,7 +14,7 @@ SIZE = 6_000_000
 
 @pytest.fixture(scope="module")
 def server(shared_dovecot):
-    names = ("part", "whole", "silent", "shown", "moved")
+    names = ("part", "whole", "silent", "shown", "moved", "again")
     users = {f"{s}-{n}": UserConfig(storage=s) for s in STORAGES for n in names}
     return shared_dovecot(users=users, fetch_failure="no-after")
 
@@ -102,6 +102,31 @@ def test_damage_that_the_file_s_date_shows_is_found_before_the_first_byte(server
         answer = session.fetch_uids("BODY.PEEK[]<100.1000>")
         assert (answer.items, answer.status) == ({}, "NO")
         assert session.noop()[0] == "OK"
+
+
+@pytest.mark.packaged_defect("decrypts all that comes before the part")
+@pytest.mark.skipif(DovecotVersion.installed().line != "2.3", reason="2.4's index cache takes nothing twice")
+@pytest.mark.parametrize("storage", STORAGES)
+def test_what_is_known_of_a_changed_file_is_known_anew(server, storage):
+    """An mdbox file changes with each mail that is appended to it, any file when it is put back from a backup."""
+    user = f"{storage}-again"
+    parts = [Mail.make(SIZE).data.partition(b"\r\n\r\n")[2], b"a few words\r\n"]
+    first_session(server, user, multipart(*parts))
+
+    def read_for_the_last_part() -> int:
+        with server.imap(user, timeout=60) as session:
+            session.folder()
+            pid = server.process_of(session)
+            before = read_by(pid)
+            assert session.fetch_uids("BODY.PEEK[2]").items == {1: parts[1]}
+            return read_by(pid) - before
+
+    read_for_the_last_part()
+    assert read_for_the_last_part() < SIZE / 4
+    for _ in range(3):
+        os.utime(server.store.stored(user)[0].path)
+        assert read_for_the_last_part() > SIZE / 2
+        assert read_for_the_last_part() < SIZE / 4
 
 
 @pytest.mark.parametrize("storage", STORAGES)
