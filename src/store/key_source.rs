@@ -16,8 +16,9 @@ const MAX_VERIFIED: usize = 8;
 /// Damaged files that are remembered.
 const MAX_CHANGED: usize = 256;
 
-/// Files whose content keys are remembered, in about 1 MiB.
-const MAX_CONTENT_KEYS: usize = 4096;
+/// Files whose content keys are remembered, in about 4 MiB. Who goes through more of them, again and again,
+/// finds none.
+const MAX_CONTENT_KEYS: usize = 16_384;
 
 /// Where a reader gets private keys from: a user's session, or an fs driver's fixed keys.
 pub trait KeySource {
