@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from harness import CryptConfig, DovecotVersion, Mail, UserConfig, words
-from harness.crash import ENVIRONMENT, crashes
+from harness import CryptConfig, Mail, UserConfig, words
+from harness.crash import crashes
 from test_doveadm import cryptokey
 from test_doveadm_keys import FOLDER, USER, export, protection, readable, shared_folder, stored
 
-pytestmark = [
-    pytest.mark.packaged_refuses("it has other ways, and loses keys on some"),
-    pytest.mark.skipif(
-        DovecotVersion.installed().line != "2.3", reason="2.4 drops the environment that this takes"
-    ),
-]
+pytestmark = pytest.mark.packaged_refuses("it has other ways, and loses keys on some")
 VERB = ("mailbox", "cryptokey")
 
 
 @pytest.fixture
 def server(dovecot):
-    return dovecot(users={"alice": UserConfig(CryptConfig(password="secret"))}, extra=ENVIRONMENT)
+    return dovecot(users={"alice": UserConfig(CryptConfig(password="secret"))})
 
 
 def test_rekeying(server, tmp_path):
@@ -99,7 +94,7 @@ def test_importing(server, tmp_path):
 
 @pytest.mark.parametrize("who", ["user=bob", "anyone"])
 def test_sharing(dovecot, tmp_path, who):
-    server, mail = shared_folder(dovecot, extra=ENVIRONMENT)
+    server, mail = shared_folder(dovecot)
     server.doveadm("acl", "delete", "-u", "alice", "Work", "user=bob")
 
     def copies():

@@ -6,9 +6,6 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-#: What an instance has to be told, so that its processes hear of it.
-ENVIRONMENT = "import_environment = TZ LD_PRELOAD CRASH_AT CRASH_FILE\n"
-
 _SOURCE = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -58,8 +55,11 @@ def crashes(server, folder: Path, *args: str, file: str = "dovecot-attributes", 
     """
     library = _library(folder)
     for at in range(1, 1000):
-        env = ["env", f"LD_PRELOAD={library}", f"CRASH_AT={at}", f"CRASH_FILE={file}"]
-        argv = [*env, "doveadm", "-c", str(server.places.config), *args]
+        env = {"LD_PRELOAD": library, "CRASH_AT": at, "CRASH_FILE": file}
+        # doveadm has doveconf start it once more, with nothing else of its environment.
+        env["DOVECOT_PRESERVE_ENVS"] = " ".join(env)
+        argv = ["env", *(f"{name}={value}" for name, value in env.items())]
+        argv += ["doveadm", "-c", str(server.places.config), *args]
         done = server.run_program(argv, check=False)
         for lock in server.store.path.rglob(f"{file}.lock"):
             lock.unlink()
