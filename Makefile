@@ -171,9 +171,9 @@ bench:
 	@$(MAKE) --no-print-directory stage
 	@$(PYTHON) tests/bench/bench.py $(foreach name,$(BENCH_SIZES),$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name)))) $(if $(filter no,$(JUDGE)),--no-judge)
 
-## bench-table put what bench measured last into docs/performance.md
+## bench-table put what bench measured last into docs/performance.md (FROM=build/docker/trixie.bench.md TABLE=bench-table-debian-13)
 bench-table:
-	@scripts/into.py docs/performance.md bench-table <build/bench/bench.md
+	@scripts/into.py docs/performance.md $(or $(TABLE),bench-table) <$(or $(FROM),build/bench/bench.md)
 
 ## bench-micro times of the core's parts alone, next to those of libcrypto (SECONDS=2 ONLY=.., a regular expression)
 bench-micro:
