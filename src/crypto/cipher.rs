@@ -207,10 +207,15 @@ impl Cipher {
         self.seekable(key, iv)?.decrypt(at, data, out)
     }
 
+    /// The same without authentication.
+    pub(super) fn bare(self) -> Self {
+        Self::find(|row| row.name == self.row().bare).unwrap_or(self)
+    }
+
     /// For many positions of one payload: see [`Self::decrypt_at`].
     pub fn seekable(self, key: &[u8], iv: &[u8]) -> Result<Seekable> {
         self.check(key, iv)?;
-        let bare = Self::find(|row| row.name == self.row().bare).unwrap_or(self);
+        let bare = self.bare();
         let mut ctx = CipherCtx::new()?;
         ctx.decrypt_init(Some(bare.fetch()?), Some(key), None)?;
         Ok(Seekable {
@@ -222,7 +227,6 @@ impl Cipher {
 
     /// The IV of the bare mode with which decryption goes on at `at`.
     fn start_iv(self, iv: &[u8], at: Position<'_>) -> Result<[u8; 16]> {
-        let too_far = || Error::corrupt("beyond the end of the cipher's counter");
         let mut start = [0; 16];
         match self.mode() {
             Mode::Ctr => {
@@ -230,12 +234,7 @@ impl Cipher {
                 let counter = u128::from_be_bytes(start).wrapping_add(u128::from(at.offset / 16));
                 start = counter.to_be_bytes();
             }
-            Mode::Gcm => {
-                // Counter 1 masks the tag, so the payload begins with 2.
-                let counter = u32::try_from(at.offset / 16 + 2).map_err(|_| too_far())?;
-                start[..12].copy_from_slice(iv);
-                start[12..].copy_from_slice(&counter.to_be_bytes());
-            }
+            Mode::Gcm => start = gcm_counter(iv, at.offset / 16 + 1)?,
             Mode::ChaChaPoly => {
                 // Counter 0 makes the Poly1305 key.
                 let counter = u32::try_from(at.offset / 64 + 1).map_err(|_| too_far())?;
@@ -289,6 +288,19 @@ impl Cipher {
     }
 }
 
+fn too_far() -> Error {
+    Error::corrupt("beyond the end of the cipher's counter")
+}
+
+/// The counter block of a GCM message's block number `n`, from 1; with 0, the one that masks its tag.
+pub(super) fn gcm_counter(iv: &[u8], n: u64) -> Result<[u8; 16]> {
+    let n = u32::try_from(n + 1).map_err(|_| too_far())?;
+    let mut block = [0; 16];
+    block[..12].copy_from_slice(iv);
+    block[12..].copy_from_slice(&n.to_be_bytes());
+    Ok(block)
+}
+
 impl fmt::Display for Cipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -316,11 +328,6 @@ pub struct Seekable {
 }
 
 impl Seekable {
-    /// What the payload is encrypted with.
-    pub fn cipher(&self) -> Cipher {
-        self.cipher
-    }
-
     /// Decrypts the data at a position and appends it to `out`: see [`Cipher::decrypt_at`].
     ///
     /// # Errors

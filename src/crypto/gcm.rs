@@ -9,7 +9,7 @@
 use openssl::cipher_ctx::CipherCtx;
 use zeroize::Zeroize;
 
-use super::cipher::{Cipher, MAX_CALL, Mode, TAG_LEN};
+use super::cipher::{Cipher, MAX_CALL, Mode, TAG_LEN, gcm_counter};
 use super::field::{inverse, mul, power};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -53,17 +53,15 @@ struct Blocks(CipherCtx);
 
 impl Blocks {
     fn new(with: GmacKey<'_>) -> Result<Self> {
-        let bare = Cipher::from_name(&with.cipher.name().replace("gcm", "ctr"))?;
         let mut ctx = CipherCtx::new()?;
-        ctx.encrypt_init(Some(bare.fetch()?), Some(with.key), None)?;
+        ctx.encrypt_init(Some(with.cipher.bare().fetch()?), Some(with.key), None)?;
         Ok(Blocks(ctx))
     }
 
     /// One block, encrypted: in counter mode the first block of the keystream.
-    fn encrypt(&mut self, block: u128) -> Result<u128> {
+    fn encrypt(&mut self, block: [u8; 16]) -> Result<u128> {
         let mut out = [0; 32];
-        self.0
-            .encrypt_init(None, None, Some(&block.to_be_bytes()))?;
+        self.0.encrypt_init(None, None, Some(&block))?;
         self.0.cipher_update(&[0; 16], Some(&mut out))?;
         let result = self::block(&out);
         out.zeroize();
@@ -72,18 +70,8 @@ impl Blocks {
 
     /// The point H.
     fn point(&mut self) -> Result<u128> {
-        self.encrypt(0)
+        self.encrypt([0; 16])
     }
-}
-
-/// The counter block before a message's block number `n`; with 0, the one that masks its tag.
-fn counter(iv: &[u8; 12], n: u64) -> Result<u128> {
-    let too_far = |_| Error::corrupt("beyond the end of the cipher's counter");
-    let n = u32::try_from(n + 1).map_err(too_far)?;
-    let mut block = [0; 16];
-    block[..12].copy_from_slice(iv);
-    block[12..].copy_from_slice(&n.to_be_bytes());
-    Ok(u128::from_be_bytes(block))
 }
 
 /// The block of lengths in bits with which GHASH ends.
@@ -153,7 +141,7 @@ pub fn whole_tag(
     }
     let mut blocks = Blocks::new(with)?;
     let h = blocks.point()?;
-    let mask = blocks.encrypt(counter(&with.checked_iv()?, 0)?)?;
+    let mask = blocks.encrypt(gcm_counter(&with.checked_iv()?, 0)?)?;
 
     // With P the polynomial of the blocks so far, `sum` = P * H. A piece's tag is
     // mask + (P_piece + length block) * H.
@@ -231,7 +219,7 @@ impl Pieces {
                 "a key that authenticates nothing",
             ));
         }
-        let mask = blocks.encrypt(counter(&iv, 0)?)?;
+        let mask = blocks.encrypt(gcm_counter(&iv, 0)?)?;
         let inverse = inverse(h);
         Ok(Pieces {
             ctx,
@@ -274,14 +262,14 @@ impl Pieces {
         tag: &[u8; TAG_LEN],
         out: &mut [u8],
     ) -> Result<bool> {
-        let counter = counter(&self.iv, offset / 16)?;
+        let counter = gcm_counter(&self.iv, offset / 16)?;
         if self.lengths.0 != data.len() {
             let len = data.len() as u64;
             self.lengths = (data.len(), mul(lengths(len, 0) ^ lengths(0, len), self.h));
         }
         let bare = block(tag) ^ self.mask ^ self.lengths.1;
         let tag = bare ^ self.blocks.encrypt(counter)?;
-        let iv = mul(counter, self.to_iv.0) ^ self.to_iv.1;
+        let iv = mul(block(&counter), self.to_iv.0) ^ self.to_iv.1;
         self.ctx.decrypt_init(None, None, Some(&iv.to_be_bytes()))?;
         self.ctx.set_tag(&tag.to_be_bytes())?;
         let mut done = 0;
