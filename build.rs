@@ -67,7 +67,7 @@ mod dovecot {
     const EXPORTING: &[&str] = &[
         "boundary.rs",
         "user.rs",
-        "carried.rs",
+        "mailbox.rs",
         "writer.rs",
         "reader.rs",
         "sharing.rs",

@@ -181,6 +181,14 @@ cryptokey_list(struct cryptokey_cmd *cmd, struct mailbox *box,
 }
 
 static int
+cryptokey_list_without_folder(struct cryptokey_cmd *cmd,
+			      struct mailbox *box ATTR_UNUSED,
+			      struct mcrs_error *error)
+{
+	return mcrs_admin_list_without_folder(cmd->admin, error);
+}
+
+static int
 cryptokey_export(struct cryptokey_cmd *cmd, struct mailbox *box,
 		 struct mcrs_error *error)
 {
@@ -245,11 +253,12 @@ cryptokey_run_generate(struct cryptokey_cmd *cmd, struct mail_user *user)
 	if (cryptokey_do(cmd, cmd->user_key ? cryptokey_generate :
 			 cryptokey_first_user_key, NULL, NULL) < 0)
 		return;
-	if (cmd->rekey)
+	if (cmd->rekey) {
 		(void)cryptokey_every_folder(cmd, user, "*",
 					     MAIL_NAMESPACE_TYPE_PRIVATE,
 					     cryptokey_rekey);
-	else if (!cmd->user_key)
+		(void)cryptokey_do(cmd, cryptokey_rekey, NULL, NULL);
+	} else if (!cmd->user_key)
 		(void)cryptokey_masks(cmd, user, cryptokey_generate);
 }
 
@@ -261,6 +270,15 @@ cryptokey_run_keys(struct cryptokey_cmd *cmd, struct mail_user *user,
 		(void)cryptokey_do(cmd, step, NULL, NULL);
 	else
 		(void)cryptokey_masks(cmd, user, step);
+}
+
+static void
+cryptokey_run_list(struct cryptokey_cmd *cmd, struct mail_user *user)
+{
+	cryptokey_run_keys(cmd, user, cryptokey_list);
+	/* only who has listed all folders knows which keys have none */
+	if (!cmd->user_key && str_array_find(cmd->args, "*"))
+		(void)cryptokey_do(cmd, cryptokey_list_without_folder, NULL, NULL);
 }
 
 static void
@@ -331,7 +349,7 @@ cryptokey_run_verb(struct cryptokey_cmd *cmd, struct mail_user *user)
 		cryptokey_run_generate(cmd, user);
 		break;
 	case CRYPTOKEY_LIST:
-		cryptokey_run_keys(cmd, user, cryptokey_list);
+		cryptokey_run_list(cmd, user);
 		break;
 	case CRYPTOKEY_EXPORT:
 		cryptokey_run_keys(cmd, user, cryptokey_export);

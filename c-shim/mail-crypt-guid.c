@@ -1,6 +1,6 @@
-/* Keys are kept under their folder's GUID, and are copied to another one before the folder gets it:
-   so they are under the folder's GUID at any moment. dsync gives the same GUID to folders that two
-   hosts have made each for itself. */
+/* Keys are filed under their folder's GUID, and under the user by their ids. Here a folder answers with another GUID
+   where the core wants its attributes, and takes its keys along when it is given another one: dsync gives the same
+   GUID to folders that two hosts have made each for itself. */
 
 #include "compat.h"
 #include "mail-storage-private.h"
@@ -12,35 +12,29 @@ int mail_crypt_get_metadata(struct mailbox *box,
 			    struct mailbox_metadata *metadata_r)
 {
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
+	guid_128_t guid;
 
-	if (mbox->module_ctx.super.get_metadata(box, items, metadata_r) < 0)
+	if (mcrs_mailbox_guid(box, guid) == 0)
+		return mbox->module_ctx.super.get_metadata(box, items, metadata_r);
+	items &= ENUM_NEGATE(MAILBOX_METADATA_GUID);
+	if (items != 0 &&
+	    mbox->module_ctx.super.get_metadata(box, items, metadata_r) < 0)
 		return -1;
-	if ((items & MAILBOX_METADATA_GUID) != 0 &&
-	    !guid_128_is_empty(mbox->next_guid))
-		guid_128_copy(metadata_r->guid, mbox->next_guid);
+	guid_128_copy(metadata_r->guid, guid);
 	return 0;
 }
 
 static int
-mail_crypt_guid_copy_keys(struct mailbox *box, const guid_128_t guid)
+mail_crypt_guid_carry_keys(struct mailbox *box, const guid_128_t guid)
 {
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
 	struct mcrs_user *user = mail_crypt_user_get(box->storage->user);
-	struct mcrs_carried *carried;
 	struct mcrs_error error;
-	int ret;
 
-	if (mcrs_carried_new(user, box, &carried, &error) < 0) {
+	if (mcrs_user_carry_keys(user, box, guid, &error) < 0) {
 		mail_crypt_box_fail(box, &error);
 		return -1;
 	}
-	guid_128_copy(mbox->next_guid, guid);
-	ret = mcrs_carried_put(carried, box, &error);
-	guid_128_empty(mbox->next_guid);
-	mcrs_carried_free(&carried);
-	if (ret < 0)
-		mail_crypt_box_fail(box, &error);
-	return ret;
+	return 0;
 }
 
 static int
@@ -58,7 +52,7 @@ mail_crypt_guid_prepare_box(struct mailbox *box, const guid_128_t guid)
 	    mailbox_get_metadata(box, MAILBOX_METADATA_GUID, &metadata) < 0)
 		return -1;
 	return guid_128_equals(metadata.guid, guid) ? 0 :
-		mail_crypt_guid_copy_keys(box, guid);
+		mail_crypt_guid_carry_keys(box, guid);
 }
 
 /* Returns 0, or -1 where the GUID must not change. */

@@ -48,8 +48,6 @@ struct mail_crypt_box {
 	struct timeval failed_time;
 	/* The index cache's fields; UINT_MAX until they are registered. */
 	unsigned int cache_idx[MCRS_CACHE_FIELDS];
-	/* The GUID that the folder says it has while its keys are stored under it; else empty. */
-	guid_128_t next_guid;
 };
 
 extern MODULE_CONTEXT_DEFINE(mail_crypt_user_module, &mail_user_module_register);

@@ -112,11 +112,6 @@ struct mailbox;
 struct mcrs_admin;
 
 /*
- The keys of a folder that gets another GUID.
- */
-struct mcrs_carried;
-
-/*
  One fs. Readers and writers may outlive it: they share what is inside.
  */
 struct mcrs_fs;
@@ -319,36 +314,27 @@ int mcrs_user_can_copy_raw(struct mcrs_user *user);
 int mcrs_user_can_copy_raw_mail(struct mcrs_user *user, const uint8_t *data, size_t size);
 
 /*
- Takes the keys of `mailbox` along, whose GUID is about to change.
+ Files the keys of `mailbox`, whose GUID is about to become the 16 bytes at `guid`, under that as well.
 
- Returns 0 and sets `carried_r`, or -1: the GUID must then not change.
+ Returns 0, or -1: the GUID must then not change.
 
  # Safety
- `user` is from `mcrs_user_new`; `mailbox` is open; `carried_r` and `error` are valid.
+ `user` is from `mcrs_user_new`; `mailbox` is open; `guid` has 16 bytes; `error` is valid.
  */
-int mcrs_carried_new(struct mcrs_user *user,
-                     struct mailbox *mailbox,
-                     struct mcrs_carried **carried_r,
-                     struct mcrs_error *error);
+int mcrs_user_carry_keys(struct mcrs_user *user,
+                         struct mailbox *mailbox,
+                         const uint8_t *guid,
+                         struct mcrs_error *error);
 
 /*
- Stores them, once, for `mailbox`, which says by now that it has the new GUID. Returns 0, or -1: the
- GUID must then not change.
+ Which GUID `mailbox` has to answer with in place of its own: returns 1 and copies its 16 bytes to `guid_r`,
+ or 0.
 
  # Safety
- `carried` is from `mcrs_carried_new`; `mailbox` is open; `error` is valid.
+ `guid_r` has room for 16 bytes.
  */
-int mcrs_carried_put(struct mcrs_carried *carried,
-                     struct mailbox *mailbox,
-                     struct mcrs_error *error);
-
-/*
- Frees them and clears the pointer.
-
- # Safety
- `carried` is valid, and `*carried` NULL or from `mcrs_carried_new`.
- */
-void mcrs_carried_free(struct mcrs_carried **carried);
+int mcrs_mailbox_guid(struct mailbox *mailbox,
+                      uint8_t *guid_r);
 
 /*
  Makes a writer for a mail that is stored in `mailbox`, and the mailbox's key where it has none.
@@ -783,12 +769,15 @@ int mcrs_admin_generate(struct mcrs_admin *admin,
                         struct mcrs_error *error);
 
 /*
- Puts the folder's keys under the active user key. One row for each. Returns 0 or -1.
+ Puts the folder's keys under the active user key, with NULL those that no folder has. One row for each.
+ Returns 0 or -1.
 
  # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` open, `error` valid.
+ `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
  */
-int mcrs_admin_rekey(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
+int mcrs_admin_rekey(struct mcrs_admin *admin,
+                     struct mailbox *mailbox,
+                     struct mcrs_error *error);
 
 /*
  Lists the keys there. One row for each. Returns 0 or -1.
@@ -797,6 +786,16 @@ int mcrs_admin_rekey(struct mcrs_admin *admin, struct mailbox *mailbox, struct m
  `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
  */
 int mcrs_admin_list(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
+
+/*
+ Lists the user's folder keys that were in none of the folders that were listed: all of them, it is hoped. One row for
+ each. Returns 0 or -1.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `error` valid.
+ */
+int mcrs_admin_list_without_folder(struct mcrs_admin *admin,
+                                   struct mcrs_error *error);
 
 /*
  Unlocks the keys there. One row for each, with its PEM or what is wrong. Returns 0 or -1.

@@ -6,8 +6,9 @@
 mod delete;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::ptr::null_mut;
 use std::rc::Rc;
 
 use zeroize::Zeroizing;
@@ -18,7 +19,7 @@ use super::mailbox::{Mailbox, Session};
 use super::sharing::key_made;
 use super::user::{User, busy, mcrs_user};
 use crate::error::{Error, Result};
-use crate::key::PublicKey;
+use crate::key::{KeyId, PublicKey};
 use crate::store::admin::{self, Doomed, NewPassword};
 use crate::store::{Attributes, Host, Level, Scope};
 use crate::stream::Opener;
@@ -58,6 +59,8 @@ pub struct Admin {
     user: Rc<RefCell<User>>,
     rows: VecDeque<Row>,
     lent: Row,
+    /// Folder keys that were listed.
+    listed: HashSet<KeyId>,
     /// Under which folder keys are put.
     target: Option<PublicKey>,
     doomed: Option<Doomed>,
@@ -94,6 +97,7 @@ pub unsafe extern "C" fn mcrs_admin_new(
             user: Rc::clone(user),
             rows: VecDeque::new(),
             lent: Row::default(),
+            listed: HashSet::new(),
             target: None,
             doomed: None,
             scan: Opener::default(),
@@ -134,7 +138,7 @@ pub unsafe extern "C" fn mcrs_admin_next(
         Ok(1)
     };
     // SAFETY: as this function's contract says; there is nothing to say about an error.
-    unsafe { entry(admin, std::ptr::null_mut(), next) }
+    unsafe { entry(admin, null_mut(), next) }
 }
 
 /// Makes a key where there is none, with `force` in any case, and sees to it that those with whom
@@ -206,10 +210,11 @@ unsafe fn share(
     unsafe { on_keys(admin, mailbox, error, judge) }
 }
 
-/// Puts the folder's keys under the active user key. One row for each. Returns 0 or -1.
+/// Puts the folder's keys under the active user key, with NULL those that no folder has. One row for each.
+/// Returns 0 or -1.
 ///
 /// # Safety
-/// `admin` is from `mcrs_admin_new`, `mailbox` open, `error` valid.
+/// `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_admin_rekey(
     admin: *mut mcrs_admin,
@@ -225,6 +230,12 @@ pub unsafe extern "C" fn mcrs_admin_rekey(
                 None => admin::rekey_target(ring, session)?,
             };
             admin.target = Some(target.clone());
+            if level == Level::User {
+                for id in admin::rekey_without_folder(ring, at, session, &target)? {
+                    admin.rows.push_back(row_without_folder(&id.to_string()));
+                }
+                return Ok(());
+            }
             for id in admin::rekey_folder(ring, at, session, &target)? {
                 admin.rows.push_back(row_of(level, at, &id.to_string()));
             }
@@ -250,6 +261,28 @@ pub unsafe extern "C" fn mcrs_admin_list(
                 let mut row = row_of(level, at, &key.name);
                 row.active = key.active;
                 admin.rows.push_back(row);
+                admin.listed.extend(key.name.parse::<KeyId>());
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Lists the user's folder keys that were in none of the folders that were listed: all of them, it is hoped. One row for
+/// each. Returns 0 or -1.
+///
+/// # Safety
+/// `admin` is from `mcrs_admin_new`, `error` valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_admin_list_without_folder(
+    admin: *mut mcrs_admin,
+    error: *mut mcrs_error,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    unsafe {
+        on_keys(admin, null_mut(), error, |admin, _, _, inbox| {
+            for key in admin::list_without_folder(inbox, &admin.listed)? {
+                admin.rows.push_back(row_without_folder(&key.name));
             }
             Ok(())
         })
@@ -376,16 +409,25 @@ unsafe fn on_keys(
         let mut user = user.try_borrow_mut().map_err(|_| busy())?;
         if mailbox.is_null() {
             let mut inbox = Session::inbox(&mut user.session)?;
-            f(admin, &mut user, Level::User, inbox.as_mut())?;
+            let done = f(admin, &mut user, Level::User, inbox.as_mut());
+            settle(&mut user, inbox.as_mut());
+            done?;
         } else {
             // SAFETY: open for the length of this call, by this function's contract.
             let mut folder = unsafe { Mailbox::lent(mailbox) }?;
-            f(admin, &mut user, Level::Folder, &mut folder)?;
+            let done = f(admin, &mut user, Level::Folder, &mut folder);
+            settle(&mut user, &mut folder);
+            done?;
         }
         Ok(0)
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(admin, error, run) }
+}
+
+fn settle(user: &mut User, at: &mut dyn Attributes) {
+    let User { ring, session } = user;
+    ring.settle(at, session);
 }
 
 /// # Safety
@@ -396,6 +438,18 @@ unsafe fn password<'a>(text: *const c_char) -> Option<&'a [u8]> {
     }
     // SAFETY: as this function's contract says.
     Some(unsafe { CStr::from_ptr(text) }.to_bytes())
+}
+
+/// A folder key that is only found by its id.
+fn row_without_folder(id: &str) -> Row {
+    Row {
+        mailbox: c"<no folder>".to_owned(),
+        id: CString::new(id).unwrap_or_default(),
+        text: terminated(b""),
+        ok: true,
+        active: false,
+        fresh: false,
+    }
 }
 
 fn row_of(level: Level, at: &dyn Attributes, id: &str) -> Row {

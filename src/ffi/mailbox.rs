@@ -1,7 +1,8 @@
 //! The store's view of Dovecot: mailbox attributes, key locks, INBOX.
 
 use std::any::Any;
-use std::ffi::{CStr, CString, c_char};
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{null, null_mut};
 
 use zeroize::Zeroizing;
@@ -10,7 +11,7 @@ use super::boundary;
 use super::dovecot as dc;
 use super::version::unlistable;
 use crate::error::{Error, Result};
-use crate::store::{Access, Attributes, Change, Host, Level, Scope};
+use crate::store::{Access, Attributes, BY_ID, Change, Guid, Host, Level, Scope};
 
 /// How long a process waits for another one that makes a key. Making one takes milliseconds;
 /// the rest is for a slow dict.
@@ -89,8 +90,11 @@ impl Host for Session {
         let flags = dc::MAILBOX_FLAG_READONLY | dc::MAILBOX_FLAG_IGNORE_ACLS;
         // SAFETY: a live list and a NUL-terminated name.
         let mailbox = unsafe { dc::mailbox_alloc(list, c"INBOX".as_ptr(), flags) };
-        let owned = true;
-        let inbox = Mailbox { mailbox, owned };
+        let inbox = Mailbox {
+            mailbox,
+            owned: true,
+            guid: None,
+        };
         // SAFETY: just allocated.
         if unsafe { dc::mailbox_open(mailbox) } < 0 {
             let why = last_error(mailbox);
@@ -112,6 +116,46 @@ impl Host for Session {
 pub struct Mailbox {
     mailbox: *mut dc::mailbox,
     owned: bool,
+    /// Under which GUID its attributes are looked for, if not its own.
+    guid: Option<Guid>,
+}
+
+thread_local! {
+    /// The mailbox that answers with another GUID while its attributes are asked for.
+    static ELSEWHERE: Cell<Option<(*mut dc::mailbox, Guid)>> = const { Cell::new(None) };
+}
+
+/// As long as it lives, a mailbox answers with another GUID, and so Dovecot files its attributes there.
+struct Elsewhere;
+
+impl Elsewhere {
+    fn new(mailbox: *mut dc::mailbox, guid: Option<Guid>) -> Self {
+        ELSEWHERE.set(guid.map(|guid| (mailbox, guid)));
+        Elsewhere
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        ELSEWHERE.set(None);
+    }
+}
+
+/// Which GUID `mailbox` has to answer with in place of its own: returns 1 and copies its 16 bytes to `guid_r`,
+/// or 0.
+///
+/// # Safety
+/// `guid_r` has room for 16 bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_mailbox_guid(mailbox: *mut dc::mailbox, guid_r: *mut u8) -> c_int {
+    match ELSEWHERE.get() {
+        Some((elsewhere, guid)) if elsewhere == mailbox && !guid_r.is_null() => {
+            // SAFETY: room for 16 bytes, by this function's contract; bytes have no alignment.
+            unsafe { guid_r.cast::<Guid>().write(guid) };
+            1
+        }
+        _ => 0,
+    }
 }
 
 impl Mailbox {
@@ -121,8 +165,11 @@ impl Mailbox {
         if mailbox.is_null() {
             return Err(Error::store("no mailbox"));
         }
-        let owned = false;
-        Ok(Mailbox { mailbox, owned })
+        Ok(Mailbox {
+            mailbox,
+            owned: false,
+            guid: None,
+        })
     }
 }
 
@@ -219,7 +266,7 @@ fn list(mailbox: *mut dc::mailbox, scope: Scope, prefix: &str) -> Result<Vec<Str
     Ok(names)
 }
 
-fn commit(mailbox: *mut dc::mailbox, changes: Vec<Change>) -> Result<()> {
+fn commit(mailbox: *mut dc::mailbox, guid: Option<Guid>, changes: Vec<Change>) -> Result<()> {
     let _frame = Frame::new();
     // SAFETY: an open mailbox and a NUL-terminated reason; ended below on every path.
     let mut t = unsafe {
@@ -230,7 +277,11 @@ fn commit(mailbox: *mut dc::mailbox, changes: Vec<Change>) -> Result<()> {
         )
     };
     for change in &changes {
-        if let Err(e) = set(mailbox, t, change) {
+        let mut done = set(mailbox, guid, t, change.scope, &change.name, change);
+        if let Some((scope, name)) = change.filed_by_id() {
+            done = done.and_then(|()| set(mailbox, Some(BY_ID), t, scope, &name, change));
+        }
+        if let Err(e) = done {
             // SAFETY: begun above, not yet ended.
             unsafe { dc::mailbox_transaction_rollback(&raw mut t) };
             return Err(e);
@@ -245,10 +296,14 @@ fn commit(mailbox: *mut dc::mailbox, changes: Vec<Change>) -> Result<()> {
 
 fn set(
     mailbox: *mut dc::mailbox,
+    guid: Option<Guid>,
     t: *mut dc::mailbox_transaction_context,
+    scope: Scope,
+    name: &str,
     change: &Change,
 ) -> Result<()> {
-    let key = c_string(&change.name)?;
+    let key = c_string(name)?;
+    let _elsewhere = Elsewhere::new(mailbox, guid);
     let text = match &change.value {
         Some(value) => {
             let mut bytes = Zeroizing::new(Vec::with_capacity(value.len() + 1));
@@ -262,11 +317,10 @@ fn set(
     let mut value: dc::mail_attribute_value = unsafe { std::mem::zeroed() };
     value.value = text.as_ref().map_or(null(), |t| t.as_ptr().cast());
     // SAFETY: a running transaction; key and value are NUL-terminated and outlive the call.
-    let ret = unsafe {
-        dc::mailbox_attribute_set(t, scope_type(change.scope), key.as_ptr(), &raw const value)
-    };
+    let ret =
+        unsafe { dc::mailbox_attribute_set(t, scope_type(scope), key.as_ptr(), &raw const value) };
     if ret < 0 {
-        let what = format!("storing attribute {}", change.name);
+        let what = format!("storing attribute {name}");
         return Err(failed(mailbox, &what));
     }
     Ok(())
@@ -354,15 +408,17 @@ fn access(mailbox: *mut dc::mailbox) -> Access {
 
 impl Attributes for Mailbox {
     fn get(&mut self, scope: Scope, name: &str) -> Result<Option<Zeroizing<String>>> {
+        let _elsewhere = Elsewhere::new(self.mailbox, self.guid);
         get(self.mailbox, scope, name)
     }
 
     fn list(&mut self, scope: Scope, prefix: &str) -> Result<Vec<String>> {
+        let _elsewhere = Elsewhere::new(self.mailbox, self.guid);
         list(self.mailbox, scope, prefix)
     }
 
     fn commit(&mut self, changes: Vec<Change>) -> Result<()> {
-        commit(self.mailbox, changes)
+        commit(self.mailbox, self.guid, changes)
     }
 
     fn lock(&mut self, level: Level) -> Result<Box<dyn Any>> {
@@ -376,5 +432,13 @@ impl Attributes for Mailbox {
 
     fn access(&self) -> Access {
         access(self.mailbox)
+    }
+
+    fn under(&self, guid: &Guid) -> Box<dyn Attributes + '_> {
+        Box::new(Mailbox {
+            mailbox: self.mailbox,
+            owned: false,
+            guid: Some(*guid),
+        })
     }
 }

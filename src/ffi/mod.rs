@@ -9,7 +9,6 @@
 
 mod admin;
 mod boundary;
-mod carried;
 mod dovecot;
 mod fs;
 mod mailbox;
@@ -22,8 +21,8 @@ mod writer;
 
 pub use admin::*;
 pub use boundary::{MCRS_VERSION, mcrs_error, mcrs_init};
-pub use carried::*;
 pub use fs::*;
+pub use mailbox::mcrs_mailbox_guid;
 pub use reader::*;
 pub use sharing::*;
 pub use spool::*;

@@ -7,13 +7,14 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put};
-use super::dovecot::mail_user;
-use super::mailbox::Session;
+use super::dovecot::{mail_user, mailbox};
+use super::mailbox::{Mailbox, Session};
 use super::version::LINE;
 use crate::crypto::Secret;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, PrivateKey};
-use crate::store::{Attributes, KeySource, Keyring, Memory, SaveVersion, Settings};
+use crate::store::carry::carry;
+use crate::store::{Attributes, Guid, KeySource, Keyring, Memory, SaveVersion, Settings};
 use crate::stream::{Feed, Opener};
 
 /// Answers a setting by its 2.3 name, or NULL where it isn't set; the text is copied at once.
@@ -36,7 +37,9 @@ impl KeySource for User {
         folder: Option<&mut dyn Attributes>,
     ) -> Result<PrivateKey> {
         let folder = folder.ok_or_else(|| Error::store("no mailbox to look for keys in"))?;
-        self.ring.private_key(ids, folder, &mut self.session)
+        let key = self.ring.private_key(ids, folder, &mut self.session);
+        self.ring.settle(folder, &mut self.session);
+        key
     }
 
     fn memory(&mut self) -> &mut Memory {
@@ -173,6 +176,33 @@ pub unsafe extern "C" fn mcrs_user_can_copy_raw_mail(
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(user, std::ptr::null_mut(), ask) }
+}
+
+/// Files the keys of `mailbox`, whose GUID is about to become the 16 bytes at `guid`, under that as well.
+///
+/// Returns 0, or -1: the GUID must then not change.
+///
+/// # Safety
+/// `user` is from `mcrs_user_new`; `mailbox` is open; `guid` has 16 bytes; `error` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_user_carry_keys(
+    user: *mut mcrs_user,
+    mailbox: *mut mailbox,
+    guid: *const u8,
+    error: *mut mcrs_error,
+) -> c_int {
+    let run = |user: &mut Rc<RefCell<User>>| {
+        let mut user = user.try_borrow_mut().map_err(|_| busy())?;
+        // SAFETY: readable for the length of this call, by this function's contract.
+        let guid = unsafe { bytes(guid, size_of::<Guid>()) };
+        let guid = guid.try_into().map_err(|_| Error::store("no GUID"))?;
+        // SAFETY: open for the length of this call, by the contract.
+        let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
+        carry(&mut mailbox, guid, &mut user.session)?;
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(user, error, run) }
 }
 
 /// The session is in use further up the stack.

@@ -17,6 +17,14 @@ pub enum Scope {
     Shared,
 }
 
+/// What Dovecot files a mailbox's attributes under.
+pub type Guid = [u8; 16];
+
+/// What keys are filed under besides their mailbox's GUID: here each is found by its id, whatever becomes of GUIDs.
+/// It looks like a GUID, since an SQL dict may take nothing else, and is none: Dovecot's begin with a
+/// number of nanoseconds, which is lower.
+pub const BY_ID: Guid = *b"mail_crypt-by-id";
+
 /// Whose keys: the user's (kept on INBOX) or one folder's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -45,19 +53,53 @@ pub struct Change {
     pub name: String,
     /// The new value.
     pub value: Option<Zeroizing<String>>,
+    /// Not to be filed by its id.
+    pub only_here: bool,
 }
 
 impl Change {
     /// Sets `name` in `scope` to `value`.
     pub fn set(scope: Scope, name: String, value: Zeroizing<String>) -> Self {
-        let value = Some(value);
-        Change { scope, name, value }
+        Change {
+            scope,
+            name,
+            value: Some(value),
+            only_here: false,
+        }
+    }
+
+    /// The same, but not by its id: what is there may be more.
+    pub fn set_only_here(scope: Scope, name: String, value: Zeroizing<String>) -> Self {
+        Change {
+            only_here: true,
+            ..Change::set(scope, name, value)
+        }
     }
 
     /// Removes `name` from `scope`.
     pub fn unset(scope: Scope, name: String) -> Self {
-        let value = None;
-        Change { scope, name, value }
+        Change {
+            scope,
+            name,
+            value: None,
+            only_here: false,
+        }
+    }
+
+    /// Where under [`BY_ID`] the same change belongs: keys are there under the same name. Of what is active
+    /// only the user's key is, as a private attribute: shared ones of all users may lie in one table.
+    pub fn filed_by_id(&self) -> Option<(Scope, String)> {
+        if self.only_here {
+            return None;
+        }
+        if self.scope == Scope::Shared && self.name == Level::User.active() {
+            return Some((Scope::Private, Level::User.active_by_id()));
+        }
+        let is_key = [Level::User, Level::Folder].iter().any(|level| {
+            self.name.starts_with(&level.private_prefix())
+                || self.name.starts_with(&level.public_prefix())
+        });
+        is_key.then(|| (self.scope, self.name.clone()))
     }
 }
 
@@ -75,7 +117,7 @@ pub trait Attributes {
     /// As [`Attributes::get`].
     fn list(&mut self, scope: Scope, prefix: &str) -> Result<Vec<String>>;
 
-    /// Applies `changes` in one transaction.
+    /// Applies `changes` in one transaction, each also where [`Change::filed_by_id`] says.
     ///
     /// # Errors
     /// As [`Attributes::get`]; some dicts may then have applied a part.
@@ -92,6 +134,9 @@ pub trait Attributes {
 
     /// How the accessing user stands to this mailbox.
     fn access(&self) -> Access;
+
+    /// The same mailbox's attributes as they are filed under another GUID.
+    fn under(&self, guid: &Guid) -> Box<dyn Attributes + '_>;
 }
 
 /// What the store asks of the user's session.
@@ -124,6 +169,12 @@ impl Level {
     /// Names the key that new data is encrypted to (in [`Scope::Shared`]).
     pub fn active(self) -> String {
         format!("{}active", self.prefix())
+    }
+
+    /// Under [`BY_ID`]: names the user's active key (in [`Scope::Private`]). Among the private keys, since an SQL dict
+    /// may have no place for other private names.
+    pub fn active_by_id(self) -> String {
+        format!("{}active", self.private_prefix())
     }
 
     /// Holds the public key `id` (in [`Scope::Shared`]).

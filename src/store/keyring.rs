@@ -11,17 +11,19 @@ use zeroize::Zeroizing;
 
 use super::attributes::{Access, Attributes, Host, Level, Scope, shared_with_prefix};
 use super::bounded::Bounded;
+use super::filing::{self, Filed, Unsettled};
 use super::index_cache;
 use super::key_source::Memory;
 use super::names::Setting;
 use super::senders;
 use super::settings::Settings;
 use crate::crypto::Secret;
+use crate::crypto::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protection, PublicKey, StoredKey};
 use crate::stream::Sender;
 
-pub(super) use make::activation;
+pub(super) use make::{activate, publish};
 
 /// Private keys remembered in one session: a user's folders, with room for other people's.
 const MAX_KEYS: usize = 1024;
@@ -32,9 +34,9 @@ const MAX_UNLOCK_DEPTH: u32 = 4;
 pub struct Keyring {
     settings: Settings,
     private: Bounded<KeyId, PrivateKey>,
-    /// What could not be unlocked, as it was stored: until that changes, trying again only costs a
+    /// What could not be unlocked, by id and stored text: until that changes, trying again only costs a
     /// password stretching for each mail.
-    failed: Bounded<KeyId, (Zeroizing<String>, Error)>,
+    failed: Bounded<[u8; 32], Error>,
     user_public: Option<PublicKey>,
     /// What the readers of this session remember.
     pub memory: Memory,
@@ -42,6 +44,9 @@ pub struct Keyring {
     cache_secrets: Bounded<KeyId, Secret>,
     warned_unprotected: bool,
     folder_key_made: bool,
+    /// Keys that lack a place, for [`Keyring::settle`].
+    unsettled: Vec<Unsettled>,
+    warned_unsettled: bool,
 }
 
 impl Keyring {
@@ -56,6 +61,8 @@ impl Keyring {
             cache_secrets: Bounded::new(MAX_KEYS),
             warned_unprotected: false,
             folder_key_made: false,
+            unsettled: Vec::new(),
+            warned_unsettled: false,
         }
     }
 
@@ -85,7 +92,47 @@ impl Keyring {
             Some(key) => key.clone(),
             None => self.folder_public(folder, host)?,
         };
+        self.settle(folder, host);
         Ok(senders::sender(key))
+    }
+
+    /// Files the keys that were found to lack a place, where `folder` or the user has them. The caller holds no
+    /// lock. What can't be filed is used all the same; the log says so once a session.
+    pub fn settle(&mut self, folder: &mut dyn Attributes, host: &mut dyn Host) {
+        for key in std::mem::take(&mut self.unsettled) {
+            if let Err(e) = self.settle_one(&key, folder, host) {
+                if !std::mem::replace(&mut self.warned_unsettled, true) {
+                    host.warn(&format!(
+                        "key {} of mailbox {} can't be filed in both of its places: {e}",
+                        key.id, key.mailbox
+                    ));
+                }
+            }
+        }
+    }
+
+    fn settle_one(
+        &self,
+        key: &Unsettled,
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        if key.level == Level::User {
+            return filing::settle(host.inbox()?.as_mut(), key).map(|_| ());
+        }
+        // Found by somebody who held a lock, for another folder.
+        if key.mailbox != folder.mailbox() {
+            return Ok(());
+        }
+        let never_filed = filing::settle(folder, key)?;
+        // Who only gets mail has no other occasion.
+        match never_filed && folder.access() == Access::Own {
+            true => match filing::unsettled_user(host)? {
+                Some(user) => filing::settle(host.inbox()?.as_mut(), &user).map(|_| ()),
+                None => Ok(()),
+            },
+            false => Ok(()),
+        }
     }
 
     /// The secret that seals index cache entries for mails under `key`.
@@ -144,10 +191,59 @@ impl Keyring {
         folder: &mut dyn Attributes,
         host: &mut dyn Host,
     ) -> Result<Option<PrivateKey>> {
-        if let Some(stored) = stored_folder_key(id, folder, host)? {
-            return self.unlock(id, &stored, host, 0).map(Some);
+        for (scope, prefix) in folder_key_places(folder, host) {
+            let filed = Filed::read(folder, scope, &format!("{prefix}{id}"))?;
+            if !filed.is_none() {
+                return self
+                    .unlock_filed(Level::Folder, id, folder, &filed, host, 0)
+                    .map(Some);
+            }
         }
         self.find_by_other_id(id, folder, host)
+    }
+
+    /// Unlocks the key `id` of `level`, stored at `at`, by whichever of its texts opens.
+    ///
+    /// # Errors
+    /// As [`Keyring::unlock`], of the first text.
+    pub(super) fn unlock_filed(
+        &mut self,
+        level: Level,
+        id: &KeyId,
+        at: &dyn Attributes,
+        filed: &Filed,
+        host: &mut dyn Host,
+        depth: u32,
+    ) -> Result<PrivateKey> {
+        let mut error = None;
+        for text in filed.texts() {
+            match self.unlock(id, &text, host, depth) {
+                Ok(key) => {
+                    if filed.is_unsettled(&text) {
+                        self.note_unsettled(level, *id, at, Some(text));
+                    }
+                    return Ok(key);
+                }
+                Err(e) => error = error.or(Some(e)),
+            }
+        }
+        Err(error.unwrap_or_else(|| no_key(&[*id], at)))
+    }
+
+    fn note_unsettled(
+        &mut self,
+        level: Level,
+        id: KeyId,
+        at: &dyn Attributes,
+        text: Option<Zeroizing<String>>,
+    ) {
+        let mailbox = at.mailbox();
+        self.unsettled.push(Unsettled {
+            level,
+            id,
+            mailbox,
+            text,
+        });
     }
 
     /// A key may be stored under its new id and named in a mail by its old one, or the reverse.
@@ -172,6 +268,27 @@ impl Keyring {
                 }
             }
         }
+        self.find_by_id_and_other_id(id, folder, host)
+    }
+
+    /// The same for a folder whose GUID has changed. The public keys tell which one to unlock.
+    fn find_by_id_and_other_id(
+        &mut self,
+        id: &KeyId,
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<Option<PrivateKey>> {
+        for other in filing::listed_by_id(Level::Folder, folder)? {
+            let public = filing::public(Level::Folder, folder, &other)?;
+            let public = public.and_then(|(text, _)| PublicKey::parse(&text).ok());
+            if !public.is_some_and(|key| key.matches(id)) {
+                continue;
+            }
+            let filed = Filed::read(folder, Scope::Private, &Level::Folder.private(&other))?;
+            let key = self.unlock_filed(Level::Folder, &other, folder, &filed, host, 0)?;
+            self.private.insert(*id, key.clone());
+            return Ok(Some(key));
+        }
         Ok(None)
     }
 
@@ -189,10 +306,9 @@ impl Keyring {
         if let Some(key) = self.private.get(id) {
             return Ok(key.clone());
         }
-        if let Some((stored, error)) = self.failed.get(id) {
-            if stored.as_str() == text {
-                return Err(error.clone());
-            }
+        let fingerprint = fingerprint(id, text)?;
+        if let Some(error) = self.failed.get(&fingerprint) {
+            return Err(error.clone());
         }
         let key = self.unlock_now(id, text, host, depth)?;
         self.private.insert(*id, key.clone());
@@ -233,10 +349,8 @@ impl Keyring {
                     "key {id}: another key is stored under this id"
                 ))),
             });
-        checked.inspect_err(|e| {
-            let stored = Zeroizing::new(text.to_owned());
-            self.failed.insert(*id, (stored, e.clone()));
-        })
+        let fingerprint = fingerprint(id, text)?;
+        checked.inspect_err(|e| self.failed.insert(fingerprint, e.clone()))
     }
 
     /// The key `other`, under which the key `id` is stored: the user's, or one from the settings.
@@ -263,34 +377,26 @@ impl Keyring {
         if let Some(key) = self.known_private(other) {
             return Ok(key);
         }
-        let value = host
-            .inbox()?
-            .get(Scope::Private, &Level::User.private(other))?;
-        match value {
-            Some(value) => self.unlock(other, &value, host, depth + 1),
-            None => Err(Error::new(
+        let mut inbox = host.inbox()?;
+        let filed = Filed::read(inbox.as_mut(), Scope::Private, &Level::User.private(other))?;
+        if filed.is_none() {
+            return Err(Error::new(
                 ErrorKind::NoKey,
                 format!(
                     "key {id} is encrypted to key {other}, which is neither a user key nor a {}",
                     self.settings.name(Setting::UserKeyKey)
                 ),
-            )),
+            ));
         }
+        self.unlock_filed(Level::User, other, inbox.as_ref(), &filed, host, depth + 1)
     }
 }
 
-/// The folder's private key `id` as stored for the accessing user.
-fn stored_folder_key(
-    id: &KeyId,
-    folder: &mut dyn Attributes,
-    host: &mut dyn Host,
-) -> Result<Option<Zeroizing<String>>> {
-    for (scope, prefix) in folder_key_places(folder, host) {
-        if let Some(text) = folder.get(scope, &format!("{prefix}{id}"))? {
-            return Ok(Some(text));
-        }
-    }
-    Ok(None)
+/// What a stored key is remembered by.
+fn fingerprint(id: &KeyId, text: &str) -> Result<[u8; 32]> {
+    let hash = Digest::Sha256.hash(&[&id.0, text.as_bytes()])?;
+    hash.try_into()
+        .map_err(|_| Error::new(ErrorKind::Crypto, "internal error: SHA-256 has 32 bytes"))
 }
 
 /// Where a folder's private keys are for the accessing user: the tree, and what the names there
@@ -312,7 +418,7 @@ fn no_key(ids: &[KeyId], folder: &dyn Attributes) -> Error {
     let ids: Vec<String> = ids.iter().map(KeyId::to_string).collect();
     let hint = match folder.access() {
         Access::Shared => " (was it shared with this user?)",
-        Access::Own => " (is its GUID, under which its keys are kept, still the same?)",
+        Access::Own => ", neither under its GUID nor by its id",
         Access::Public => "",
     };
     Error::new(

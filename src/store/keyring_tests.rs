@@ -135,6 +135,9 @@ fn no_key_is_made_under_a_user_key_that_is_replaced_during_the_wait_for_the_lock
         fn access(&self) -> Access {
             self.0.access()
         }
+        fn under(&self, guid: &crate::store::Guid) -> Box<dyn Attributes + '_> {
+            self.0.under(guid)
+        }
     }
     let dict = SharedDict::default();
     let mut user = User::new(&dict, &[]);
@@ -172,7 +175,7 @@ fn a_session_sees_that_a_key_was_mended() {
     let wrong = key.to_dovecot(Protect::Password(b"wrong")).unwrap();
 
     let mut user = User::new(&dict, &settings);
-    dict.borrow_mut().entries.remove(&name);
+    dict.borrow_mut().lose(&name);
     assert_eq!(kind(user.open(&mut folder, id)), ErrorKind::NoKey);
     dict.borrow_mut()
         .entries
@@ -285,7 +288,7 @@ fn a_store_that_fails_is_asked_again_later() {
 
 #[test]
 fn a_crash_while_keys_are_made_leaves_nothing_or_a_usable_key() {
-    for commits in 0..4 {
+    for commits in 0..5 {
         let dict = SharedDict::default();
         let mut folder = Mailbox::new(&dict, "Work");
         dict.borrow_mut().commits_left = Some(commits);
@@ -317,7 +320,7 @@ fn a_lost_public_key_is_recovered_from_the_private_one() {
     let mut folder = Mailbox::new(&dict, "Work");
     let id = User::new(&dict, &[]).store(&mut folder).unwrap();
     let path = format!("shared/Work/{}", Level::Folder.public(&id));
-    assert!(dict.borrow_mut().entries.remove(&path).is_some());
+    dict.borrow_mut().lose(&path);
     assert_eq!(User::new(&dict, &[]).store(&mut folder).unwrap(), id);
 }
 
@@ -329,8 +332,12 @@ fn a_key_stored_under_another_id_is_refused() {
     let other = PrivateKey::generate("prime256v1").unwrap().public();
     let active = folder.get(Scope::Shared, &Level::Folder.active());
     let id: KeyId = active.unwrap().unwrap().parse().unwrap();
-    let path = format!("shared/Work/{}", Level::Folder.public(&id));
-    dict.borrow_mut().entries.insert(path, other.to_dovecot());
+    let change = Change::set(
+        Scope::Shared,
+        Level::Folder.public(&id),
+        Zeroizing::new(other.to_dovecot()),
+    );
+    folder.commit(vec![change]).unwrap();
     assert_eq!(
         kind(User::new(&dict, &[]).store(&mut folder)),
         ErrorKind::Corrupt

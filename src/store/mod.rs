@@ -7,7 +7,8 @@ pub mod acl;
 pub mod admin;
 pub mod attributes;
 pub mod bounded;
-pub mod carried;
+pub mod carry;
+pub mod filing;
 pub mod fs_keys;
 pub mod fs_params;
 pub mod index_cache;
@@ -20,7 +21,9 @@ pub mod settings;
 pub mod sharing;
 
 #[cfg(test)]
-mod carried_tests;
+mod carry_tests;
+#[cfg(test)]
+mod filing_tests;
 #[cfg(test)]
 mod keyring_tests;
 #[cfg(test)]
@@ -28,8 +31,7 @@ mod sharing_tests;
 #[cfg(test)]
 pub mod testing;
 
-pub use attributes::{Access, Attributes, Change, Host, Level, Scope};
-pub use carried::Carried;
+pub use attributes::{Access, Attributes, BY_ID, Change, Guid, Host, Level, Scope};
 pub use key_source::{FileState, KeySource, Memory, VerifiedFile};
 pub use keyring::Keyring;
 pub use names::{Line, Setting};

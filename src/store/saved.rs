@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::attributes::{Attributes, Level, Scope};
+use super::filing;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, PublicKey};
 
@@ -16,10 +17,8 @@ pub fn check(folder: &mut dyn Attributes, id: &KeyId) -> Result<()> {
     if active.is_some_and(|a| a.trim() == id.to_string()) {
         return Ok(());
     }
-    if folder
-        .get(Scope::Shared, &Level::Folder.public(id))?
-        .is_some()
-    {
+    // The folder may have got another GUID meanwhile.
+    if filing::public(Level::Folder, folder, id)?.is_some() {
         return Ok(());
     }
     // It may be there by its old id.

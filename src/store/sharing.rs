@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::acl::{self, Entry, Readers, Update, Who};
 use super::attributes::{Access, Attributes, Change, Host, Level, Scope, shared_with};
+use super::filing::{self, Active};
 use super::keyring::Keyring;
 use super::names::Setting;
 use crate::error::{Error, ErrorKind, Result};
@@ -336,10 +337,11 @@ impl Sharing {
             return Ok(());
         }
         for name in changes.0.keys() {
-            let value = folder.get(Scope::Shared, name)?;
-            let name = name.clone();
-            let scope = Scope::Shared;
-            self.undo.push(Change { scope, name, value });
+            let (scope, name) = (Scope::Shared, name.clone());
+            self.undo.push(match folder.get(scope, &name)? {
+                Some(value) => Change::set(scope, name, value),
+                None => Change::unset(scope, name),
+            });
         }
         folder.commit(changes.into_list()).inspect_err(|_| {
             // Some dicts may have applied a part. The first error says what is wrong.
@@ -380,10 +382,9 @@ impl Changes {
     }
 
     fn into_list(self) -> Vec<Change> {
-        let change = |(name, value)| Change {
-            scope: Scope::Shared,
-            name,
-            value,
+        let change = |(name, value)| match value {
+            Some(value) => Change::set(Scope::Shared, name, value),
+            None => Change::unset(Scope::Shared, name),
         };
         self.0.into_iter().map(change).collect()
     }
@@ -420,11 +421,10 @@ fn hex_folder(user: &str) -> String {
 /// # Errors
 /// [`ErrorKind::Store`] where the dict can't answer; corrupt where it is no usable key.
 pub fn active_key(inbox: &mut dyn Attributes) -> Result<Option<PublicKey>> {
-    let Some(active) = inbox.get(Scope::Shared, &Level::User.active())? else {
+    let Some(Active { id, .. }) = filing::active(Level::User, inbox)? else {
         return Ok(None);
     };
-    let id: KeyId = active.trim().parse()?;
-    let Some(text) = inbox.get(Scope::Shared, &Level::User.public(&id))? else {
+    let Some((text, _)) = filing::public(Level::User, inbox, &id)? else {
         return Err(Error::corrupt(format!("public key {id} is gone")));
     };
     let key = PublicKey::parse(&text).map_err(|e| e.context(format!("public key {id}")))?;

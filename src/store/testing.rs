@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::attributes::{Access, Attributes, Change, Host, Level, Scope};
+use super::attributes::{Access, Attributes, BY_ID, Change, Guid, Host, Level, Scope};
 use super::keyring::Keyring;
 use super::names::Line;
 use super::settings::Settings;
@@ -30,6 +30,9 @@ pub struct Dict {
     held: HashSet<String>,
 }
 
+/// What stands in the paths of what is filed by its id.
+const ID_PLACE: &str = "/mail_crypt-by-id/";
+
 pub type SharedDict = Rc<RefCell<Dict>>;
 
 /// One mailbox of the dict.
@@ -37,6 +40,13 @@ pub struct Mailbox {
     pub dict: SharedDict,
     pub name: String,
     pub access: Access,
+}
+
+/// The GUID of the mailbox of this name.
+pub fn guid(name: &str) -> Guid {
+    let mut guid = Guid::default();
+    guid[..name.len()].copy_from_slice(name.as_bytes());
+    guid
 }
 
 /// The session of a user whose INBOX is in the dict.
@@ -62,6 +72,17 @@ impl Mailbox {
         }
     }
 
+    /// In these tests a mailbox's name is its GUID.
+    fn named(&self, guid: &Guid) -> Self {
+        Mailbox {
+            dict: Rc::clone(&self.dict),
+            name: String::from_utf8_lossy(guid)
+                .trim_end_matches('\0')
+                .to_owned(),
+            access: self.access,
+        }
+    }
+
     fn path(&self, scope: Scope, name: &str) -> String {
         let tree = match scope {
             Scope::Private => "priv",
@@ -79,10 +100,24 @@ impl Dict {
         Ok(())
     }
 
-    /// The entries whose path contains `part`.
+    /// The entries under a mailbox's GUID whose path contains `part`.
     pub fn matching(&self, part: &str) -> Vec<String> {
         let paths = self.entries.keys().filter(|p| p.contains(part));
-        paths.cloned().collect()
+        paths.filter(|p| !p.contains(ID_PLACE)).cloned().collect()
+    }
+
+    /// The entries that are filed by an id, and whose path contains `part`.
+    pub fn by_id(&self, part: &str) -> Vec<String> {
+        let paths = self.entries.keys().filter(|p| p.contains(part));
+        paths.filter(|p| p.contains(ID_PLACE)).cloned().collect()
+    }
+
+    /// Removes `path`, and what is filed of it by its id.
+    pub fn lose(&mut self, path: &str) {
+        let mut parts = path.splitn(3, '/');
+        let (tree, name) = (parts.next().unwrap(), parts.nth(1).unwrap());
+        self.entries.remove(path).unwrap();
+        self.entries.remove(&format!("{tree}{ID_PLACE}{name}"));
     }
 }
 
@@ -114,11 +149,16 @@ impl Attributes for Mailbox {
             None => {}
         }
         for change in changes {
-            let path = self.path(change.scope, &change.name);
-            match change.value {
-                Some(value) => dict.entries.insert(path, value.to_string()),
-                None => dict.entries.remove(&path),
-            };
+            let mut paths = vec![self.path(change.scope, &change.name)];
+            if let Some((scope, name)) = change.filed_by_id() {
+                paths.push(self.named(&BY_ID).path(scope, &name));
+            }
+            for path in paths {
+                match &change.value {
+                    Some(value) => dict.entries.insert(path, value.to_string()),
+                    None => dict.entries.remove(&path),
+                };
+            }
         }
         Ok(())
     }
@@ -136,6 +176,10 @@ impl Attributes for Mailbox {
 
     fn access(&self) -> Access {
         self.access
+    }
+
+    fn under(&self, guid: &Guid) -> Box<dyn Attributes + '_> {
+        Box::new(self.named(guid))
     }
 }
 

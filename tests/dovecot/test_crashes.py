@@ -26,8 +26,8 @@ def test_rekeying(server, tmp_path):
     for _ in crashes(server, tmp_path, *VERB, "generate", "-u", "alice", "-URf"):
         assert export(server, "alice", "*") == keys
         seen += 1
-    # The user key's two parts and five folders, before and after each.
-    assert seen == 14
+    # The user key's four parts and five folders, before and after each.
+    assert seen == 18
     assert export(server, "alice", "*") == keys
     assert len({protection(fields) for fields in stored(server, "alice", FOLDER).values()}) == 1
 
@@ -98,8 +98,8 @@ def test_sharing(dovecot, tmp_path, who):
     server.doveadm("acl", "delete", "-u", "alice", "Work", "user=bob")
 
     def copies():
-        names = server.store.attributes("alice")
-        return len([n for n in names if n.startswith("shared/") and "/privkeys/" in n])
+        names = server.store.private_keys("alice")
+        return len([n for n in names if n.startswith("shared/")])
 
     def rights():
         return who.encode() in server.doveadm("acl", "get", "-u", "alice", "Work").stdout

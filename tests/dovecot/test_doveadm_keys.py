@@ -232,7 +232,7 @@ def test_a_new_folder_key_reaches_those_who_may_read(dovecot, revoked):
     with server.imap("alice") as imap:
         imap.put(later.data, "Work")
     active = [r["pubid"] for r in rows(server, "list", "Work") if r["active"] == "yes"]
-    copies = [n for n in server.store.attributes("alice") if f"{b'bob'.hex()}/{active[0]}" in n]
+    copies = [n for n in server.store.private_keys("alice") if f"{b'bob'.hex()}/{active[0]}" in n]
     assert len(copies) == (0 if revoked else 1)
     if not revoked:
         with server.imap("bob") as imap:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import imaplib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from harness import CryptConfig, Mail, UserConfig, words
 from harness.modules import REPOSITORY
 from test_attachments import Letter
@@ -48,34 +46,6 @@ def test_the_list_of_modules_is_that_of_the_makefile():
     made = set(re.findall(r"call module,([^,]+),", (REPOSITORY / "Makefile").read_text()))
     assert len(rows) == 5
     assert {name for name, there in rows if there == "yes"} == made
-
-
-@pytest.mark.packaged_defect("keys of mail that has arrived meanwhile stay behind")
-@pytest.mark.parametrize("storage", ("maildir", "sdbox", "mdbox"))
-def test_keys_are_brought_back_when_guids_were_lost(dovecot, storage):
-    alice = UserConfig(crypt=CryptConfig(password="of-her-key"))
-    server = dovecot(storage=storage, users={"alice": alice})
-    old, late = Mail.make(), Mail.make()
-    with server.imap("alice") as session:
-        session.put(old.data)
-    (guid,) = server.store.folder_keys("alice")
-    server.stop()
-    for path in server.store.files("alice"):
-        if re.match(r"dovecot\.(map|list)?\.?index|dovecot-uidlist", path.name):
-            path.unlink()
-    server.start()
-    server.log.expect("no private key .*GUID", "Rebuilding|rebuilding|fsck")
-    server.doveadm("force-resync", "-u", "alice", "INBOX")
-    with server.imap("alice") as session:
-        session.put(late.data)
-    with pytest.raises(imaplib.IMAP4.error), server.imap("alice") as session:
-        session.bodies()
-
-    command = block("sh", "--mailbox-guid")
-    command = re.sub(r"\b[0-9a-f]{32}\b", guid, command).replace("jane", "alice").split()
-    server.doveadm(*command[1:])
-    with server.imap("alice") as session:
-        assert sorted(session.bodies()) == sorted([old.data, late.data])
 
 
 def test_settings_for_keys_of_users_and_folders(dovecot):

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use mail_crypt_core::error::Error;
-use mail_crypt_core::store::{Access, Attributes, Change, Host, Level, Scope};
+use mail_crypt_core::store::{Access, Attributes, Change, Guid, Host, Level, Scope};
 use zeroize::Zeroizing;
 
 use crate::{Result, secret};
@@ -18,6 +18,8 @@ type Entries = BTreeMap<String, Zeroizing<String>>;
 #[derive(Clone)]
 pub struct FileDict {
     entries: Rc<Entries>,
+    /// Only what is filed under this GUID.
+    guid: Option<String>,
     /// Whose copies of shared keys count.
     user: String,
 }
@@ -42,6 +44,7 @@ impl FileDict {
         }
         Ok(FileDict {
             entries: Rc::new(entries),
+            guid: None,
             user: user.to_owned(),
         })
     }
@@ -53,8 +56,9 @@ impl FileDict {
             Scope::Shared => "shared/",
         };
         self.entries.iter().filter_map(move |(name, value)| {
-            let (_guid, rest) = name.strip_prefix(tree)?.split_once('/')?;
-            Some((rest, value))
+            let (guid, rest) = name.strip_prefix(tree)?.split_once('/')?;
+            let wanted = self.guid.as_ref().is_none_or(|wanted| wanted == guid);
+            wanted.then_some((rest, value))
         })
     }
 }
@@ -114,6 +118,12 @@ impl Attributes for FileDict {
             "" => Access::Own,
             _ => Access::Shared,
         }
+    }
+
+    fn under(&self, guid: &Guid) -> Box<dyn Attributes + '_> {
+        let mut under = self.clone();
+        under.guid = Some(guid.iter().map(|byte| format!("{byte:02x}")).collect());
+        Box::new(under)
     }
 }
 

@@ -4,8 +4,9 @@
 use zeroize::Zeroizing;
 
 use super::super::attributes::{
-    Access, Attributes, Change, Host, Level, Scope, shared_with_prefix,
+    Access, Attributes, BY_ID, Change, Host, Level, Scope, shared_with_prefix,
 };
+use super::super::filing::{self, Filed};
 use super::super::keyring::Keyring;
 use super::{ids, key_id, not_there, owner, public_of, stored_key};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,8 +44,8 @@ impl Doomed {
                 format!("mailbox {} and its keys are another user's", at.mailbox()),
             ));
         }
-        let private = at.get(Scope::Private, &level.private(&name))?;
-        if private.is_none() && at.get(Scope::Shared, &level.public(&name))?.is_none() {
+        let private = Filed::read(at, Scope::Private, &level.private(&name))?;
+        if private.is_none() && filing::public(level, at, &name)?.is_none() {
             return Err(not_there(level, at, host, &name));
         }
         let public = public_of(ring, level, at, host, &name);
@@ -74,10 +75,8 @@ impl Doomed {
     }
 
     fn check_active(&self, at: &mut dyn Attributes, host: &dyn Host) -> Result<()> {
-        let active = at.get(Scope::Shared, &self.level.active())?;
-        let active = active.and_then(|a| a.trim().parse::<KeyId>().ok());
-        match active {
-            Some(active) if self.is(&active) => Err(Error::new(
+        match filing::active(self.level, at)? {
+            Some(active) if self.is(&active.id) => Err(Error::new(
                 ErrorKind::Refused,
                 format!(
                     "key {} is the active key of {}: generate another one first",
@@ -97,7 +96,7 @@ impl Doomed {
     pub fn retire(&mut self, at: &mut dyn Attributes) -> Result<()> {
         let _lock = at.lock(self.level)?;
         let public = self.level.public(&self.name);
-        self.retired = at.get(Scope::Shared, &public)?;
+        self.retired = filing::public(self.level, at, &self.name)?.map(|(text, _)| text);
         match &self.retired {
             Some(_) => at.commit(vec![Change::unset(Scope::Shared, public)]),
             None => Ok(()),
@@ -174,11 +173,34 @@ impl Doomed {
         Ok(())
     }
 
+    /// The folder keys that are filed by their ids, which folders may have or not.
+    fn check_keys_without_folder(&self, inbox: &mut dyn Attributes) -> Result<()> {
+        for id in filing::listed_by_id(Level::Folder, inbox)? {
+            let name = Level::Folder.private(&id);
+            let filed = Filed::read(inbox.under(&BY_ID).as_mut(), Scope::Private, &name)?;
+            let mut needs = true;
+            for text in filed.texts() {
+                let by = stored_key(&id, &text)?.protection();
+                needs &= matches!(by, Protection::Key(by) if self.is(&by));
+            }
+            if needs {
+                return Err(Error::new(
+                    ErrorKind::Refused,
+                    format!(
+                        "key {} is still needed: the folder key {id} is under it",
+                        self.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes it, with every copy for others.
     ///
     /// # Errors
-    /// [`ErrorKind::Store`]; [`ErrorKind::Refused`] where it has become active meanwhile, unless
-    /// `force`.
+    /// [`ErrorKind::Store`]; [`ErrorKind::Refused`] where it has become active meanwhile, or a folder key that no
+    /// folder has is under it, unless `force`.
     pub fn delete(
         &self,
         ring: &mut Keyring,
@@ -191,6 +213,9 @@ impl Doomed {
         let is_active = active.is_err();
         if !force {
             active?;
+            if self.level == Level::User {
+                self.check_keys_without_folder(at)?;
+            }
         }
         let mut changes = Vec::new();
         if is_active {
@@ -217,6 +242,11 @@ impl Doomed {
         let copies = names
             .into_iter()
             .filter(|n| n.rsplit('/').next().is_some_and(|last| last == name));
-        Ok(copies.map(|n| format!("{prefix}{n}")).collect())
+        let mut copies: Vec<String> = copies.map(|n| format!("{prefix}{n}")).collect();
+        // An unencrypted one may be left by its id alone.
+        if !copies.contains(&self.level.private(&self.name)) {
+            copies.push(self.level.private(&self.name));
+        }
+        Ok(copies)
     }
 }

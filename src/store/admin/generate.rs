@@ -1,7 +1,8 @@
 //! `cryptokey generate`: new keys, and folder keys under a new user key.
 #![forbid(unsafe_code)]
 
-use super::super::attributes::{Access, Attributes, Change, Host, Level, Scope};
+use super::super::attributes::{Access, Attributes, BY_ID, Change, Host, Level, Scope};
+use super::super::filing::{self, Filed};
 use super::super::keyring::Keyring;
 use super::{commit_surely, ids, stored_key};
 use crate::error::{Error, ErrorKind, Result};
@@ -93,8 +94,9 @@ pub fn rekey_target(ring: &mut Keyring, host: &mut dyn Host) -> Result<PublicKey
         return Err(Error::new(ErrorKind::NoKey, text));
     };
     for id in [Some(public.id()), public.old_id()].into_iter().flatten() {
-        if let Some(stored) = inbox.get(Scope::Private, &Level::User.private(&id))? {
-            ring.unlock(&id, &stored, host, 0)?;
+        let filed = Filed::read(inbox.as_mut(), Scope::Private, &Level::User.private(&id))?;
+        if !filed.is_none() {
+            ring.unlock_filed(Level::User, &id, inbox.as_ref(), &filed, host, 0)?;
             return Ok(public);
         }
     }
@@ -126,20 +128,61 @@ pub fn rekey_folder(
     let names = ids(folder, Scope::Private, &Level::Folder.private_prefix())?;
     let mut changes = Vec::new();
     for id in &names {
-        let name = Level::Folder.private(id);
-        let Some(text) = folder.get(Scope::Private, &name)? else {
-            continue;
-        };
-        let by = stored_key(id, &text)?.protection();
-        if matches!(by, Protection::Key(by) if user.matches(&by)) {
-            continue;
-        }
-        let key = ring.unlock(id, &text, host, 0)?;
-        let text = key.to_dovecot(Protect::Key(user))?;
-        changes.push(Change::set(Scope::Private, name, text));
+        changes.extend(rekeyed(ring, folder, host, user, id)?);
     }
     if !changes.is_empty() {
         commit_surely(folder, changes)?;
     }
     Ok(names)
+}
+
+/// The same for the folder keys that no folder has. Answers those that were under another key.
+///
+/// # Errors
+/// As [`rekey_folder`]; [`ErrorKind::Store`] where the dict can't list.
+pub fn rekey_without_folder(
+    ring: &mut Keyring,
+    inbox: &mut dyn Attributes,
+    host: &mut dyn Host,
+    user: &PublicKey,
+) -> Result<Vec<KeyId>> {
+    let _lock = inbox.lock(Level::Folder)?;
+    let mut names = Vec::new();
+    let mut changes = Vec::new();
+    for id in filing::listed_by_id(Level::Folder, inbox)? {
+        let mut by_id = inbox.under(&BY_ID);
+        if let Some(change) = rekeyed(ring, by_id.as_mut(), host, user, &id)? {
+            changes.push(change);
+            names.push(id);
+        }
+    }
+    if !changes.is_empty() {
+        commit_surely(inbox.under(&BY_ID).as_mut(), changes)?;
+    }
+    Ok(names)
+}
+
+/// The folder key `id` under the key `user`; `None` where it is already.
+fn rekeyed(
+    ring: &mut Keyring,
+    at: &mut dyn Attributes,
+    host: &mut dyn Host,
+    user: &PublicKey,
+    id: &KeyId,
+) -> Result<Option<Change>> {
+    let name = Level::Folder.private(id);
+    let filed = Filed::read(at, Scope::Private, &name)?;
+    let mut under = Vec::new();
+    for text in filed.texts() {
+        under.push(stored_key(id, &text)?.protection());
+    }
+    if under
+        .iter()
+        .all(|by| matches!(by, Protection::Key(by) if user.matches(by)))
+    {
+        return Ok(None);
+    }
+    let key = ring.unlock_filed(Level::Folder, id, at, &filed, host, 0)?;
+    let text = key.to_dovecot(Protect::Key(user))?;
+    Ok(Some(Change::set(Scope::Private, name, text)))
 }

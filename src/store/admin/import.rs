@@ -4,7 +4,8 @@
 use zeroize::Zeroizing;
 
 use super::super::attributes::{Attributes, Change, Host, Level, Scope};
-use super::super::keyring::{Keyring, activation};
+use super::super::filing;
+use super::super::keyring::{Keyring, activate, publish};
 use super::super::names::Setting;
 use super::{commit_surely, ids, owner, protected_user_key};
 use crate::error::{Error, ErrorKind, Result};
@@ -55,25 +56,19 @@ fn store(
     text: Zeroizing<String>,
     force: bool,
 ) -> Result<Imported> {
-    let active = at.get(Scope::Shared, &level.active())?;
-    let active = active.map(|a| a.trim().to_owned());
-    let id = match (known_as(level, at, active.as_deref(), key)?, force) {
+    let active = filing::active(level, at)?.map(|active| active.id);
+    let id = match (known_as(level, at, active, key)?, force) {
         (Some(id), _) => id,
         (None, true) => key.id(),
         (None, false) => return Err(unknown(level, at, host, key)),
     };
-    let is_active = active.is_none_or(|a| a == id.to_string());
-    let public = level.public(&id);
-    let has_public = at.get(Scope::Shared, &public)?.is_some();
+    let is_active = active.is_none_or(|a| a == id);
     let private = Change::set(Scope::Private, level.private(&id), text);
     // The private key first, and alone: see `Keyring::generate`.
     commit_surely(at, vec![private])?;
-    let mut changes = activation(level, &id, &key.public());
-    if !is_active {
-        changes.truncate(1);
-    }
-    if !(is_active && has_public) {
-        commit_surely(at, changes)?;
+    match active {
+        Some(_) => publish(level, at, &id, &key.public())?,
+        None => activate(level, at, &id, &key.public())?,
     }
     let active = is_active;
     Ok(Imported { id, active })
@@ -107,11 +102,11 @@ fn read(ring: &mut Keyring, host: &mut dyn Host, text: &str) -> Result<PrivateKe
 fn known_as(
     level: Level,
     at: &mut dyn Attributes,
-    active: Option<&str>,
+    active: Option<KeyId>,
     key: &PrivateKey,
 ) -> Result<Option<KeyId>> {
-    let mut names: Vec<KeyId> = active.iter().filter_map(|a| a.parse().ok()).collect();
-    names.extend(ids(at, Scope::Private, &level.private_prefix())?);
+    let mut names: Vec<KeyId> = active.into_iter().collect();
+    names.extend(filing::listed(level, at)?);
     names.extend(ids(at, Scope::Shared, &level.public_prefix())?);
     Ok(names.into_iter().find(|id| key.matches(id)))
 }

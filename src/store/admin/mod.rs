@@ -13,15 +13,18 @@ mod password;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use zeroize::Zeroizing;
 
 use super::attributes::{Attributes, Change, Host, Level, Scope};
+use super::filing::{self, Filed};
 use super::keyring::Keyring;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, PublicKey, StoredKey};
 
 pub use delete::Doomed;
-pub use generate::{Made, folder_key, rekey_folder, rekey_target, user_key};
+pub use generate::{Made, folder_key, rekey_folder, rekey_target, rekey_without_folder, user_key};
 pub use import::{Imported, import};
 pub use password::{NewPassword, password};
 
@@ -40,11 +43,16 @@ pub struct Entry {
 /// # Errors
 /// [`ErrorKind::Store`] where the dict can't answer.
 pub fn list(level: Level, at: &mut dyn Attributes) -> Result<Vec<Entry>> {
-    let active = at.get(Scope::Shared, &level.active())?;
-    let active = active.as_ref().map_or("", |a| a.trim());
-    let names = at.list(Scope::Private, &level.private_prefix())?;
+    let active = filing::active(level, at)?.map(|active| active.id.to_string());
+    let names = match level {
+        Level::User => filing::listed(level, at)?
+            .iter()
+            .map(KeyId::to_string)
+            .collect(),
+        Level::Folder => at.list(Scope::Private, &level.private_prefix())?,
+    };
     let entry = |name: String| Entry {
-        active: name == active,
+        active: active.as_ref() == Some(&name),
         name,
     };
     let mut entries: Vec<Entry> = names.into_iter().map(entry).collect();
@@ -65,9 +73,31 @@ pub fn export(
     name: &str,
 ) -> Result<Zeroizing<String>> {
     let id = key_id(name)?;
-    let stored = at.get(Scope::Private, &level.private(&id))?;
-    let stored = stored.ok_or_else(|| not_there(level, at, host, &id))?;
-    ring.unlock(&id, &stored, host, 0)?.to_pem(None)
+    let filed = Filed::read(at, Scope::Private, &level.private(&id))?;
+    if filed.is_none() {
+        return Err(not_there(level, at, host, &id));
+    }
+    ring.unlock_filed(level, &id, at, &filed, host, 0)?
+        .to_pem(None)
+}
+
+/// The user's folder keys that no folder has, of which `in_folders` were listed: their folders were deleted, or have got
+/// another GUID and nothing has needed the keys since.
+///
+/// # Errors
+/// [`ErrorKind::Store`] where the dict can't answer.
+pub fn list_without_folder(
+    inbox: &mut dyn Attributes,
+    in_folders: &HashSet<KeyId>,
+) -> Result<Vec<Entry>> {
+    let mut ids = filing::listed_by_id(Level::Folder, inbox)?;
+    ids.retain(|id| !in_folders.contains(id));
+    ids.sort();
+    let entry = |id: KeyId| Entry {
+        name: id.to_string(),
+        active: false,
+    };
+    Ok(ids.into_iter().map(entry).collect())
 }
 
 fn key_id(name: &str) -> Result<KeyId> {
@@ -143,13 +173,13 @@ fn public_of(
     host: &mut dyn Host,
     id: &KeyId,
 ) -> Option<PublicKey> {
-    let public = at.get(Scope::Shared, &level.public(id)).ok().flatten();
-    let public = public.and_then(|text| PublicKey::parse(&text).ok());
+    let public = filing::public(level, at, id).ok().flatten();
+    let public = public.and_then(|(text, _)| PublicKey::parse(&text).ok());
     if let Some(key) = public.filter(|key| key.matches(id)) {
         return Some(key);
     }
-    let stored = at.get(Scope::Private, &level.private(id)).ok().flatten()?;
-    let key = ring.unlock(id, &stored, host, 0).ok()?;
+    let filed = Filed::read(at, Scope::Private, &level.private(id)).ok()?;
+    let key = ring.unlock_filed(level, id, at, &filed, host, 0).ok()?;
     Some(key.public())
 }
 

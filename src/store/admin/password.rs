@@ -4,9 +4,10 @@
 use zeroize::Zeroizing;
 
 use super::super::attributes::{Attributes, Change, Host, Level, Scope};
+use super::super::filing::{self, Filed};
 use super::super::keyring::Keyring;
 use super::super::names::Setting;
-use super::{commit_surely, ids, stored_key};
+use super::{commit_surely, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
 
@@ -37,11 +38,7 @@ pub fn password(
     check_new(ring, new)?;
     let mut inbox = host.inbox()?;
     let _lock = inbox.lock(Level::User)?;
-    let names = ids(
-        inbox.as_mut(),
-        Scope::Private,
-        &Level::User.private_prefix(),
-    )?;
+    let names = filing::listed(Level::User, inbox.as_mut())?;
     let mut keys = Vec::new();
     for id in &names {
         keys.extend(open(ring, inbox.as_mut(), id, old, new)?);
@@ -78,10 +75,25 @@ fn open(
     old: Option<&[u8]>,
     new: NewPassword<'_>,
 ) -> Result<Option<(KeyId, PrivateKey)>> {
-    let Some(text) = inbox.get(Scope::Private, &Level::User.private(id))? else {
-        return Ok(None);
-    };
-    let stored = stored_key(id, &text)?;
+    let filed = Filed::read(inbox, Scope::Private, &Level::User.private(id))?;
+    let mut error = None;
+    for text in filed.texts() {
+        match open_text(ring, id, &text, old, new) {
+            Ok(key) => return Ok(Some((*id, key))),
+            Err(e) => error = error.or(Some(e)),
+        }
+    }
+    error.map_or(Ok(None), Err)
+}
+
+fn open_text(
+    ring: &Keyring,
+    id: &KeyId,
+    text: &str,
+    old: Option<&[u8]>,
+    new: NewPassword<'_>,
+) -> Result<PrivateKey> {
+    let stored = stored_key(id, text)?;
     let configured = ring.settings().password.as_ref().map(|p| p.as_slice());
     let key = match stored.protection() {
         Protection::None => stored.unlock(),
@@ -104,7 +116,7 @@ fn open(
         let text = format!("key {id}: another key is stored under this id");
         return Err(Error::corrupt(text));
     }
-    Ok(Some((*id, key)))
+    Ok(key)
 }
 
 /// A dict that can't store all keys at once may have been interrupted, and have some under the new

@@ -163,6 +163,50 @@ fn rekeying_puts_every_key_of_a_folder_under_the_new_user_key() {
 }
 
 #[test]
+fn rekeying_reaches_the_keys_that_no_folder_has() {
+    let mut user = User::new(&[SECRET]);
+    let id = user.folder_key("Gone", false).unwrap().id;
+    let old = user.user_key(false).unwrap().id;
+    user.dict
+        .borrow_mut()
+        .entries
+        .retain(|path, _| !path.contains("/Gone/"));
+    user.user_key(true).unwrap();
+    let e = error(user.delete(Level::User, "INBOX", &old, false));
+    assert!(e.to_string().contains(&id.to_string()), "{e}");
+    let target = rekey_target(&mut user.ring, &mut user.session).unwrap();
+    let mut inbox = user.folder("INBOX");
+    let (ring, host) = (&mut user.ring, &mut user.session);
+    let done = rekey_without_folder(ring, &mut inbox, host, &target).unwrap();
+    assert_eq!(done, [id]);
+    let done = rekey_without_folder(ring, &mut inbox, host, &target).unwrap();
+    assert!(done.is_empty());
+    user.delete(Level::User, "INBOX", &old, false).unwrap();
+    let mut later = User::again(&user.dict, &[SECRET]);
+    later.export(Level::Folder, "Any", &id).unwrap();
+}
+
+#[test]
+fn a_password_changes_in_both_places() {
+    let mut user = User::new(&[SECRET]);
+    let id = user.user_key(false).unwrap().id;
+    user.password(None, NewPassword::Set(b"new")).unwrap();
+    user.dict
+        .borrow_mut()
+        .entries
+        .retain(|path, _| !path.contains("/INBOX/"));
+    let new = ("mail_crypt_private_password", "new");
+    let mut later = User::again(&user.dict, &[new]);
+    later.export(Level::User, "INBOX", &id).unwrap();
+    assert_eq!(later.password(None, NewPassword::Clear).unwrap(), 1);
+    // And both are there again.
+    assert_eq!(
+        later.protection(Level::User, "INBOX", &id),
+        Protection::None
+    );
+}
+
+#[test]
 fn rekeying_that_is_interrupted_loses_nothing_and_can_be_repeated() {
     let mut user = User::new(&[SECRET]);
     let ids = ["a", "b", "c"].map(|name| (name, user.folder_key(name, false).unwrap().id));
@@ -189,12 +233,9 @@ fn nothing_is_put_under_a_user_key_that_nobody_can_unlock() {
     assert_eq!(error(other.rekey("Work")).kind(), ErrorKind::WrongPassword);
     let target = user.user_key(false).unwrap().id;
     let name = format!("priv/INBOX/{}", Level::User.private(&target));
-    user.dict.borrow_mut().entries.remove(&name).unwrap();
+    user.dict.borrow_mut().lose(&name);
     assert_eq!(error(user.rekey("Work")).kind(), ErrorKind::NoKey);
-    user.dict
-        .borrow_mut()
-        .entries
-        .insert(name.clone(), before[&name].clone());
+    user.dict.borrow_mut().entries = before.clone();
     assert_eq!(user.entries(), before);
 }
 
@@ -305,7 +346,7 @@ fn a_lost_key_comes_back_from_its_export() {
         };
         let pem = user.export(level, name, &id).unwrap();
         let lost = format!("priv/{name}/{}", level.private(&id));
-        user.dict.borrow_mut().entries.remove(&lost).unwrap();
+        user.dict.borrow_mut().lose(&lost);
         let mut later = User::again(&user.dict, &[SECRET]);
         error(later.export(Level::Folder, "Work", &folder));
         let imported = later.import(level, name, &pem, false).unwrap();
@@ -402,6 +443,9 @@ fn a_dict_that_loses_what_it_is_given_is_noticed() {
         }
         fn access(&self) -> crate::store::Access {
             self.0.access()
+        }
+        fn under(&self, guid: &crate::store::Guid) -> Box<dyn Attributes + '_> {
+            self.0.under(guid)
         }
     }
     let mut user = User::new(&[]);

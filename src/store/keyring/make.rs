@@ -6,6 +6,7 @@ use std::any::Any;
 use zeroize::Zeroizing;
 
 use super::super::attributes::{Access, Attributes, Change, Host, Level, Scope};
+use super::super::filing::{self, Active, Filed};
 use super::super::names::Setting;
 use super::super::senders;
 use super::super::settings::SaveVersion;
@@ -114,9 +115,8 @@ impl Keyring {
         let Some(key) = &self.user_public else {
             return Ok(());
         };
-        let active = host.inbox()?.get(Scope::Shared, &Level::User.active())?;
-        let active = active.and_then(|a| a.trim().parse::<KeyId>().ok());
-        if !active.is_some_and(|id| key.matches(&id)) {
+        let active = filing::active(Level::User, host.inbox()?.as_mut())?;
+        if !active.is_some_and(|active| key.matches(&active.id)) {
             self.user_public = None;
         }
         Ok(())
@@ -185,16 +185,10 @@ impl Keyring {
         at: &mut dyn Attributes,
         host: &mut dyn Host,
     ) -> Result<Option<PublicKey>> {
-        let Some(active) = at.get(Scope::Shared, &level.active())? else {
+        let Some(Active { id, here }) = filing::active(level, at)? else {
             return Ok(None);
         };
-        let id: KeyId = active.trim().parse().map_err(|_| {
-            Error::corrupt(format!(
-                "mailbox {}: the active key's id is malformed",
-                at.mailbox()
-            ))
-        })?;
-        if let Some(text) = at.get(Scope::Shared, &level.public(&id))? {
+        if let Some((text, by_id)) = filing::public(level, at, &id)? {
             let key =
                 senders::public_key(&text).map_err(|e| e.context(format!("public key {id}")))?;
             if !key.matches(&id) {
@@ -202,16 +196,21 @@ impl Keyring {
                     "public key {id}: another key is stored under this id"
                 )));
             }
+            if !(here && by_id) && at.access() == Access::Own {
+                self.note_unsettled(level, id, at, None);
+            }
             return Ok(Some(key));
         }
         // The public key is lost; the private one still has it.
-        match at.get(Scope::Private, &level.private(&id))? {
-            Some(text) => Ok(Some(self.unlock(&id, &text, host, 0)?.public())),
-            None => Err(Error::new(
+        let filed = Filed::read(at, Scope::Private, &level.private(&id))?;
+        if filed.is_none() {
+            return Err(Error::new(
                 ErrorKind::NoKey,
                 format!("mailbox {}: its active key {id} is gone", at.mailbox()),
-            )),
+            ));
         }
+        let key = self.unlock_filed(level, &id, at, &filed, host, 0)?;
+        Ok(Some(key.public()))
     }
 
     /// Takes up a private key that was stored by somebody who died before making it active.
@@ -224,17 +223,20 @@ impl Keyring {
     ) -> Result<Option<PublicKey>> {
         // Dovecot's Redis dict can't list at all. Nothing is lost without: where no key is active,
         // nothing was encrypted to the one that would have been found, and it stays where it is.
-        let names = at
-            .list(Scope::Private, &level.private_prefix())
-            .unwrap_or_default();
-        for id in names.iter().filter_map(|n| n.parse::<KeyId>().ok()) {
-            let Some(text) = at.get(Scope::Private, &level.private(&id))? else {
-                continue;
-            };
+        let ids = match level {
+            Level::User => filing::listed(level, at).unwrap_or_default(),
+            Level::Folder => {
+                let names = at.list(Scope::Private, &level.private_prefix());
+                let names = names.unwrap_or_default();
+                names.iter().filter_map(|n| n.parse().ok()).collect()
+            }
+        };
+        for id in ids {
+            let filed = Filed::read(at, Scope::Private, &level.private(&id))?;
             // One that can't be unlocked is of no use for new mail; it stays where it is.
-            if let Ok(key) = self.unlock(&id, &text, host, 0) {
+            if let Ok(key) = self.unlock_filed(level, &id, at, &filed, host, 0) {
                 let public = key.public();
-                at.commit(activation(level, &id, &public))?;
+                activate(level, at, &id, &public)?;
                 return Ok(Some(public));
             }
         }
@@ -267,24 +269,43 @@ impl Keyring {
             level.private(&id),
             key.to_dovecot(protect)?,
         )])?;
-        at.commit(activation(level, &id, &public))?;
+        activate(level, at, &id, &public)?;
         self.private.insert(id, key);
         Ok(public)
     }
 }
 
+/// Makes the public key `id` known.
+pub(in crate::store) fn publish(
+    level: Level,
+    at: &mut dyn Attributes,
+    id: &KeyId,
+    public: &PublicKey,
+) -> Result<()> {
+    at.commit(vec![public_change(level, id, public)])
+}
+
 /// Makes the public key `id` known and active.
-pub(in crate::store) fn activation(level: Level, id: &KeyId, public: &PublicKey) -> Vec<Change> {
-    vec![
-        Change::set(
-            Scope::Shared,
-            level.public(id),
-            Zeroizing::new(public.to_dovecot()),
-        ),
-        Change::set(
-            Scope::Shared,
-            level.active(),
-            Zeroizing::new(id.to_string()),
-        ),
-    ]
+pub(in crate::store) fn activate(
+    level: Level,
+    at: &mut dyn Attributes,
+    id: &KeyId,
+    public: &PublicKey,
+) -> Result<()> {
+    let text = Zeroizing::new(id.to_string());
+    let active = Change::set(Scope::Shared, level.active(), text);
+    match level {
+        Level::Folder => at.commit(vec![public_change(level, id, public), active]),
+        // That it is the user's active one is filed as a private attribute as well, and those come first where a
+        // dict applies a transaction in parts.
+        Level::User => {
+            publish(level, at, id, public)?;
+            at.commit(vec![active])
+        }
+    }
+}
+
+fn public_change(level: Level, id: &KeyId, public: &PublicKey) -> Change {
+    let text = Zeroizing::new(public.to_dovecot());
+    Change::set(Scope::Shared, level.public(id), text)
 }

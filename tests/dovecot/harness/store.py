@@ -11,6 +11,8 @@ from pathlib import Path
 
 MAGIC = b"CRYPTED\x03\x07"
 
+#: What keys are filed under besides their folder's GUID.
+BY_ID = b"mail_crypt-by-id".hex()
 
 #: What stands before each mail in an sdbox or mdbox file.
 _DBOX_MAIL = re.compile(rb"\x01\x02N {10}([0-9A-F]{16})\n")
@@ -157,13 +159,22 @@ class Store:
         """The ids of the folders' public keys, by mailbox GUID."""
         found: dict[str, set[str]] = {}
         for key in self.attributes(user):
-            if "/pvt/server/" not in key and "/crypt/pubkeys/" in key:
+            if BY_ID not in key and "/pvt/server/" not in key and "/crypt/pubkeys/" in key:
                 found.setdefault(key.split("/")[1], set()).add(key.rsplit("/", 1)[1])
         return found
 
     def private_keys(self, user: str) -> dict[str, str]:
-        """Every stored private key by its attribute."""
-        return {k: v for k, v in self.attributes(user).items() if "/crypt/privkeys/" in k}
+        """Every private key that is stored under a GUID, by its attribute."""
+        found = self.attributes(user).items()
+        return {k: v for k, v in found if BY_ID not in k and "/crypt/privkeys/" in k}
+
+    def keys_by_id(self, user: str) -> dict[str, str]:
+        """What is filed by ids, by its attribute."""
+        return {k: v for k, v in self.attributes(user).items() if BY_ID in k}
+
+    def drop_keys_by_id(self, user: str) -> None:
+        """Leave only what the packaged plugin stores, too."""
+        self.drop_attributes(user, BY_ID)
 
     # Looking for words
 

@@ -41,6 +41,41 @@ fn a_key_that_a_mail_or_a_folder_needs_is_not_deleted() {
 }
 
 #[test]
+fn a_deleted_key_is_in_no_place() {
+    let mut user = User::new(&[]);
+    for (level, name) in [(Level::Folder, "Work"), (Level::User, "INBOX")] {
+        let old = user.folder_key("Work", true).unwrap().id;
+        let id = match level {
+            Level::Folder => old,
+            Level::User => user.user_key(false).unwrap().id,
+        };
+        user.folder_key("Work", true).unwrap();
+        user.user_key(true).unwrap();
+        user.rekey("Work").unwrap();
+        user.delete(level, name, &id, false).unwrap();
+        let id = id.to_string();
+        assert!(!user.entries().keys().any(|path| path.contains(&id)));
+    }
+}
+
+#[test]
+fn a_key_is_deleted_where_no_folder_has_it() {
+    let mut user = User::new(&[]);
+    let id = user.folder_key("Gone", false).unwrap().id;
+    user.dict
+        .borrow_mut()
+        .entries
+        .retain(|path, _| !path.contains("/Gone/"));
+    let mut inbox = user.folder("INBOX");
+    let none = HashSet::new();
+    let found = list_without_folder(&mut inbox, &none).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].name, id.to_string());
+    user.delete(Level::Folder, "Work", &id, false).unwrap();
+    assert!(list_without_folder(&mut inbox, &none).unwrap().is_empty());
+}
+
+#[test]
 fn a_user_key_that_a_shared_folder_needs_is_not_deleted() {
     let mut user = User::new(&[]);
     let old = user.user_key(false).unwrap().id;

@@ -2,8 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::attributes::{Attributes, Change, Level, Scope};
-use super::carried::Carried;
-use super::testing::{Mailbox, Session, SharedDict, keyring};
+use super::testing::{Mailbox, Session, SharedDict, guid, keyring};
 use crate::error::ErrorKind;
 use crate::key::KeyId;
 
@@ -24,15 +23,14 @@ fn readable(dict: &SharedDict, folder: &str, id: KeyId) -> bool {
 }
 
 fn carry(dict: &SharedDict, from: &str, to: &str) {
-    let carried = Carried::take(&mut Mailbox::new(dict, from), &mut Session::new(dict)).unwrap();
-    carried.put(&mut Mailbox::new(dict, to)).unwrap();
+    let mut from = Mailbox::new(dict, from);
+    super::carry::carry(&mut from, &guid(to), &mut Session::new(dict)).unwrap();
 }
 
 #[test]
 fn mail_is_readable_under_the_new_guid() {
     let dict = SharedDict::default();
     let old = store(&dict, "old");
-    assert!(!readable(&dict, "new", old));
     carry(&dict, "old", "new");
     assert!(readable(&dict, "new", old));
     assert_eq!(store(&dict, "new"), old);
@@ -88,8 +86,9 @@ fn a_dict_that_is_down_keeps_the_guid_from_changing() {
     let dict = SharedDict::default();
     store(&dict, "old");
     dict.borrow_mut().down = true;
-    let taken = Carried::take(&mut Mailbox::new(&dict, "old"), &mut Session::new(&dict));
-    assert_eq!(taken.err().unwrap().kind(), ErrorKind::Store);
+    let mut old = Mailbox::new(&dict, "old");
+    let done = super::carry::carry(&mut old, &guid("new"), &mut Session::new(&dict));
+    assert_eq!(done.err().unwrap().kind(), ErrorKind::Store);
 }
 
 #[test]
