@@ -14,9 +14,15 @@ DESTDIR ?=
 ifdef DOVECOT_CONFIG
 export DOVECOT_CONFIG
 endif
+# $(1): a command that scripts/lib.sh knows. Up to make 4.3, $(shell) doesn't see what make's command line has set.
+lib = $(shell export DOVECOT_CONFIG='$(DOVECOT_CONFIG)' CARGO_TARGET_DIR='$(CARGO_TARGET_DIR)'; . scripts/lib.sh && $(1))
+# Empty where Dovecot's development files aren't there yet.
+DOVECOT_CONFIG_FILE := $(call lib,dovecot_config_file)
+config = $(if $(DOVECOT_CONFIG_FILE),$(call lib,dovecot_config $(1)))
 # The core's folder on the installed system: beside Dovecot's own, never in the folder of modules that it scans.
-COREDIR ?= $(shell . scripts/lib.sh && dirname "$$(dovecot_config dovecot_pkglibdir)")/dovecot-mail-crypt
-MODULEDIR ?= $(shell . scripts/lib.sh && dovecot_config dovecot_moduledir)
+PKGLIBDIR := $(call config,dovecot_pkglibdir)
+COREDIR ?= $(if $(PKGLIBDIR),$(abspath $(PKGLIBDIR)/..)/dovecot-mail-crypt)
+MODULEDIR ?= $(call config,dovecot_moduledir)
 # The offline tool and the manual pages: what is in /usr/local stands before the packaged pages.
 BINDIR ?= /usr/local/bin
 MANDIR ?= /usr/local/share/man
@@ -26,7 +32,7 @@ PYTHON ?= /usr/bin/python3
 # DEPS=no: never call apt-get for what is missing.
 
 # Which Dovecot's headers these are, "2.3" or "2.4"; empty without any.
-DOVECOT_LINE := $(shell . scripts/lib.sh && dovecot_line)
+DOVECOT_LINE := $(call lib,dovecot_line)
 
 # ---- The modules -------------------------------------------------------------------------------
 
@@ -61,76 +67,97 @@ endif
 
 # ---- Tools and flags ---------------------------------------------------------------------------
 
-TARGET = $(or $(CARGO_TARGET_DIR),target)
-CORE = $(TARGET)/release/libmail_crypt_core.so
-SONAME := libmail_crypt_core.so.0
-STAGE := $(CURDIR)/build/stage
-STAGED_CORE := mail-crypt-core
-MANPAGES = $(patsubst man/%.scd,build/man/%,$(wildcard man/*.scd))
-
 # Dovecot's own flags without link-time optimization, which nothing this small gains from. Its headers
 # come in as system headers: their warnings are not ours to fix.
-shim_cflags = $(filter-out -flto% -ffat-lto-objects,$(shell . scripts/lib.sh && dovecot_config DOVECOT_CFLAGS)) \
+shim_cflags := $(filter-out -flto% -ffat-lto-objects,$(call config,DOVECOT_CFLAGS)) \
 	-fPIC -DHAVE_CONFIG_H -Wall -Wextra -Iinclude -Ic-shim \
-	-isystem $(shell . scripts/lib.sh && dovecot_config dovecot_pkgincludedir) \
+	-isystem $(call config,dovecot_pkgincludedir) \
 	$(CPPFLAGS) $(CFLAGS)
+
+# Each Dovecot has folders of its own, and so has each set of flags: what was built for one is never linked, staged or
+# installed for another. File times don't tell, since packages bring old ones. The last whole build for a Dovecot
+# is `built` in its folder.
+DOVECOT_ID := $(call lib,dovecot_id)
+FLAGS_ID := $(call lib,short_hash <<<'$(subst ','"'"',$(shell $(CC) --version 2>&1) $(shim_cflags) $(LDFLAGS) $(COREDIR))')
+BUILD := build/$(DOVECOT_ID)/$(FLAGS_ID)
+TARGET := $(call lib,cargo_target)
+# What gets installed: the last build, or the one whose flags are given.
+given = $(filter command,$(origin CC) $(origin CFLAGS) $(origin CPPFLAGS) $(origin LDFLAGS) $(origin COREDIR))
+BUILT = $(if $(given),$(BUILD),build/$(DOVECOT_ID)/built)
+
+CORE := $(BUILD)/libmail_crypt_core.so
+SONAME := libmail_crypt_core.so.0
+STAGE := $(CURDIR)/$(BUILD)/stage
+STAGED_CORE := mail-crypt-core
+MANPAGES = $(patsubst man/%.scd,$(BUILD)/man/%,$(wildcard man/*.scd))
+
 comma := ,
 # $(1): the folder in which the module finds the core
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
 
-.PHONY: all bench bench-count bench-micro bench-table build check check-sources clean core demo demo-stop docker-bench docker-scenarios docker-table docker-test fuzz header help install install-files man modules stage stage-folder staged test test-install tool uninstall
+.PHONY: all bench bench-count bench-micro bench-table build build-folder built check check-sources clean core demo demo-stop docker-bench docker-scenarios docker-table docker-test fuzz header help install install-files man modules stage stage-folder staged test tests test-install tool uninstall
 all: build
 
 # make asks for Dovecot's flags, line and folders when it starts, so what needs them is left to a make of its own, after
 # what was missing has been installed.
 
-## build the core and the modules, in build/modules
+## build the core, the modules, the offline tool and the manual pages
 build:
 	@scripts/ensure-deps.sh build
-	@$(MAKE) --no-print-directory modules tool man
+	@$(MAKE) --no-print-directory built
+
+built: modules tool man
+	@ln -sfn $(FLAGS_ID) build/$(DOVECOT_ID)/built
+
+## build-folder say where it is built
+build-folder:
+	@echo $(CURDIR)/$(BUILD)
 
 modules: core
-	@$(MAKE) --no-print-directory $(addprefix build/modules/,$(MODULES))
+	@$(MAKE) --no-print-directory $(addprefix $(BUILD)/modules/,$(MODULES))
+
+# $(1) from, $(2) to: copied only if it is another
+copy = @mkdir -p $(dir $(2)) && { cmp -s $(1) $(2) || install -m 755 $(1) $(2); }
 
 # In a folder of its own: cargo keeps one build of a cdylib, and with other features would make the core anew each time.
-## tool build the offline tool, build/bin/mail-crypt
+## tool build the offline tool
 tool:
 	$(CARGO) build --release $(CARGO_BUILD_FLAGS) --target-dir $(TARGET)/tool --no-default-features --features tool --bin mail-crypt
-	@mkdir -p build/bin
-	@install -m 755 $(TARGET)/tool/release/mail-crypt build/bin/mail-crypt
+	$(call copy,$(TARGET)/tool/release/mail-crypt,$(BUILD)/bin/mail-crypt)
 
 man: $(MANPAGES)
-build/man/%: man/%.scd
+$(BUILD)/man/%: man/%.scd
 	@mkdir -p $(@D)
 	scdoc <$< >$@
 
 core:
-	$(CARGO) build --release $(CARGO_BUILD_FLAGS)
+	$(CARGO) build --release $(CARGO_BUILD_FLAGS) --target-dir $(TARGET)
+	$(call copy,$(TARGET)/release/libmail_crypt_core.so,$(CORE))
 
-build/obj/%.o: c-shim/%.c
+$(BUILD)/obj/%.o: c-shim/%.c
 	@mkdir -p $(@D)
 	$(CC) $(shim_cflags) -MMD -MP -c -o $@ $<
--include $(wildcard build/obj/*.d)
+-include $(wildcard $(BUILD)/obj/*.d)
 
 # The same objects linked twice. The installed modules name the core's folder. A stage gets mounted, copied and
 # carried into containers, so its modules find the core relative to themselves, in a folder that Dovecot doesn't scan.
 define module_rules
-build/modules/$(1): $(SOURCES_$(1):%=build/obj/%.o)
+$(BUILD)/modules/$(1): $(SOURCES_$(1):%=$(BUILD)/obj/%.o) Makefile
 	@mkdir -p $$(@D)
-	$$(CC) -o $$@ $$^ $$(call shim_ldflags,$$(COREDIR))
-build/staged/$(1): $(SOURCES_$(1):%=build/obj/%.o)
+	$$(CC) -o $$@ $$(filter %.o,$$^) $$(call shim_ldflags,$$(COREDIR))
+$(BUILD)/staged/$(1): $(SOURCES_$(1):%=$(BUILD)/obj/%.o) Makefile
 	@mkdir -p $$(@D)
-	$$(CC) -o $$@ $$^ $$(call shim_ldflags,'$$$$ORIGIN/$(if $(findstring /,$(1)),../)$(STAGED_CORE)')
+	$$(CC) -o $$@ $$(filter %.o,$$^) $$(call shim_ldflags,'$$$$ORIGIN/$(if $(findstring /,$(1)),../)$(STAGED_CORE)')
 endef
 $(foreach m,$(MODULES),$(eval $(call module_rules,$(m))))
 
 # Programs that drive the stream classes for a test, run where the staged core is.
-stream_objects := $(addprefix build/obj/,istream-mail-crypt.o ostream-mail-crypt.o)
-build/tests/%: tests/dovecot/streams/%.c $(stream_objects)
+stream_objects := $(addprefix $(BUILD)/obj/,istream-mail-crypt.o ostream-mail-crypt.o)
+$(BUILD)/tests/%: tests/dovecot/streams/%.c $(stream_objects)
 	@mkdir -p $(@D)
 	$(CC) $(shim_cflags) -o $@ $< $(stream_objects) $(CORE) -ldovecot-storage -ldovecot \
-		$(foreach flag,-L -Wl$(comma)-rpath$(comma),$(flag)$(shell . scripts/lib.sh && dovecot_config dovecot_pkglibdir))
+		$(foreach flag,-L -Wl$(comma)-rpath$(comma),$(flag)$(PKGLIBDIR))
 
 ## stage a complete module folder with our modules in it, for a private Dovecot; prints its path
 stage:
@@ -139,10 +166,10 @@ stage:
 	@$(MAKE) --no-print-directory staged >&2
 	@$(MAKE) --no-print-directory stage-folder
 
-staged: $(addprefix build/staged/,$(MODULES))
+staged: $(addprefix $(BUILD)/staged/,$(MODULES))
 
 stage-folder:
-	@MODULES="$(MODULES)" CORE="$(CORE)" STAGED=$(STAGED_CORE)/$(SONAME) MODULEDIR="$(MODULEDIR)" scripts/stage.sh build/staged "$(STAGE)"
+	@MODULES="$(MODULES)" CORE="$(CORE)" STAGED=$(STAGED_CORE)/$(SONAME) MODULEDIR="$(MODULEDIR)" scripts/stage.sh $(BUILD)/staged "$(STAGE)"
 
 ## check formatting, lints, warnings, the header, the rules of the house
 check:
@@ -150,18 +177,21 @@ check:
 	@$(MAKE) --no-print-directory check-sources
 
 check-sources:
-	@CARGO="$(CARGO)" CC="$(CC)" SHIM_CFLAGS='$(shim_cflags)' \
+	@CARGO="$(CARGO)" CARGO_TARGET_DIR="$(TARGET)" CC="$(CC)" SHIM_CFLAGS='$(shim_cflags)' \
 		SHIM_SOURCES="$(sort $(foreach m,$(MODULES),$(SOURCES_$(m):%=c-shim/%.c)))" scripts/check.sh
 
 ## header write include/mail_crypt_core.h anew from the Rust sources
 header: core
-	@CARGO="$(CARGO)" scripts/header.sh write
+	@CARGO="$(CARGO)" CARGO_TARGET_DIR="$(TARGET)" scripts/header.sh write
 
 ## test every test: the pure part, the boundary, and against a real, private Dovecot
 test:
 	@scripts/ensure-deps.sh test
 	@$(MAKE) --no-print-directory stage tool
-	@CARGO="$(CARGO)" PYTHON="$(PYTHON)" scripts/run-tests.sh
+	@$(MAKE) --no-print-directory tests
+
+tests:
+	@CARGO="$(CARGO)" CARGO_TARGET_DIR="$(TARGET)" PYTHON="$(PYTHON)" scripts/run-tests.sh
 
 BENCH_SIZES := ROUNDS MAILS LARGE MANY COLD FOLDERS ROWS SIDES
 
@@ -178,7 +208,7 @@ bench-table:
 ## bench-micro times of the core's parts alone, next to those of libcrypto (SECONDS=2 ONLY=.., a regular expression)
 bench-micro:
 	@scripts/ensure-deps.sh bench-micro
-	@CARGO="$(CARGO)" $(PYTHON) tests/bench/micro.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only '$(ONLY)')
+	@CARGO="$(CARGO)" CARGO_TARGET_DIR="$(TARGET)" $(PYTHON) tests/bench/micro.py $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only '$(ONLY)')
 
 ## bench-count the instructions of no plugin, the packaged one and ours, by valgrind (MAILS=30 LARGE=10 RUNS=2 TOP=5 SIDES=..)
 bench-count:
@@ -227,11 +257,11 @@ demo-stop:
 
 ## install into the installed Dovecot, the packaged mail_crypt put aside; honours DESTDIR
 install:
-	@test -e $(CORE) -a -e build/modules/$(firstword $(MODULES)) || $(MAKE) --no-print-directory build
+	@test -n "$(MODULEDIR)" -a -e $(BUILT)/bin/mail-crypt || $(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory install-files
 
 install-files:
-	@MODULES="$(MODULES)" CORE="$(CORE)" SONAME=$(SONAME) DESTDIR="$(DESTDIR)" COREDIR="$(COREDIR)" \
+	@MODULES="$(MODULES)" BUILT="$(BUILT)" SONAME=$(SONAME) DESTDIR="$(DESTDIR)" COREDIR="$(COREDIR)" \
 		MODULEDIR="$(MODULEDIR)" BINDIR="$(BINDIR)" MANDIR="$(MANDIR)" scripts/install.sh install
 
 ## uninstall take ours out again and bring the packaged mail_crypt back
@@ -241,7 +271,7 @@ uninstall:
 ## clean remove build/ and what cargo made
 clean:
 	rm -rf build
-	$(CARGO) clean
+	$(CARGO) clean --target-dir $(or $(CARGO_TARGET_DIR),target)
 
 ## help this list
 help:

@@ -4,8 +4,8 @@
 # With DESTDIR the files are only laid there. Without, the packaged files are first moved aside to
 # NAME.distrib, through dpkg-divert where there is one, so that an upgrade of Dovecot doesn't overwrite ours.
 # The offline tool and the manual pages go where no package puts files.
-# Environment: DESTDIR, COREDIR, MODULEDIR; to install also MODULES (files below build/modules), CORE, SONAME,
-# BINDIR, MANDIR.
+# Environment: DESTDIR, COREDIR, MODULEDIR; to install also BUILT (the folder of what was built), MODULES (files below
+# modules in there), SONAME, BINDIR, MANDIR.
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -57,28 +57,29 @@ packaged_here() {
 # What was built besides modules: from, a tab, to.
 extras() {
     local page
-    printf '%s\t%s\n' build/bin/mail-crypt "$BINDIR/mail-crypt"
-    for page in build/man/*; do
+    printf '%s\t%s\n' "$BUILT/bin/mail-crypt" "$BINDIR/mail-crypt"
+    for page in "$BUILT"/man/*; do
         printf '%s\t%s\n' "$page" "$MANDIR/man${page##*.}/${page##*/}"
     done
 }
 
 do_install() {
-    local file
-    [ -r "$CORE" ] && [ -x build/bin/mail-crypt ] || die "nothing built: run 'make' first"
+    local file core
+    core=$BUILT/libmail_crypt_core.so
+    [ -r "$core" ] && [ -x "$BUILT/bin/mail-crypt" ] || die "nothing built: run 'make' first"
     for file in $MODULES; do
-        [ -r "build/modules/$file" ] || die "build/modules/$file is not there: run 'make' first"
-        grep -qF "$COREDIR" "build/modules/$file" ||
-            die "build/modules/$file was built for another COREDIR: run 'make clean all' first"
+        [ -r "$BUILT/modules/$file" ] || die "$BUILT/modules/$file is not there: run 'make' first"
+        grep -qF "$COREDIR" "$BUILT/modules/$file" ||
+            die "$BUILT/modules/$file was built for another COREDIR: run 'make COREDIR=$COREDIR' first"
     done
 
     # Everything is on its disk before the first name changes, so that a running server sees either
     # the packaged modules or ours, but for the instant of the renames.
     mkdir -p "$coredir"
-    install -m 755 "$CORE" "$coredir/.$SONAME.new"
+    install -m 755 "$core" "$coredir/.$SONAME.new"
     mv -f "$coredir/.$SONAME.new" "$coredir/$SONAME"
     for file in $MODULES; do
-        install -D -m 755 "build/modules/$file" "$moduledir/$(dirname "$file")/.${file##*/}.new"
+        install -D -m 755 "$BUILT/modules/$file" "$moduledir/$(dirname "$file")/.${file##*/}.new"
     done
 
     if [ -z "${DESTDIR:-}" ]; then

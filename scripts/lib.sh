@@ -1,6 +1,8 @@
 # Shared by the scripts beside it: where things are, and how to say what goes on.
 # shellcheck shell=bash
 
+lib_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
 say() { printf '==> %s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
@@ -48,6 +50,32 @@ dovecot_config() {
 dovecot_line() {
     [ -n "$(dovecot_config_file)" ] || return 0
     sed -n 's/^#define PACKAGE_VERSION "\([0-9]*\.[0-9]*\).*/\1/p' "$(dovecot_config dovecot_pkgincludedir)/config.h"
+}
+
+short_hash() { sha256sum | cut -c1-8; }
+
+# What a Dovecot is to be told by from all others that are ever installed here: its version, and all that is compiled in.
+dovecot_id() {
+    local headers version
+    [ -n "$(dovecot_config_file)" ] || { echo no-dovecot; return; }
+    headers=$(dovecot_config dovecot_pkgincludedir)
+    version=$(sed -n 's/^#define PACKAGE_VERSION "\(.*\)"/\1/p' "$headers/config.h")
+    printf 'dovecot-%s-%s\n' "$version" "$({
+        uname -m
+        cat "$(dovecot_config_file)"
+        (cd "$headers" && find . -type f -print0 | sort -z | xargs -0 sha256sum)
+    } | short_hash)"
+}
+
+# cargo's folder: one for each Dovecot and libcrypto, below CARGO_TARGET_DIR where that is set. cargo tells by file times
+# whether headers have changed, and packages bring old ones.
+cargo_target() {
+    local base=${CARGO_TARGET_DIR:-$lib_root/target} name
+    name=$(dovecot_id)-openssl-$(pkg-config --modversion libcrypto 2>/dev/null || echo unknown)
+    case $base in
+        */"$name" | */"$name"/*) printf '%s\n' "$base" ;;
+        *) printf '%s/%s\n' "$base" "$name" ;;
+    esac
 }
 
 # The files of the packaged plugin, below the module folder. One process must never hold modules of

@@ -11,13 +11,14 @@ cd "$(dirname "$0")/.."
 moduledir=$(dovecot_config dovecot_moduledir)
 libdir=$(dirname "$(dovecot_config dovecot_pkglibdir)")
 coredir=$libdir/dovecot-mail-crypt
+built=$(make -s build-folder)
 
 # Every file below a folder: mode, owner, checksum, name.
 inventory() {
     (cd "$1" && find . -type f -printf '%m %u:%g ' -exec sha256sum {} \; | sort -k4)
 }
 expect_same() { diff -u "$1" "$2" || die "$3"; }
-our_modules() { (cd build/modules && find . -type f -name '*.so' | sort); }
+our_modules() { (cd "$built/modules" && find . -type f -name '*.so' | sort); }
 
 try_destdir() {
     local dest=$work/dest
@@ -25,7 +26,7 @@ try_destdir() {
     (cd "$dest" && find . ! -type d | sort) >"$work/laid"
     { our_modules | sed "s|^\.|.$moduledir|"
       printf '%s\n' ".$coredir/libmail_crypt_core.so.0" ".$coredir/manifest" ./usr/local/bin/mail-crypt
-      find build/man -type f -printf './usr/local/share/man/man%f/%f\n' | sed 's|/man[^/]*\.\([1-8]\)/|/man\1/|'; } | sort >"$work/wanted"
+      find "$built/man" -type f -printf './usr/local/share/man/man%f/%f\n' | sed 's|/man[^/]*\.\([1-8]\)/|/man\1/|'; } | sort >"$work/wanted"
     expect_same "$work/wanted" "$work/laid" "DESTDIR: other files than ours were laid there"
     make -s uninstall DESTDIR="$dest" >/dev/null
     [ -z "$(find "$dest" ! -type d)" ] || die "DESTDIR: uninstall left files"
@@ -35,11 +36,11 @@ try_destdir() {
 check_installed() {
     local file
     our_modules | while read -r file; do
-        cmp "build/modules/$file" "$moduledir/$file" || die "$file is not ours"
+        cmp "$built/modules/$file" "$moduledir/$file" || die "$file is not ours"
         ldd "$moduledir/$file" | grep "$coredir/libmail_crypt_core.so.0" >/dev/null || die "$file doesn't find its core"
     done
     for file in $PACKAGED_MODULES; do
-        [ -e "build/modules/$file" ] || [ ! -e "$moduledir/$file" ] || die "the packaged $file is mixed with ours"
+        [ -e "$built/modules/$file" ] || [ ! -e "$moduledir/$file" ] || die "the packaged $file is mixed with ours"
     done
     # All that is not mail_crypt is as it was, and the packaged files are all there, aside.
     inventory "$moduledir" | sed 's/\.distrib$//' | sort -u >"$work/now"

@@ -109,7 +109,8 @@ def raw_time(bench: Bench, raw: Raw) -> float | None:
 def build() -> Path:
     """The benches' program."""
     cargo = [os.environ.get("CARGO", "scripts/cargo"), "bench", "--no-run", "--message-format=json-render-diagnostics"]
-    manifest, target = HERE / "micro" / "Cargo.toml", REPOSITORY / "target" / "micro"
+    manifest = HERE / "micro" / "Cargo.toml"
+    target = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "micro"
     where = ["--manifest-path", str(manifest), "--target-dir", str(target)]
     done = subprocess.run([*cargo, *where], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True)
     said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

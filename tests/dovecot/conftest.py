@@ -42,7 +42,7 @@ def pytest_addoption(parser):
         "--plugin",
         choices=("ours", "packaged"),
         default=os.environ.get("MAIL_CRYPT_PLUGIN", "ours"),
-        help="the plugin that the tests are about (default: ours, from build/stage)",
+        help="the plugin that the tests are about (default: ours, as `make stage` left it)",
     )
 
 

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import Key
+from harness import Key, modules
 
-ROOT = Path(__file__).parents[2]
+ROOT = modules.REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -17,12 +17,12 @@ def program():
     """Builds a program of `streams/`, and runs it with a key in a folder."""
 
     def run(name: str, folder: Path) -> subprocess.CompletedProcess:
-        path = f"build/tests/{name}"
+        path = (modules.build_folder() / "tests" / name).relative_to(ROOT)
         subprocess.run(["make", "--no-print-directory", "-s", path], cwd=ROOT, check=True, timeout=120)
         key = Key.ec()
         (folder / "private").write_text(key.setting().value)
         (folder / "public").write_text(key.public_setting())
-        core = next((ROOT / "build/stage/modules").glob("*/libmail_crypt_core.so.0"))
+        core = next(modules.staged_folder().glob("*/libmail_crypt_core.so.0"))
         env = {**os.environ, "LD_LIBRARY_PATH": str(core.parent)}
         return subprocess.run(
             [str(ROOT / path), str(folder)], env=env, capture_output=True, text=True, timeout=120

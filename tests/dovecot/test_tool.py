@@ -10,12 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import CryptConfig, Key, Mail, UserConfig
+from harness import CryptConfig, Key, Mail, UserConfig, modules
 
-TOOL = Path(
-    os.environ.get("MAIL_CRYPT_TOOL")
-    or Path(__file__).resolve().parents[2] / "build" / "bin" / "mail-crypt"
-)
+TOOL = Path(os.environ.get("MAIL_CRYPT_TOOL") or modules.build_folder() / "bin" / "mail-crypt")
 
 TOOL_DOCS = Path(__file__).resolve().parents[2]
 

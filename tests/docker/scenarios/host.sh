@@ -6,7 +6,7 @@ export DICT=${DICT:-file}
 
 if [ "${PLUGIN:-ours}" = ours ]; then
     cd /target/install
-    CARGO_TARGET_DIR=/target DEPS=no make -s install >/dev/null
+    DEPS=no make -s install >/dev/null
 fi
 id mail-store >/dev/null 2>&1 || useradd -u 5000 -M -s /usr/sbin/nologin mail-store
 install -d -o mail-store -g mail-store /mail

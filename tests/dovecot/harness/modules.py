@@ -38,11 +38,17 @@ class Unavailable(Exception):
     """The modules that were asked for are not there."""
 
 
+@functools.cache
+def build_folder() -> Path:
+    """Where make puts what it builds for the Dovecot at hand."""
+    command = ["make", "--no-print-directory", "-s", "build-folder"]
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True)
+    return Path(done.stdout.strip())
+
+
 def staged_folder() -> Path:
     """Where `make stage` puts the folder with ours in it."""
-    return Path(
-        os.environ.get("MAIL_CRYPT_STAGE", REPOSITORY / "build" / "stage" / "modules")
-    )
+    return Path(os.environ.get("MAIL_CRYPT_STAGE") or build_folder() / "stage" / "modules")
 
 
 def available(plugin: str) -> bool:
