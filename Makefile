@@ -23,6 +23,8 @@ config = $(if $(DOVECOT_CONFIG_FILE),$(call lib,dovecot_config $(1)))
 PKGLIBDIR := $(call config,dovecot_pkglibdir)
 COREDIR ?= $(if $(PKGLIBDIR),$(abspath $(PKGLIBDIR)/..)/dovecot-mail-crypt)
 MODULEDIR ?= $(call config,dovecot_moduledir)
+# Where the list of what was installed lies, for uninstall, which needs nothing else.
+STATEDIR ?= /var/lib/dovecot-mail-crypt
 # The offline tool and the manual pages: what is in /usr/local stands before the packaged pages.
 BINDIR ?= /usr/local/bin
 MANDIR ?= /usr/local/share/man
@@ -261,12 +263,13 @@ install:
 	@$(MAKE) --no-print-directory install-files
 
 install-files:
-	@MODULES="$(MODULES)" BUILT="$(BUILT)" SONAME=$(SONAME) DESTDIR="$(DESTDIR)" COREDIR="$(COREDIR)" \
-		MODULEDIR="$(MODULEDIR)" BINDIR="$(BINDIR)" MANDIR="$(MANDIR)" scripts/install.sh install
+	@MODULES="$(MODULES)" BUILT="$(BUILT)" SONAME=$(SONAME) DESTDIR="$(DESTDIR)" STATEDIR="$(STATEDIR)" \
+		COREDIR="$(COREDIR)" PKGLIBDIR="$(PKGLIBDIR)" MODULEDIR="$(MODULEDIR)" BINDIR="$(BINDIR)" MANDIR="$(MANDIR)" \
+		scripts/install.sh install
 
 ## uninstall take ours out again and bring the packaged mail_crypt back
 uninstall:
-	@DESTDIR="$(DESTDIR)" COREDIR="$(COREDIR)" MODULEDIR="$(MODULEDIR)" scripts/install.sh uninstall
+	@DESTDIR="$(DESTDIR)" STATEDIR="$(STATEDIR)" COREDIR="$(COREDIR)" MODULEDIR="$(MODULEDIR)" scripts/install.sh uninstall
 
 ## clean remove build/ and what cargo made
 clean:
