@@ -72,7 +72,7 @@ endif
 # Dovecot's own flags without link-time optimization, which nothing this small gains from. Its headers
 # come in as system headers: their warnings are not ours to fix.
 shim_cflags := $(filter-out -flto% -ffat-lto-objects,$(call config,DOVECOT_CFLAGS)) \
-	-fPIC -DHAVE_CONFIG_H -Wall -Wextra -Iinclude -Ic-shim \
+	-fPIC -fvisibility=hidden -DHAVE_CONFIG_H -Wall -Wextra -Iinclude -Ic-shim \
 	-isystem $(call config,dovecot_pkgincludedir) \
 	$(CPPFLAGS) $(CFLAGS)
 

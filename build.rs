@@ -153,21 +153,55 @@ mod dovecot {
             .expect("the bindings can't be written");
     }
 
-    /// Writes the header beside the bindings; `make check` holds the committed one against it.
+    /// Writes the header beside the bindings; `make check` holds the committed one against it. It ends its head with
+    /// `MCRS_VERSION`, made from all else that it says and from what modules look up in each other: so modules and a
+    /// core that don't belong together can tell.
     fn header(out: &Path) {
+        const BETWEEN_MODULES: &str = "c-shim/mail-crypt-plugin.h";
         println!("cargo:rerun-if-changed=cbindgen.toml");
         println!("cargo:rerun-if-changed=src/ffi");
+        println!("cargo:rerun-if-changed={BETWEEN_MODULES}");
         let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
-        let config = cbindgen::Config::from_root_or_default(&root);
-        let mut builder = cbindgen::Builder::new().with_config(config);
-        for file in EXPORTING {
-            builder = builder.with_src(Path::new(&root).join("src/ffi").join(file));
-        }
-        builder
-            .generate()
-            .expect("cbindgen failed")
-            .write_to_file(out.join("mail_crypt_core.h"));
+        let mut config = cbindgen::Config::from_root_or_default(&root);
+        let mut interface = Vec::new();
+        exports(&root, &config).write(&mut interface);
+        let mut interface = String::from_utf8(interface).expect("cbindgen writes UTF-8");
+        interface += &std::fs::read_to_string(BETWEEN_MODULES).expect("a header can't be read");
+        let version = checksum(&interface);
+
+        let head = config.after_includes.get_or_insert_default();
+        *head += &format!(
+            "\n\n/* What the modules were built for, as mcrs_init() compares it: made from the interface. */\n\
+             #define MCRS_VERSION {version:#010x}u"
+        );
+        exports(&root, &config).write_to_file(out.join("mail_crypt_core.h"));
+        std::fs::write(out.join("mcrs_version.rs"), format!("{version:#x}"))
+            .expect("the version can't be written");
         println!("cargo:rustc-env=MAIL_CRYPT_OUT_DIR={}", out.display());
+    }
+
+    fn exports(root: &str, config: &cbindgen::Config) -> cbindgen::Bindings {
+        let mut builder = cbindgen::Builder::new().with_config(config.clone());
+        for file in EXPORTING {
+            builder = builder.with_src(Path::new(root).join("src/ffi").join(file));
+        }
+        builder.generate().expect("cbindgen failed")
+    }
+
+    /// FNV-1a of C's text, without comments and space: what only explains doesn't count.
+    fn checksum(text: &str) -> u32 {
+        let mut code = String::new();
+        for (i, part) in text.split("/*").enumerate() {
+            let after = if i == 0 {
+                part
+            } else {
+                part.split_once("*/").map_or("", |(_, after)| after)
+            };
+            code.extend(after.split_whitespace());
+        }
+        code.bytes().fold(0x811c_9dc5, |sum, byte| {
+            (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        })
     }
 
     /// The core needs Dovecot's libraries by name: a process that loads only the fs driver has

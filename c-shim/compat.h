@@ -19,6 +19,10 @@
 #  define COMPAT_DOVECOT_2_4
 #endif
 
+/* What Dovecot or another module of ours looks up by its name. All else is hidden: modules are loaded into one
+   scope, where those of two builds would call each other's functions. */
+#define EXPORT __attribute__((visibility("default")))
+
 /* compat_settings_get() reads the settings of a user, and compat_setting_lookup() answers from them:
    an mcrs_setting_fn. compat_settings_get() returns 0, or -1 and the error, on the data stack. */
 #ifdef COMPAT_DOVECOT_2_4

@@ -8,10 +8,11 @@
 
 #include "doveadm-mail-crypt.h"
 
-const char *doveadm_mail_crypt_plugin_version = DOVECOT_ABI_VERSION;
+EXPORT extern const char *doveadm_mail_crypt_plugin_version;
+EXPORT void doveadm_mail_crypt_plugin_init(struct module *module);
+EXPORT void doveadm_mail_crypt_plugin_deinit(void);
 
-void doveadm_mail_crypt_plugin_init(struct module *module);
-void doveadm_mail_crypt_plugin_deinit(void);
+const char *doveadm_mail_crypt_plugin_version = DOVECOT_ABI_VERSION;
 
 static struct doveadm_mail_cmd_context *
 cryptokey_alloc(enum cryptokey_verb verb, const char *getopt_args,

@@ -5,8 +5,8 @@
 
 #include "fs-crypt-common.h"
 
-extern const char *fs_crypt_version;
-extern const struct fs fs_class_crypt;
+EXPORT extern const char *fs_crypt_version;
+EXPORT extern const struct fs fs_class_crypt;
 
 const char *fs_crypt_version = DOVECOT_ABI_VERSION;
 

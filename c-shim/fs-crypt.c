@@ -33,8 +33,8 @@ static const struct setting_parser_info fs_crypt_setting_parser_info = {
 	.parent_offset = SIZE_MAX
 };
 
-extern const char *fs_crypt_version;
-extern const struct fs fs_class_crypt;
+EXPORT extern const char *fs_crypt_version;
+EXPORT extern const struct fs fs_class_crypt;
 
 const char *fs_crypt_version = DOVECOT_ABI_VERSION;
 

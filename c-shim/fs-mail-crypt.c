@@ -5,8 +5,8 @@
 
 #include "fs-crypt-args.h"
 
-extern const char *fs_mail_crypt_version;
-extern const struct fs fs_class_mail_crypt;
+EXPORT extern const char *fs_mail_crypt_version;
+EXPORT extern const struct fs fs_class_mail_crypt;
 
 const char *fs_mail_crypt_version = DOVECOT_ABI_VERSION;
 

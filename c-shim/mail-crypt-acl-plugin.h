@@ -3,10 +3,10 @@
 
 struct module;
 
-extern const char *mail_crypt_acl_plugin_version;
-extern const char *mail_crypt_acl_plugin_dependencies[];
+EXPORT extern const char *mail_crypt_acl_plugin_version;
+EXPORT extern const char *mail_crypt_acl_plugin_dependencies[];
 
-void mail_crypt_acl_plugin_init(struct module *module);
-void mail_crypt_acl_plugin_deinit(void);
+EXPORT void mail_crypt_acl_plugin_init(struct module *module);
+EXPORT void mail_crypt_acl_plugin_deinit(void);
 
 #endif

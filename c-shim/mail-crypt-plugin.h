@@ -15,17 +15,17 @@ typedef int mail_crypt_scan_t(struct mail *mail, const unsigned char *data,
 
 /* Returns NULL if mail_crypt isn't enabled for the user. */
 typedef struct mcrs_user *mail_crypt_user_get_t(struct mail_user *user);
-mail_crypt_user_get_t mail_crypt_user_get;
+EXPORT mail_crypt_user_get_t mail_crypt_user_get;
 
 /* Until it is called with NULL, the user's encrypted mails are only scanned: opening one ends in
    the scan and then fails, without a word in the log. */
 typedef void mail_crypt_user_scan_t(struct mail_user *user,
 				    mail_crypt_scan_t *scan, void *context);
-mail_crypt_user_scan_t mail_crypt_user_scan;
+EXPORT mail_crypt_user_scan_t mail_crypt_user_scan;
 
-extern const char *mail_crypt_plugin_version;
+EXPORT extern const char *mail_crypt_plugin_version;
 
-void mail_crypt_plugin_init(struct module *module);
-void mail_crypt_plugin_deinit(void);
+EXPORT void mail_crypt_plugin_init(struct module *module);
+EXPORT void mail_crypt_plugin_deinit(void);
 
 #endif

@@ -10,10 +10,8 @@
 struct mail_user;
 struct mailbox;
 
-/*
- The core's version, as the modules were built for; [`mcrs_init`] compares.
- */
-#define MCRS_VERSION 1
+/* What the modules were built for, as mcrs_init() compares it: made from the interface. */
+#define MCRS_VERSION 0x7aa2c97eu
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.

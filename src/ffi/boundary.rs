@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::dovecot;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The core's version, as the modules were built for; [`mcrs_init`] compares.
-pub const MCRS_VERSION: u32 = 1;
+/// The core's version, as the modules were built for; [`mcrs_init`] compares. `build.rs` makes it from the C header.
+pub const MCRS_VERSION: u32 = include!(concat!(env!("OUT_DIR"), "/mcrs_version.rs"));
 
 /// Bytes of [`mcrs_error::text`], with its NUL.
 pub const MCRS_TEXT_SIZE: usize = 768;
@@ -318,6 +318,7 @@ mod tests {
 
     #[test]
     fn a_module_of_another_version_is_refused() {
-        assert_eq!(mcrs_init(MCRS_VERSION + 1), -1);
+        assert_eq!(mcrs_init(MCRS_VERSION ^ 1), -1);
+        assert_eq!(mcrs_init(1), -1, "what all builds said once");
     }
 }
