@@ -366,12 +366,28 @@ cryptokey_run_verb(struct cryptokey_cmd *cmd, struct mail_user *user)
 		i_warning("mailbox cryptokey: Nothing was matched");
 }
 
+/* Joins this user's exit code with that of the users before, as doveadm does: a temporary failure wins,
+   else the first one. Returns 0, or -1 if this user failed. */
+static int cryptokey_end(struct cryptokey_cmd *cmd, int others)
+{
+	int own = cmd->ctx.exit_code;
+
+	cmd->ctx.exit_code = others;
+	if (own == 0)
+		return 0;
+	cryptokey_failed(cmd, own);
+	return -1;
+}
+
 int cryptokey_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 {
 	struct cryptokey_cmd *cmd = (struct cryptokey_cmd *)ctx;
 	struct mcrs_user *crypt_user = cryptokey_user(user);
 	struct mcrs_error error;
+	int others = ctx->exit_code;
 
+	/* what came of the users before is none of this one's affair */
+	ctx->exit_code = 0;
 	cmd->matched = 0;
 	if (cmd->usage_error != NULL) {
 		i_error("%s", cmd->usage_error);
@@ -390,5 +406,5 @@ int cryptokey_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 		cryptokey_run_verb(cmd, user);
 		mcrs_admin_free(&cmd->admin);
 	}
-	return ctx->exit_code == 0 ? 0 : -1;
+	return cryptokey_end(cmd, others);
 }

@@ -133,6 +133,24 @@ def test_users_are_taken_from_a_file_or_a_mask(server):
         assert {row["username"] for row in found} == names
 
 
+@pytest.mark.packaged_refuses("says nothing of a mailbox without keys")
+def test_one_users_failure_takes_no_word_from_the_next(dovecot):
+    server = dovecot(users={"first": UserConfig(), "second": UserConfig()})
+    server.doveadm("mailbox", "create", "-u", "second", "Work")
+    path = server.run / "some-users"
+    said = {}
+    for order in (("second",), ("second", "first"), ("first", "second")):
+        path.write_text("\n".join(order) + "\n")
+        done = cryptokey(server, "list", "-F", str(path), "Work", user=None, check=False)
+        assert (done.returncode != 0) == ("first" in order), done
+        said[order] = sorted(line.split("): ", 1)[-1] for line in done.stderr.decode().splitlines())
+    nothing = "Warning: mailbox cryptokey: Nothing was matched"
+    assert said[("second",)] == [nothing]
+    both = said[("second", "first")]
+    assert nothing in both and any("Mailbox Work doesn't exist" in line for line in both)
+    assert said[("first", "second")] == both
+
+
 @pytest.mark.packaged_defect("segmentation fault")
 def test_a_user_without_the_plugin_is_a_clear_error(server):
     done = cryptokey(server, "generate", "*", user="off", check=False)
