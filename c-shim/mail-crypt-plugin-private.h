@@ -15,6 +15,8 @@
 	MODULE_CONTEXT(obj, mail_crypt_user_module)
 #define MAIL_CRYPT_BOX_CONTEXT_REQUIRE(obj) \
 	MODULE_CONTEXT_REQUIRE(obj, mail_crypt_storage_module)
+#define MAIL_CRYPT_SAVES_CONTEXT(obj) \
+	MODULE_CONTEXT(obj, mail_crypt_storage_module)
 #define MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(obj) \
 	MODULE_CONTEXT_REQUIRE(obj, mail_crypt_outer_storage_module)
 
@@ -38,16 +40,23 @@ struct mail_crypt_outer_box {
 
 struct mail_crypt_box {
 	union mailbox_module_context module_ctx;
-	/* The mail being saved looks encrypted and must not be stored. */
-	bool save_refused;
-	/* The ids of the folder's keys to which mails were encrypted that are not stored yet. */
-	buffer_t *save_keys;
 	/* The last mail that couldn't be read, and when: opening it again for another part of the
 	   same answer is no news. */
 	uint32_t failed_uid;
 	struct timeval failed_time;
 	/* The index cache's fields; UINT_MAX until they are registered. */
 	unsigned int cache_idx[MCRS_CACHE_FIELDS];
+};
+
+/* What one transaction saves. */
+struct mail_crypt_saves {
+	union mailbox_transaction_module_context module_ctx;
+	/* The mail being saved looks encrypted and must not be stored. */
+	bool refused;
+	/* That was seen when the mail couldn't be taken out any more: nothing may be stored. */
+	bool refused_late;
+	/* The ids of the folder's keys to which mails were encrypted that are not stored yet. */
+	buffer_t *keys;
 };
 
 extern MODULE_CONTEXT_DEFINE(mail_crypt_user_module, &mail_user_module_register);

@@ -6,6 +6,7 @@
 #include "ostream.h"
 #include "mail-copy.h"
 #include "mail-storage-private.h"
+#include "dbox-save.h"
 #include "mailbox-attribute.h"
 
 #include "spool-cache.h"
@@ -38,56 +39,113 @@ void mail_crypt_box_fail(struct mailbox *box, const struct mcrs_error *error)
 			       error->client);
 }
 
+static struct mail_crypt_saves *
+mail_crypt_saves_get(struct mailbox_transaction_context *t)
+{
+	struct mail_crypt_saves *saves = MAIL_CRYPT_SAVES_CONTEXT(t);
+
+	if (saves == NULL) {
+		saves = i_new(struct mail_crypt_saves, 1);
+		MODULE_CONTEXT_SET(t, mail_crypt_storage_module, saves);
+	}
+	return saves;
+}
+
+static void mail_crypt_saves_free(struct mailbox_transaction_context *t)
+{
+	struct mail_crypt_saves *saves = MAIL_CRYPT_SAVES_CONTEXT(t);
+
+	if (saves != NULL) {
+		MODULE_CONTEXT_UNSET(t, mail_crypt_storage_module);
+		buffer_free(&saves->keys);
+		i_free(saves);
+	}
+}
+
 static void
-mail_crypt_save_note_key(struct mail_crypt_box *mbox, struct mcrs_writer *writer)
+mail_crypt_save_note_key(struct mail_crypt_saves *saves, struct mcrs_writer *writer)
 {
 	unsigned char id[MCRS_KEY_ID_SIZE];
 	const unsigned char *last;
 
 	if (mcrs_writer_key(writer, id) <= 0)
 		return;
-	if (mbox->save_keys == NULL)
-		mbox->save_keys = buffer_create_dynamic(default_pool, sizeof(id));
-	last = mbox->save_keys->data;
-	if (mbox->save_keys->used == 0 ||
-	    memcmp(last + mbox->save_keys->used - sizeof(id), id, sizeof(id)) != 0)
-		buffer_append(mbox->save_keys, id, sizeof(id));
+	if (saves->keys == NULL)
+		saves->keys = buffer_create_dynamic(default_pool, sizeof(id));
+	last = saves->keys->data;
+	if (saves->keys->used == 0 ||
+	    memcmp(last + saves->keys->used - sizeof(id), id, sizeof(id)) != 0)
+		buffer_append(saves->keys, id, sizeof(id));
 }
 
-/* Who sends a mail slowly may find its key deleted in the end. */
-static int mail_crypt_transaction_save_commit_pre(struct mail_save_context *ctx)
+static void mail_crypt_save_set_refused(struct mailbox *box)
 {
-	struct mailbox *box = ctx->transaction->box;
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
+	mail_storage_set_error(box->storage, MAIL_ERROR_NOTPOSSIBLE,
+		"Saving mails encrypted by client isn't supported");
+}
+
+/* Returns -1 if what was saved must not be stored. */
+static int
+mail_crypt_saves_check(struct mailbox *box, struct mail_crypt_saves *saves)
+{
 	struct mcrs_user *user = mail_crypt_user_get(box->storage->user);
 	struct mcrs_error error;
-	const unsigned char *id;
-	int ret = 0;
+	size_t pos;
 
-	while (mbox->save_keys != NULL && mbox->save_keys->used > 0) {
-		id = mbox->save_keys->data;
-		id += mbox->save_keys->used - MCRS_KEY_ID_SIZE;
-		if (ret == 0 &&
-		    mcrs_user_check_saved(user, box, id, &error) < 0) {
-			mail_crypt_box_fail(box, &error);
-			ret = -1;
-		}
-		buffer_set_used_size(mbox->save_keys,
-				     mbox->save_keys->used - MCRS_KEY_ID_SIZE);
-	}
-	if (ret < 0) {
-		mbox->module_ctx.super.transaction_save_rollback(ctx);
+	if (saves->refused_late) {
+		mail_crypt_save_set_refused(box);
 		return -1;
 	}
-	return mbox->module_ctx.super.transaction_save_commit_pre(ctx);
+	if (saves->keys == NULL)
+		return 0;
+	/* Who sends a mail slowly may find its key deleted in the end. */
+	for (pos = 0; pos < saves->keys->used; pos += MCRS_KEY_ID_SIZE) {
+		if (mcrs_user_check_saved(user, box,
+				CONST_PTR_OFFSET(saves->keys->data, pos),
+				&error) < 0) {
+			mail_crypt_box_fail(box, &error);
+			return -1;
+		}
+	}
+	return 0;
 }
 
-static void mail_crypt_mailbox_free(struct mailbox *box)
+/* sdbox deletes everything that a transaction has saved if the last save failed, though what failed is
+   no part of it any more, and the source of a move is expunged by then. */
+static void mail_crypt_saves_keep(struct mail_save_context *ctx)
 {
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
+	struct dbox_save_context *dbox_ctx;
 
-	buffer_free(&mbox->save_keys);
-	mbox->module_ctx.super.free(box);
+	if (strcmp(ctx->transaction->box->storage->name, "sdbox") == 0) {
+		dbox_ctx = DBOX_SAVECTX(ctx);
+		dbox_ctx->failed = FALSE;
+	}
+}
+
+static int mail_crypt_transaction_save_commit_pre(struct mail_save_context *ctx)
+{
+	struct mailbox_transaction_context *t = ctx->transaction;
+	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(t->box);
+	struct mail_crypt_saves *saves = MAIL_CRYPT_SAVES_CONTEXT(t);
+	int ret = saves == NULL ? 0 : mail_crypt_saves_check(t->box, saves);
+
+	if (ret == 0) {
+		mail_crypt_saves_keep(ctx);
+		ret = mbox->module_ctx.super.transaction_save_commit_pre(ctx);
+	} else
+		mbox->module_ctx.super.transaction_save_rollback(ctx);
+	mail_crypt_saves_free(t);
+	return ret;
+}
+
+static void mail_crypt_transaction_save_rollback(struct mail_save_context *ctx)
+{
+	struct mailbox_transaction_context *t = ctx->transaction;
+	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(t->box);
+
+	/* a save that is still under way is cancelled here, and its stream ends */
+	mbox->module_ctx.super.transaction_save_rollback(ctx);
+	mail_crypt_saves_free(t);
 }
 
 static int
@@ -95,6 +153,7 @@ mail_crypt_save_begin(struct mail_save_context *ctx, struct istream *input)
 {
 	struct mailbox *box = ctx->transaction->box;
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
+	struct mail_crypt_saves *saves = mail_crypt_saves_get(ctx->transaction);
 	struct mcrs_user *user = mail_crypt_user_get(box->storage->user);
 	struct mcrs_writer *writer;
 	struct mcrs_error error;
@@ -103,14 +162,15 @@ mail_crypt_save_begin(struct mail_save_context *ctx, struct istream *input)
 	if (mbox->module_ctx.super.save_begin(ctx, input) < 0)
 		return -1;
 
+	/* after an error Dovecot cancels the save, wherever in the chain it failed */
 	if (mcrs_writer_new(user, box, &writer, &error) < 0) {
 		mail_crypt_box_fail(box, &error);
 		return -1;
 	}
-	mail_crypt_save_note_key(mbox, writer);
+	mail_crypt_save_note_key(saves, writer);
 	/* encryption is the outermost layer */
 	output = o_stream_create_mail_crypt(ctx->data.output, &writer,
-					    &mbox->save_refused);
+					    &saves->refused);
 	o_stream_unref(&ctx->data.output);
 	ctx->data.output = output;
 	o_stream_cork(ctx->data.output);
@@ -121,12 +181,20 @@ static int mail_crypt_save_finish(struct mail_save_context *ctx)
 {
 	struct mailbox *box = ctx->transaction->box;
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
+	struct mail_crypt_saves *saves = mail_crypt_saves_get(ctx->transaction);
 
+	if (saves->refused) {
+		/* once finished it would be part of the transaction */
+		mbox->module_ctx.super.save_cancel(ctx);
+		mail_crypt_save_set_refused(box);
+		return -1;
+	}
 	if (mbox->module_ctx.super.save_finish(ctx) < 0)
 		return -1;
-	if (mbox->save_refused) {
-		mail_storage_set_error(box->storage, MAIL_ERROR_NOTPOSSIBLE,
-			"Saving mails encrypted by client isn't supported");
+	if (saves->refused) {
+		/* a plugin kept the beginning of the mail to its end */
+		saves->refused_late = TRUE;
+		mail_crypt_save_set_refused(box);
 		return -1;
 	}
 	return 0;
@@ -201,7 +269,7 @@ static void mail_crypt_mailbox_allocated(struct mailbox *box)
 	v->create_box = mail_crypt_create_box;
 	v->update_box = mail_crypt_update_box;
 	v->transaction_save_commit_pre = mail_crypt_transaction_save_commit_pre;
-	v->free = mail_crypt_mailbox_free;
+	v->transaction_save_rollback = mail_crypt_transaction_save_rollback;
 	MODULE_CONTEXT_SET(box, mail_crypt_storage_module, mbox);
 }
 

@@ -138,3 +138,8 @@ def proxied_to(host: str, port: int) -> str:
         return f"passdb static {{\nfields {{\n{body}}}\n}}\n"
     args = " ".join(f"{key}={value}" for key, value in fields.items())
     return f"passdb {{\ndriver = static\nargs = {args}\n}}\n"
+
+
+def import_location(storage: str, path: str) -> str:
+    """`doveadm import`: where the mail comes from."""
+    return f"{storage}:{path}"
