@@ -222,6 +222,34 @@ static int mail_crypt_outer_save_finish(struct mail_save_context *ctx)
 	return ret;
 }
 
+/* Where only text can be kept, nothing can be encrypted. */
+static int
+mail_crypt_unfit_save_begin(struct mail_save_context *ctx, struct istream *input)
+{
+	struct mailbox *box = ctx->transaction->box;
+	struct mail_crypt_outer_box *obox = MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(box);
+	struct mcrs_error error;
+
+	/* begun first: mbox can't commit a transaction that has never begun to save */
+	if (obox->module_ctx.super.save_begin(ctx, input) < 0)
+		return -1;
+	if (mcrs_user_check_unfit(mail_crypt_user_get(box->storage->user), box,
+				  box->storage->name, &error) < 0) {
+		mail_crypt_box_fail(box, &error);
+		return -1;
+	}
+	return 0;
+}
+
+/* Does the folder keep mail, and text only? A virtual one has other folders' mail. */
+static bool mail_crypt_is_unfit(struct mailbox *box)
+{
+	enum mail_storage_class_flags flags = box->storage->class_flags;
+
+	return (flags & (MAIL_STORAGE_CLASS_FLAG_BINARY_DATA |
+			 MAIL_STORAGE_CLASS_FLAG_NOQUOTA)) == 0;
+}
+
 static void mail_crypt_outer_close(struct mailbox *box)
 {
 	struct mail_crypt_user *muser = MAIL_CRYPT_USER_CONTEXT(box->storage->user);
@@ -243,6 +271,8 @@ static void mail_crypt_outer_mailbox_allocated(struct mailbox *box)
 	obox = p_new(box->pool, struct mail_crypt_outer_box, 1);
 	obox->module_ctx.super = *v;
 	box->vlast = &obox->module_ctx.super;
+	if (v->save_begin != NULL && mail_crypt_is_unfit(box))
+		v->save_begin = mail_crypt_unfit_save_begin;
 	v->save_finish = mail_crypt_outer_save_finish;
 	v->close = mail_crypt_outer_close;
 	MODULE_CONTEXT_SET(box, mail_crypt_outer_storage_module, obox);

@@ -407,6 +407,18 @@ int mcrs_user_check_saved(struct mcrs_user *user,
                           struct mcrs_error *error);
 
 /*
+ Whether mail may be stored in `mailbox`, whose storage, by the name of `driver`, keeps text only.
+ Returns 0, or -1: it must not be stored.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `mailbox` is open; `driver` is NUL-terminated; `error` is valid.
+ */
+int mcrs_user_check_unfit(struct mcrs_user *user,
+                          struct mailbox *mailbox,
+                          const char *driver,
+                          struct mcrs_error *error);
+
+/*
  Frees the writer and clears the pointer.
 
  # Safety

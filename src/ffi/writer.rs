@@ -1,7 +1,7 @@
 //! Writing one mail: encrypting it, or seeing to it that plaintext doesn't look encrypted.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::c_int;
+use std::ffi::{CStr, c_char, c_int};
 use std::rc::Rc;
 
 use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put};
@@ -11,7 +11,7 @@ use super::sharing::key_made;
 use super::user::{User, busy, mcrs_user};
 use crate::error::{Error, Result};
 use crate::key::KeyId;
-use crate::store::{SaveVersion, saved};
+use crate::store::{Attributes, SaveVersion, saved};
 use crate::stream::{Encryptor, Guard, Version};
 
 /// Bytes of a key's id.
@@ -233,6 +233,31 @@ pub unsafe extern "C" fn mcrs_user_check_saved(
         // SAFETY: open for the length of this call, by the contract.
         let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
         saved::check(&mut mailbox, &KeyId(id))?;
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(user, error, check) }
+}
+
+/// Whether mail may be stored in `mailbox`, whose storage, by the name of `driver`, keeps text only.
+/// Returns 0, or -1: it must not be stored.
+///
+/// # Safety
+/// `user` is from `mcrs_user_new`; `mailbox` is open; `driver` is NUL-terminated; `error` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_user_check_unfit(
+    user: *mut mcrs_user,
+    mailbox: *mut mailbox,
+    driver: *const c_char,
+    error: *mut mcrs_error,
+) -> c_int {
+    let check = |user: &mut Rc<RefCell<User>>| {
+        let user = user.try_borrow().map_err(|_| busy())?;
+        // SAFETY: open for the length of this call, by this function's contract.
+        let mailbox = unsafe { Mailbox::lent(mailbox) }?;
+        // SAFETY: NUL-terminated, by the contract.
+        let driver = unsafe { CStr::from_ptr(driver) }.to_string_lossy();
+        saved::check_unfit(user.ring.settings(), &mailbox.mailbox(), &driver)?;
         Ok(0)
     };
     // SAFETY: as this function's contract says.

@@ -1,9 +1,11 @@
-//! Whether a mail that was just written will be readable: its key may have been replaced, and then
-//! deleted, while a client was still sending.
+//! Whether a mail may be stored: its key may have been replaced, and then deleted, while a client was
+//! still sending; and not every storage can keep what is encrypted.
 #![forbid(unsafe_code)]
 
 use super::attributes::{Attributes, Level, Scope};
 use super::filing;
+use super::names::Setting;
+use super::settings::{SaveVersion, Settings};
 use crate::error::{Error, Result};
 use crate::key::{KeyId, PublicKey};
 
@@ -33,5 +35,20 @@ pub fn check(folder: &mut dyn Attributes, id: &KeyId) -> Result<()> {
     Err(Error::store(format!(
         "mailbox {}: key {id} was deleted while a mail was being encrypted to it",
         folder.mailbox()
+    )))
+}
+
+/// For storage that keeps text only: `driver` is its name, `mailbox` the folder's.
+///
+/// # Errors
+/// [`crate::ErrorKind::Setting`] where the user's mail is to be encrypted.
+pub fn check_unfit(settings: &Settings, mailbox: &str, driver: &str) -> Result<()> {
+    if settings.save_version == SaveVersion::ReadOnly {
+        return Ok(());
+    }
+    Err(Error::setting(format!(
+        "mailbox {mailbox}: {driver} can't keep encrypted mail: use maildir, sdbox or mdbox, or set \
+         {} so that none is encrypted",
+        settings.name(Setting::Write)
     )))
 }

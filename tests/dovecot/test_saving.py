@@ -213,3 +213,82 @@ def test_saves_of_which_none_can_begin_leave_nothing_to_commit(dovecot, storage,
         assert session.bodies() == []
     assert not server.store.mail_files("bob") or storage == "mdbox"
     assert not left_behind(server, "bob")
+
+
+# Storage that keeps text only
+
+
+@pytest.fixture
+def mbox(dovecot):
+    """alice encrypts; old and open don't; carol is alice before she got mail_crypt."""
+    users = {
+        "alice": UserConfig(CRYPT),
+        "old": UserConfig(CryptConfig(save_version=0)),
+        "open": UserConfig(plugin=False),
+        "carol": UserConfig(plugin=False, home="alice"),
+    }
+    return dovecot(storage="mbox", users=users)
+
+
+@pytest.mark.packaged_defect("stores plaintext")
+@pytest.mark.parametrize("way", ("append", "multiappend", "copy", "move", "lmtp", "lda", "import", "doveadm copy", "save"))
+def test_where_nothing_can_be_encrypted_nothing_is_saved(mbox, way):
+    server = mbox
+    old, new = Mail.make(), Mail.make()
+    server.deliver("carol", old)
+    server.deliver("open", new)
+    server.doveadm("mailbox", "create", "-u", "carol", "Other")
+    server.log.expect("mbox can't keep encrypted mail")
+    said = ""
+    with server.imap("alice") as session:
+        session.folder()
+        if way == "append":
+            status, said = session.put(new.data)
+            assert status == "NO"
+        elif way == "multiappend":
+            said = multiappend(session, new.data, new.data)
+            assert said.startswith("NO")
+        elif way in ("copy", "move"):
+            status, (said,) = session.uid(way.upper(), "1", "Other")
+            assert status == "NO"
+            said = said.decode()
+    if way == "lmtp":
+        refused = server.try_deliver("alice", new)
+        assert "alice" in refused
+        said = refused["alice"][1].decode()
+    location = words.import_location("mbox", str(server.store.home("open") / "mbox"))
+    argv = {
+        "import": ("import", "-u", "alice", "-U", "open", location, "", "ALL"),
+        "doveadm copy": ("copy", "-u", "alice", "INBOX", "user", "open", "mailbox", "INBOX", "ALL"),
+        "save": ("save", "-u", "alice"),
+    }
+    if way == "lda":
+        assert server.lda("alice", new, check=False).returncode != 0
+    elif way in argv:
+        done = server.doveadm(*argv[way], stdin=new.data, check=False)
+        assert done.returncode not in (0, -6, 134) and b"Panic" not in done.stderr, done.stderr
+        assert b"mbox can't keep encrypted mail" in done.stderr
+        assert words.setting("mail_crypt_save_version").encode() in done.stderr
+    else:
+        (line,) = server.log.wait_for("mbox can't keep encrypted mail")[:1]
+        assert words.setting("mail_crypt_save_version") in line and "alice" in line
+    assert "/" not in said.split(" (")[0], "paths are not the client's business"
+    assert not server.store.find_words(server.store.home("alice"), new.words)
+    with server.imap("alice") as session:
+        (body,) = session.bodies()
+        assert body.endswith(old.data)
+        assert session.bodies("Other") == []
+
+
+@pytest.mark.parametrize("user", ("old", "open", "carol"))
+def test_mbox_is_what_it_was_where_nothing_is_to_be_encrypted(mbox, user):
+    mails = [Mail.make(), Mail.make()]
+    mbox.deliver(user, mails[0])
+    with mbox.imap(user) as session:
+        assert session.put(mails[1].data)[0] == "OK"
+        session.create("Other")
+        session.folder()
+        assert session.uid("COPY", "1:2", "Other")[0] == "OK"
+        for folder in ("INBOX", "Other"):
+            bodies = session.bodies(folder)
+            assert [b.endswith(m.data) for b, m in zip(bodies, mails, strict=True)] == [True, True]

@@ -155,7 +155,7 @@ class Config23:
         """mail_location."""
         storage = (user and user.storage) or self.options.storage
         index = (user and user.index) or self.options.index
-        root = {"maildir": "~/Maildir", "sdbox": "~/sdbox", "mdbox": "~/mdbox"}[storage]
+        root = {"maildir": "~/Maildir", "sdbox": "~/sdbox", "mdbox": "~/mdbox", "mbox": "~/mbox"}[storage]
         return f"{storage}:{root}" + (":INDEX=MEMORY" if index == "memory" else "")
 
     def attribute_dict(self) -> str | None:

@@ -11,7 +11,7 @@ from .keys import KeySetting
 from .users import CryptConfig, UserConfig
 from .version import NotHere
 
-_ROOTS = {"maildir": "Maildir", "sdbox": "sdbox", "mdbox": "mdbox"}
+_ROOTS = {"maildir": "Maildir", "sdbox": "sdbox", "mdbox": "mdbox", "mbox": "mbox"}
 
 
 class Config24(Config23):
