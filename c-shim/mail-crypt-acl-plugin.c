@@ -199,17 +199,28 @@ static int mail_crypt_acl_change_ask(struct mail_crypt_acl_change *change)
 	return ret;
 }
 
+static int mail_crypt_acl_change_look(struct mail_crypt_acl_change *change)
+{
+	if (mail_crypt_acl_change_read(change) < 0 ||
+	    mail_crypt_acl_change_plan(change) < 0)
+		return -1;
+	return mail_crypt_acl_change_ask(change);
+}
+
 /* Returns 0 once keys are as the ACL will be. -1: they are as they were, and error is set. */
 static int mail_crypt_acl_change_keys(struct mail_crypt_acl_change *change)
 {
 	struct mail_user *owner = mailbox_get_namespace(change->box)->owner;
 
-	if (mcrs_sharing_new(mail_crypt_acl_session(change->user), change->box,
+	if (mcrs_sharing_new(mail_crypt_acl_session(change->user),
 			     owner == NULL ? NULL : owner->username,
-			     &change->sharing, &change->error) < 0 ||
-	    mail_crypt_acl_change_read(change) < 0 ||
-	    mail_crypt_acl_change_plan(change) < 0 ||
-	    mail_crypt_acl_change_ask(change) < 0)
+			     &change->sharing, &change->error) < 0)
+		return -1;
+	/* Others mustn't wait while users are looked up. Under the lock only those are who came
+	   in between. */
+	if (mail_crypt_acl_change_look(change) < 0 ||
+	    mcrs_sharing_lock(change->sharing, change->box, &change->error) < 0 ||
+	    mail_crypt_acl_change_look(change) < 0)
 		return -1;
 	return mcrs_sharing_apply(change->sharing, change->box, &change->error);
 }

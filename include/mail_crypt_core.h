@@ -120,7 +120,7 @@ struct mcrs_fs;
 struct mcrs_reader;
 
 /*
- One change of a folder's ACL. Holds the folder's key lock.
+ One change of a folder's ACL.
  */
 struct mcrs_sharing;
 
@@ -544,19 +544,29 @@ int mcrs_reader_serve(struct mcrs_reader *reader,
 void mcrs_reader_free(struct mcrs_reader **reader);
 
 /*
- Begins a change of the ACL of `mailbox`, which must be read after this.
+ Begins a change of a folder's ACL. It is looked at twice: before `mcrs_sharing_lock`, so that
+ users are looked up while nobody has to wait, and after it. Each look is `mcrs_sharing_entry`,
+ `mcrs_sharing_plan` and `mcrs_sharing_wanted`, which asks for nobody twice.
 
  `owner` is the folder's owner, or NULL. Returns 0 and sets `sharing_r`, or -1.
 
  # Safety
- `user` is from `mcrs_user_new`; `mailbox` is open; `owner` is NULL or NUL-terminated; the rest
- is valid.
+ `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; the rest is valid.
  */
 int mcrs_sharing_new(struct mcrs_user *user,
-                     struct mailbox *mailbox,
                      const char *owner,
                      struct mcrs_sharing **sharing_r,
                      struct mcrs_error *error);
+
+/*
+ Takes the folder's key lock, until the change is freed. Returns 0 or -1.
+
+ # Safety
+ `sharing` is from `mcrs_sharing_new`, `mailbox` is open.
+ */
+int mcrs_sharing_lock(struct mcrs_sharing *sharing,
+                      struct mailbox *mailbox,
+                      struct mcrs_error *error);
 
 /*
  Takes one entry of the ACL as it is. Returns 0 or -1.
@@ -573,7 +583,7 @@ int mcrs_sharing_entry(struct mcrs_sharing *sharing,
  Returns 0 or -1.
 
  # Safety
- `sharing` is from `mcrs_sharing_new`, `mailbox` the same and open; `change` is NULL or as for
+ `sharing` is from `mcrs_sharing_new`, `mailbox` is the folder and open; `change` is NULL or as for
  `mcrs_sharing_entry`.
  */
 int mcrs_sharing_plan(struct mcrs_sharing *sharing,
@@ -606,11 +616,11 @@ int mcrs_sharing_answer(struct mcrs_sharing *sharing,
                         struct mcrs_error *error);
 
 /*
- Stores and removes shared keys. Returns 0, or -1: the ACL must then not change, and keys are as
- they were.
+ Stores and removes shared keys, as the look says that was made under the lock. Returns 0, or -1:
+ the ACL must then not change, and keys are as they were.
 
  # Safety
- `sharing` is from `mcrs_sharing_new`, `mailbox` the same and open.
+ `sharing` is from `mcrs_sharing_new`, `mailbox` is the folder and open.
  */
 int mcrs_sharing_apply(struct mcrs_sharing *sharing,
                        struct mailbox *mailbox,
@@ -627,7 +637,7 @@ int mcrs_sharing_undo(struct mcrs_sharing *sharing,
                       struct mcrs_error *error);
 
 /*
- Ends the change, gives the lock back and clears the pointer.
+ Ends the change, gives the lock back if it was taken, and clears the pointer.
 
  # Safety
  `sharing` is valid, and `*sharing` NULL or from `mcrs_sharing_new`.

@@ -66,10 +66,10 @@ pub struct Share {
     sharing: Option<Sharing>,
     /// Lent to the caller until the next call.
     asked: CString,
-    _lock: Box<dyn Any>,
+    lock: Option<Box<dyn Any>>,
 }
 
-/// One change of a folder's ACL. Holds the folder's key lock.
+/// One change of a folder's ACL.
 pub struct mcrs_sharing(Handle<Share>);
 
 impl Opaque for mcrs_sharing {
@@ -90,32 +90,30 @@ pub type mcrs_key_hook = Option<unsafe extern "C" fn(mailbox: *mut mailbox) -> c
 
 static KEY_HOOK: AtomicPtr<()> = AtomicPtr::new(null_mut());
 
-/// Begins a change of the ACL of `mailbox`, which must be read after this.
+/// Begins a change of a folder's ACL. It is looked at twice: before `mcrs_sharing_lock`, so that
+/// users are looked up while nobody has to wait, and after it. Each look is `mcrs_sharing_entry`,
+/// `mcrs_sharing_plan` and `mcrs_sharing_wanted`, which asks for nobody twice.
 ///
 /// `owner` is the folder's owner, or NULL. Returns 0 and sets `sharing_r`, or -1.
 ///
 /// # Safety
-/// `user` is from `mcrs_user_new`; `mailbox` is open; `owner` is NULL or NUL-terminated; the rest
-/// is valid.
+/// `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; the rest is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_sharing_new(
     user: *mut mcrs_user,
-    mailbox: *mut mailbox,
     owner: *const c_char,
     sharing_r: *mut *mut mcrs_sharing,
     error: *mut mcrs_error,
 ) -> c_int {
     let make = |user: &mut Rc<RefCell<User>>| {
-        // SAFETY: open for the length of this call, by this function's contract.
-        let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
         let share = Share {
             user: Rc::clone(user),
-            // SAFETY: as the contract says.
+            // SAFETY: as this function's contract says.
             owner: unsafe { name(owner) }?,
             entries: Vec::new(),
             sharing: None,
             asked: CString::default(),
-            _lock: mailbox.lock(Level::Folder)?,
+            lock: None,
         };
         // SAFETY: valid, by the contract.
         unsafe { put(sharing_r, mcrs_sharing::give(share)) }?;
@@ -123,6 +121,26 @@ pub unsafe extern "C" fn mcrs_sharing_new(
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(user, error, make) }
+}
+
+/// Takes the folder's key lock, until the change is freed. Returns 0 or -1.
+///
+/// # Safety
+/// `sharing` is from `mcrs_sharing_new`, `mailbox` is open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_sharing_lock(
+    sharing: *mut mcrs_sharing,
+    mailbox: *mut mailbox,
+    error: *mut mcrs_error,
+) -> c_int {
+    let lock = |share: &mut Share| {
+        // SAFETY: open for the length of this call, by this function's contract.
+        let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
+        share.lock = Some(mailbox.lock(Level::Folder)?);
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(sharing, error, lock) }
 }
 
 /// Takes one entry of the ACL as it is. Returns 0 or -1.
@@ -155,7 +173,7 @@ pub unsafe extern "C" fn mcrs_sharing_entry(
 /// Returns 0 or -1.
 ///
 /// # Safety
-/// `sharing` is from `mcrs_sharing_new`, `mailbox` the same and open; `change` is NULL or as for
+/// `sharing` is from `mcrs_sharing_new`, `mailbox` is the folder and open; `change` is NULL or as for
 /// `mcrs_sharing_entry`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_sharing_plan(
@@ -182,7 +200,10 @@ pub unsafe extern "C" fn mcrs_sharing_plan(
         let user = share.user.try_borrow().map_err(|_| busy())?;
         let entries = std::mem::take(&mut share.entries);
         let sharing = Sharing::new(&share.owner, &entries, update, &user.ring, &mut mailbox)?;
-        share.sharing = Some(sharing);
+        share.sharing = Some(match share.sharing.take() {
+            Some(earlier) => sharing.knowing(earlier),
+            None => sharing,
+        });
         Ok(0)
     };
     // SAFETY: as this function's contract says.
@@ -245,11 +266,11 @@ pub unsafe extern "C" fn mcrs_sharing_answer(
     unsafe { entry(sharing, error, answer) }
 }
 
-/// Stores and removes shared keys. Returns 0, or -1: the ACL must then not change, and keys are as
-/// they were.
+/// Stores and removes shared keys, as the look says that was made under the lock. Returns 0, or -1:
+/// the ACL must then not change, and keys are as they were.
 ///
 /// # Safety
-/// `sharing` is from `mcrs_sharing_new`, `mailbox` the same and open.
+/// `sharing` is from `mcrs_sharing_new`, `mailbox` is the folder and open.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_sharing_apply(
     sharing: *mut mcrs_sharing,
@@ -259,6 +280,9 @@ pub unsafe extern "C" fn mcrs_sharing_apply(
     let apply = |share: &mut Share| {
         // SAFETY: open for the length of this call, by this function's contract.
         let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
+        if share.lock.is_none() {
+            return Err(missing());
+        }
         let mut user = share.user.try_borrow_mut().map_err(|_| busy())?;
         let User { ring, session } = &mut *user;
         planned(&mut share.sharing)?.apply(ring, &mut mailbox, session)?;
@@ -288,7 +312,7 @@ pub unsafe extern "C" fn mcrs_sharing_undo(
     unsafe { entry(sharing, error, undo) }
 }
 
-/// Ends the change, gives the lock back and clears the pointer.
+/// Ends the change, gives the lock back if it was taken, and clears the pointer.
 ///
 /// # Safety
 /// `sharing` is valid, and `*sharing` NULL or from `mcrs_sharing_new`.

@@ -5,10 +5,11 @@
 //! unencrypted copy, which exists exactly as long as one of them may read.
 //!
 //! Asking about other users is the caller's business, in between: [`Sharing::wanted`] names them,
-//! [`Sharing::answer`] takes what was found.
+//! [`Sharing::answer`] takes what was found. They may be many, and slow to find. So the caller looks
+//! once without the folder's lock and asks, and then with it, [`Sharing::knowing`] the answers.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zeroize::Zeroizing;
 
@@ -44,7 +45,7 @@ pub struct Sharing {
     /// The folder's keys.
     keys: Vec<KeyId>,
     /// What there is under [`Level::private_prefix`] in [`Scope::Shared`].
-    copies: Vec<String>,
+    copies: BTreeSet<String>,
     /// Nothing to share here, now or later.
     idle: bool,
     /// Whom the caller asked about; `None` where it can't be told.
@@ -56,7 +57,8 @@ impl Sharing {
     /// Begins with the folder's ACL as it is, and what is going to be changed, if anything.
     /// `owner` is the folder's owner, who isn't a sharee.
     ///
-    /// The caller holds the folder's lock, and has held it while it read `entries`.
+    /// What is to be applied, must be made under the folder's lock, from `entries` that were read
+    /// under it.
     ///
     /// # Errors
     /// [`ErrorKind::Store`] where the folder's attributes can't be read.
@@ -81,11 +83,25 @@ impl Sharing {
             grants: update.as_ref().is_some_and(|u| acl::gives(&later, &u.who)),
             update,
             keys,
-            copies: folder.list(Scope::Shared, &Level::Folder.private_prefix())?,
+            copies: BTreeSet::from_iter(
+                folder.list(Scope::Shared, &Level::Folder.private_prefix())?,
+            ),
             idle: global || folder.access() == Access::Public,
             found: BTreeMap::new(),
             undo: Vec::new(),
         })
+    }
+
+    /// The same, with what was answered to an earlier look.
+    pub fn knowing(mut self, earlier: Self) -> Self {
+        self.found = earlier.found;
+        let granted = self.updated_user().filter(|_| self.grants);
+        if let Some(user) = granted.map(str::to_owned) {
+            // It may have granted nothing then, so that who there is didn't matter.
+            self.found
+                .retain(|name, found| *name != user || matches!(found, Some(Sharee::User { .. })));
+        }
+        self
     }
 
     /// The next user about whom something has to be known, until [`Sharing::answer`].
@@ -336,9 +352,15 @@ impl Sharing {
         if changes.0.is_empty() {
             return Ok(());
         }
+        let prefix = Level::Folder.private_prefix();
         for name in changes.0.keys() {
+            let is_there = |copy| self.copies.contains(copy);
+            let value = match name.strip_prefix(&prefix).is_some_and(is_there) {
+                true => folder.get(Scope::Shared, name)?,
+                false => None,
+            };
             let (scope, name) = (Scope::Shared, name.clone());
-            self.undo.push(match folder.get(scope, &name)? {
+            self.undo.push(match value {
                 Some(value) => Change::set(scope, name, value),
                 None => Change::unset(scope, name),
             });

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod refused;
+mod twice;
 
 use super::acl::{Entry, Mode, Update, Who, updated};
 use super::attributes::{Access, Attributes, Change, Level, Scope, shared_with};
@@ -99,12 +100,21 @@ impl Alice {
         })
     }
 
-    fn plan(&mut self, update: Option<Update>) -> crate::Result<Sharing> {
-        let mut sharing = Sharing::new("alice", &self.acl, update, &self.ring, &mut self.folder)?;
+    fn look(&mut self, update: Option<Update>) -> crate::Result<Sharing> {
+        Sharing::new("alice", &self.acl, update, &self.ring, &mut self.folder)
+    }
+
+    fn ask(&mut self, sharing: &mut Sharing) -> crate::Result<()> {
         while let Some(name) = sharing.wanted() {
             self.asked.push(name.clone());
             sharing.answer(&name, self.find(&name))?;
         }
+        Ok(())
+    }
+
+    fn plan(&mut self, update: Option<Update>) -> crate::Result<Sharing> {
+        let mut sharing = self.look(update)?;
+        self.ask(&mut sharing)?;
         sharing.apply(&mut self.ring, &mut self.folder, &mut self.session)?;
         Ok(sharing)
     }

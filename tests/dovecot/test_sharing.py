@@ -6,6 +6,7 @@ test_sharing_unencrypted.py and test_sharing_failures.py, with the same users.
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -237,6 +238,48 @@ def test_a_mail_doesnt_wait_for_sharees_who_are_gone(server):
     assert folder.copies() == {"bob": folder.keys}
     folder.read_by("bob")
     folder.read_by("alice")
+
+
+@pytest.mark.packaged_refuses("it doesn't look at who reads")
+@pytest.mark.parametrize("what", ("mail", "acl"))
+def test_nobody_waits_for_a_reader_who_takes_long_to_look_up(dovecot, what):
+    """The reader's key stands in a file that can't be read yet; whoever has the lock meanwhile keeps it."""
+    server = dovecot(users=dict(USERS), acl=True)
+    prepare(server)
+    folder, other = Folder(server).create(), Folder(server).create()
+    attributes = server.store.home("bob") / "dovecot-attributes"
+    content, owner = attributes.read_bytes(), attributes.stat()
+
+    def give():
+        folder.acl("set", "user=bob", *READ)
+
+    def take():
+        attributes.unlink()
+        os.mkfifo(attributes)
+        os.chown(attributes, owner.st_uid, owner.st_gid)
+
+    if what == "mail":
+        give()
+    else:
+        folder.append()
+    take()
+    slow = threading.Thread(target=folder.append if what == "mail" else give)
+    slow.start()
+    # It blocks until somebody reads.
+    pipe = os.open(attributes, os.O_WRONLY)
+    try:
+        other.append()
+        assert slow.is_alive() and other.keys and folder.copies() == {}
+    finally:
+        new = attributes.with_name("new")
+        new.write_bytes(content)
+        os.chown(new, owner.st_uid, owner.st_gid)
+        new.rename(attributes)
+        os.write(pipe, content)
+        os.close(pipe)
+        slow.join()
+    assert folder.copies() == {"bob": folder.keys}
+    folder.read_by("bob")
 
 
 @pytest.mark.packaged_refuses("who of them gets the key is a matter of luck")
