@@ -23,8 +23,14 @@
 /* Sealed by the core. Named after this project's own format, which the packaged plugin neither
    knows nor minds. */
 static const char *const mail_crypt_cache_fields[MCRS_CACHE_FIELDS] = {
-	[MCRS_CACHE_CONTENT_KEY] = "mail_crypt.content_key",
-	[MCRS_CACHE_CHUNK_TAGS] = "mail_crypt.chunk_tags",
+	[MCRS_CACHE_CONTENT_KEY] = "mail_crypt.content-key",
+	[MCRS_CACHE_CHUNK_TAGS] = "mail_crypt.chunk-tags",
+};
+/* What they were called while entries could get into others' fields: nothing in such a cache is to
+   be believed. */
+static const char *const mail_crypt_spoilt_fields[] = {
+	"mail_crypt.content_key",
+	"mail_crypt.chunk_tags",
 };
 
 static MODULE_CONTEXT_DEFINE_INIT(mail_crypt_mail_module,
@@ -83,6 +89,61 @@ mail_crypt_cache_usable(struct mail *mail, size_t field, unsigned int *idx_r)
 	}
 	*idx_r = mbox->cache_idx[field];
 	return TRUE;
+}
+
+/* Deletes a cache that may be spoilt, once; Dovecot makes it anew, without the old fields. */
+static void mail_crypt_cache_heal(struct mail_cache *cache)
+{
+	const struct mail_cache_field *old;
+	unsigned int i, idx;
+	bool spoilt = FALSE;
+
+	if (mail_cache_open_and_verify(cache) <= 0)
+		return;
+	for (i = 0; i < N_ELEMENTS(mail_crypt_spoilt_fields); i++) {
+		struct mail_cache_field unwanted = {
+			.name = mail_crypt_spoilt_fields[i],
+			.type = MAIL_CACHE_FIELD_VARIABLE_SIZE,
+			.decision = MAIL_CACHE_DECISION_NO |
+				MAIL_CACHE_DECISION_FORCED,
+		};
+
+		idx = mail_cache_register_lookup(cache, unwanted.name);
+		if (idx == UINT_MAX)
+			continue;
+		old = mail_cache_register_get_field(cache, idx);
+		if ((old->decision & MAIL_CACHE_DECISION_FORCED) == 0) {
+			compat_cache_register_field(cache, &unwanted);
+			spoilt = TRUE;
+		}
+	}
+	if (spoilt) {
+		mail_cache_set_corrupted(cache, "mail_crypt: "
+			"it is of a release that could put data of its own into it as a mail's headers");
+	}
+}
+
+/* Numbers are the cache's own, and it goes when the mailbox is closed, whose object may be opened
+   again. */
+void mail_crypt_mailbox_opened(struct mailbox *box)
+{
+	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT(box);
+
+	if (mbox == NULL)
+		return;
+	memset(mbox->cache_idx, 0xff, sizeof(mbox->cache_idx));
+	mbox->cache_checked = FALSE;
+}
+
+/* Before anything is asked of the cache, and only where something may be: to look costs opening it. */
+static void mail_crypt_cache_check(struct mailbox *box)
+{
+	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT(box);
+
+	if (mbox == NULL || mbox->cache_checked || box->cache == NULL)
+		return;
+	mbox->cache_checked = TRUE;
+	mail_crypt_cache_heal(box->cache);
 }
 
 static void
@@ -255,6 +316,7 @@ void mail_crypt_mail_allocated(struct mail *_mail)
 
 	if (mail_crypt_user_get(_mail->box->storage->user) == NULL)
 		return;
+	mail_crypt_cache_check(_mail->box);
 
 	mmail = p_new(mail->pool, union mail_module_context, 1);
 	mmail->super = *v;

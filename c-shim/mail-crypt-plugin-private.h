@@ -44,8 +44,10 @@ struct mail_crypt_box {
 	   same answer is no news. */
 	uint32_t failed_uid;
 	struct timeval failed_time;
-	/* The index cache's fields; UINT_MAX until they are registered. */
+	/* The index cache's fields; UINT_MAX until they are registered, anew whenever the mailbox is
+	   opened. */
 	unsigned int cache_idx[MCRS_CACHE_FIELDS];
+	bool cache_checked;
 };
 
 /* What one transaction saves. */
@@ -76,6 +78,8 @@ int mail_crypt_update_box(struct mailbox *box,
 
 /* Hooked for every user. */
 void mail_crypt_user_created(struct mail_user *user);
+/* Hooked for every mailbox. */
+void mail_crypt_mailbox_opened(struct mailbox *box);
 /* Hooked for every mail. */
 void mail_crypt_mail_allocated(struct mail *mail);
 

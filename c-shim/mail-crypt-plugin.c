@@ -291,7 +291,6 @@ static void mail_crypt_mailbox_allocated(struct mailbox *box)
 	mbox = p_new(box->pool, struct mail_crypt_box, 1);
 	mbox->module_ctx.super = *v;
 	box->vlast = &mbox->module_ctx.super;
-	memset(mbox->cache_idx, 0xff, sizeof(mbox->cache_idx));
 	v->save_begin = mail_crypt_save_begin;
 	v->save_finish = mail_crypt_save_finish;
 	v->copy = mail_crypt_copy;
@@ -306,6 +305,7 @@ static void mail_crypt_mailbox_allocated(struct mailbox *box)
 static struct mail_storage_hooks mail_crypt_hooks = {
 	.mail_user_created = mail_crypt_user_created,
 	.mailbox_allocated = mail_crypt_outer_mailbox_allocated,
+	.mailbox_opened = mail_crypt_mailbox_opened,
 	.mail_allocated = mail_crypt_mail_allocated
 };
 

@@ -87,6 +87,17 @@ def shared_namespace() -> str:
     )
 
 
+def virtual_folders(path: str, open_at_once: int) -> str:
+    """Virtual folders under virtual/, each a folder in `path`; so many of their folders are open at once."""
+    if is_24():
+        place, plugins = f"mail_driver = virtual\nmail_path = {path}\n", "mail_plugins {\nvirtual = yes\n}\n"
+        limit = f"virtual_max_open_mailboxes = {open_at_once}\n"
+    else:
+        place, plugins = f"location = virtual:{path}\n", "mail_plugins = $mail_plugins virtual\n"
+        limit = f"plugin {{\nvirtual_max_open_mailboxes = {open_at_once}\n}}\n"
+    return f"{plugins}{limit}namespace virtual {{\nprefix = virtual/\nseparator = /\n{place}}}\n"
+
+
 #: a 2.3 fs driver's parameter, as errors name it -> 2.4's setting
 _PARAMETERS = {
     "public_key_path": SETTINGS["mail_crypt_global_public_key"],
