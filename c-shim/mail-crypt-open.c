@@ -7,31 +7,16 @@
 #include "istream.h"
 #include "istream-seekable.h"
 #include "mail-storage-private.h"
-#include "mail-cache.h"
-#include "index-mail.h"
 
 #include "istream-mail-crypt.h"
 #include "istream-spool.h"
+#include "mail-crypt-cache.h"
+#include "mail-crypt-plain.h"
 #include "mail-crypt-unpack.h"
 #include "mail-crypt-plugin-private.h"
 
-#define MAIL_CRYPT_BOX_CONTEXT(obj) \
-	MODULE_CONTEXT(obj, mail_crypt_storage_module)
 #define MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(obj) \
 	MODULE_CONTEXT_REQUIRE(obj, mail_crypt_mail_module)
-
-/* Sealed by the core. Named after this project's own format, which the packaged plugin neither
-   knows nor minds. */
-static const char *const mail_crypt_cache_fields[MCRS_CACHE_FIELDS] = {
-	[MCRS_CACHE_CONTENT_KEY] = "mail_crypt.content-key",
-	[MCRS_CACHE_CHUNK_TAGS] = "mail_crypt.chunk-tags",
-};
-/* What they were called while entries could get into others' fields: nothing in such a cache is to
-   be believed. */
-static const char *const mail_crypt_spoilt_fields[] = {
-	"mail_crypt.content_key",
-	"mail_crypt.chunk_tags",
-};
 
 static MODULE_CONTEXT_DEFINE_INIT(mail_crypt_mail_module,
 				  &mail_module_register);
@@ -53,6 +38,13 @@ mail_crypt_mail_fail(struct mail *mail, const struct mcrs_error *error)
 			       error->client);
 }
 
+static void
+mail_crypt_mail_fail_read(struct mail *mail, struct istream *input)
+{
+	mail_set_critical(mail, "mail_crypt: read(%s) failed: %s",
+			  i_stream_get_name(input), i_stream_get_error(input));
+}
+
 static struct istream *
 mail_crypt_seekable(struct mail *mail, struct istream *input)
 {
@@ -67,111 +59,6 @@ mail_crypt_seekable(struct mail *mail, struct istream *input)
 		i_stream_get_max_buffer_size(input), str_c(prefix));
 	i_stream_unref(&inputs[0]);
 	return input;
-}
-
-/* Returns FALSE if nothing can be cached for the mail. */
-static bool
-mail_crypt_cache_usable(struct mail *mail, size_t field, unsigned int *idx_r)
-{
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT(mail->box);
-
-	if (mbox == NULL || mail->saving || mail->uid == 0 ||
-	    mail->box->cache == NULL || mail->transaction->cache_view == NULL)
-		return FALSE;
-	if (mbox->cache_idx[field] == UINT_MAX) {
-		struct mail_cache_field cache_field = {
-			.name = mail_crypt_cache_fields[field],
-			.type = MAIL_CACHE_FIELD_VARIABLE_SIZE,
-			.decision = MAIL_CACHE_DECISION_YES,
-		};
-		compat_cache_register_field(mail->box->cache, &cache_field);
-		mbox->cache_idx[field] = cache_field.idx;
-	}
-	*idx_r = mbox->cache_idx[field];
-	return TRUE;
-}
-
-/* Deletes a cache that may be spoilt, once; Dovecot makes it anew, without the old fields. */
-static void mail_crypt_cache_heal(struct mail_cache *cache)
-{
-	const struct mail_cache_field *old;
-	unsigned int i, idx;
-	bool spoilt = FALSE;
-
-	if (mail_cache_open_and_verify(cache) <= 0)
-		return;
-	for (i = 0; i < N_ELEMENTS(mail_crypt_spoilt_fields); i++) {
-		struct mail_cache_field unwanted = {
-			.name = mail_crypt_spoilt_fields[i],
-			.type = MAIL_CACHE_FIELD_VARIABLE_SIZE,
-			.decision = MAIL_CACHE_DECISION_NO |
-				MAIL_CACHE_DECISION_FORCED,
-		};
-
-		idx = mail_cache_register_lookup(cache, unwanted.name);
-		if (idx == UINT_MAX)
-			continue;
-		old = mail_cache_register_get_field(cache, idx);
-		if ((old->decision & MAIL_CACHE_DECISION_FORCED) == 0) {
-			compat_cache_register_field(cache, &unwanted);
-			spoilt = TRUE;
-		}
-	}
-	if (spoilt) {
-		mail_cache_set_corrupted(cache, "mail_crypt: "
-			"it is of a release that could put data of its own into it as a mail's headers");
-	}
-}
-
-/* Numbers are the cache's own, and it goes when the mailbox is closed, whose object may be opened
-   again. */
-void mail_crypt_mailbox_opened(struct mailbox *box)
-{
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT(box);
-
-	if (mbox == NULL)
-		return;
-	memset(mbox->cache_idx, 0xff, sizeof(mbox->cache_idx));
-	mbox->cache_checked = FALSE;
-}
-
-/* Before anything is asked of the cache, and only where something may be: to look costs opening it. */
-static void mail_crypt_cache_check(struct mailbox *box)
-{
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT(box);
-
-	if (mbox == NULL || mbox->cache_checked || box->cache == NULL)
-		return;
-	mbox->cache_checked = TRUE;
-	mail_crypt_cache_heal(box->cache);
-}
-
-static void
-mail_crypt_cache_lookup(struct mail *mail, struct istream *stream, size_t field)
-{
-	unsigned int idx;
-	buffer_t *entry;
-
-	if (!mail_crypt_cache_usable(mail, field, &idx))
-		return;
-	entry = t_buffer_create(128);
-	if (mail_cache_lookup_field(mail->transaction->cache_view, entry,
-				    mail->seq, idx) > 0)
-		i_stream_mail_crypt_set_cached(stream, field, entry->data, entry->used);
-}
-
-/* There may be an older entry, of the file as it was. 2.3 takes another, and then the newest is what
-   counts; 2.4 doesn't. */
-static void
-mail_crypt_cache_add(struct mail *mail, struct istream *stream, size_t field)
-{
-	const unsigned char *entry;
-	unsigned int idx;
-	size_t size;
-
-	if (i_stream_mail_crypt_get_cacheable(stream, field, &entry, &size) &&
-	    mail_crypt_cache_usable(mail, field, &idx))
-		index_mail_cache_add_idx(INDEX_MAIL(mail), idx, entry, size);
 }
 
 /* Returns FALSE if the user's mails are to be opened as usual. */
@@ -233,16 +120,27 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 	struct mcrs_error error;
 	const unsigned char *data;
 	struct istream *input, *spool;
-	size_t size, field;
+	size_t size;
 	int ret;
 
 	if (muser->scan == NULL &&
 	    mail_crypt_unpack_again(&muser->unpacked, _mail, stream, &spool))
 		return mail_crypt_unpacked_opened(_mail, stream, spool);
 
-	if (i_stream_read_bytes(*stream, &data, &size, MCRS_MAGIC_SIZE) <= 0 ||
-	    !mcrs_is_encrypted(data, size))
+	(void)i_stream_read_bytes(*stream, &data, &size, MCRS_MAGIC_SIZE);
+	if ((*stream)->stream_errno != 0) {
+		mail_crypt_mail_fail_read(_mail, *stream);
+		i_stream_unref(stream);
+		return -1;
+	}
+	if (!mcrs_is_encrypted(data, size)) {
+		if (mail_crypt_mail_check_plain(_mail, *stream, &error) < 0) {
+			mail_crypt_mail_fail(_mail, &error);
+			i_stream_unref(stream);
+			return -1;
+		}
 		return mmail->super.istream_opened(_mail, stream);
+	}
 	if (mail_crypt_mail_scan(_mail, *stream)) {
 		i_stream_unref(stream);
 		return -1;
@@ -269,8 +167,7 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 		i_stream_unref(stream);
 		return -1;
 	}
-	for (field = 0; field < MCRS_CACHE_FIELDS; field++)
-		mail_crypt_cache_add(_mail, *stream, field);
+	mail_crypt_cache_add(_mail, *stream);
 
 	if (obox->checking_save)
 		return mmail->super.istream_opened(_mail, stream);

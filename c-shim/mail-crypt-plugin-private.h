@@ -13,6 +13,8 @@
 
 #define MAIL_CRYPT_USER_CONTEXT(obj) \
 	MODULE_CONTEXT(obj, mail_crypt_user_module)
+#define MAIL_CRYPT_BOX_CONTEXT(obj) \
+	MODULE_CONTEXT(obj, mail_crypt_storage_module)
 #define MAIL_CRYPT_BOX_CONTEXT_REQUIRE(obj) \
 	MODULE_CONTEXT_REQUIRE(obj, mail_crypt_storage_module)
 #define MAIL_CRYPT_SAVES_CONTEXT(obj) \
@@ -38,6 +40,10 @@ struct mail_crypt_outer_box {
 	bool checking_save;
 };
 
+/* The core's fields in the index cache, and one of our own: the place of a mail that was encrypted. */
+#define MAIL_CRYPT_CACHE_PLACE MCRS_CACHE_FIELDS
+#define MAIL_CRYPT_CACHE_FIELDS (MCRS_CACHE_FIELDS + 1)
+
 struct mail_crypt_box {
 	union mailbox_module_context module_ctx;
 	/* The last mail that couldn't be read, and when: opening it again for another part of the
@@ -46,8 +52,10 @@ struct mail_crypt_box {
 	struct timeval failed_time;
 	/* The index cache's fields; UINT_MAX until they are registered, anew whenever the mailbox is
 	   opened. */
-	unsigned int cache_idx[MCRS_CACHE_FIELDS];
+	unsigned int cache_idx[MAIL_CRYPT_CACHE_FIELDS];
 	bool cache_checked;
+	/* The folder's GUID as the cache was opened; empty until it is asked for. */
+	guid_128_t cache_guid;
 };
 
 /* What one transaction saves. */

@@ -34,6 +34,11 @@ struct mailbox;
 #define MCRS_MAGIC_SIZE 9
 
 /*
+ Bytes of a mail's beginning in which nearly every header lies whole.
+ */
+#define MCRS_LOOK_SIZE 4096
+
+/*
  What Dovecot's index cache may have about a mail, each in a field of its own: the content key,
  where it takes an elliptic curve to find it.
  */
@@ -433,6 +438,30 @@ void mcrs_writer_free(struct mcrs_writer **writer);
  `data` has `size` bytes.
  */
 bool mcrs_is_encrypted(const uint8_t *data, size_t size);
+
+/*
+ Whether a mail that isn't encrypted, and begins with these bytes, is surely text; else it is to be
+ looked at with `mcrs_refuse_damaged`.
+
+ # Safety
+ `data` has `size` bytes.
+ */
+bool mcrs_begins_as_text(const uint8_t *data, size_t size);
+
+/*
+ Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was encrypted once:
+ that is `known`, or they tell. Of its size it is known what was `recorded` when it was stored, and the
+ file's now (`UINT64_MAX`: unknown). Returns 0, or -1 where it must not be served.
+
+ # Safety
+ `data` has `size` bytes; `error` is valid.
+ */
+int mcrs_refuse_damaged(bool known,
+                        const uint8_t *data,
+                        size_t size,
+                        uint64_t recorded,
+                        uint64_t actual,
+                        struct mcrs_error *error);
 
 /*
  Makes a reader for a mail in `file`. Returns 0 and sets `reader_r`, or -1.

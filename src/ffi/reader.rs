@@ -8,13 +8,13 @@ use std::rc::Rc;
 
 pub use self::mail::Reader;
 use self::mail::{CHUNK_TAGS, CONTENT_KEY, Served};
-use super::boundary::{Handle, Opaque, bytes, entry, free, mcrs_error, put};
+use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put};
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
 use crate::error::{Error, ErrorKind};
 use crate::store::{Attributes, FileState};
-use crate::stream::is_encrypted;
+use crate::stream::{Sizes, begins_as_text, is_encrypted, refuse_damaged};
 
 /// One mail being read.
 pub struct mcrs_reader(Handle<Reader>);
@@ -44,6 +44,56 @@ pub unsafe extern "C" fn mcrs_is_encrypted(data: *const u8, size: usize) -> bool
     // SAFETY: as this function's contract says.
     is_encrypted(unsafe { bytes(data, size) })
 }
+
+/// Whether a mail that isn't encrypted, and begins with these bytes, is surely text; else it is to be
+/// looked at with `mcrs_refuse_damaged`.
+///
+/// # Safety
+/// `data` has `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_begins_as_text(data: *const u8, size: usize) -> bool {
+    // SAFETY: as this function's contract says.
+    begins_as_text(unsafe { bytes(data, size) })
+}
+
+/// Bytes of a mail's beginning in which nearly every header lies whole.
+pub const MCRS_LOOK_SIZE: usize = 4096;
+
+/// Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was encrypted once:
+/// that is `known`, or they tell. Of its size it is known what was `recorded` when it was stored, and the
+/// file's now (`UINT64_MAX`: unknown). Returns 0, or -1 where it must not be served.
+///
+/// # Safety
+/// `data` has `size` bytes; `error` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_refuse_damaged(
+    known: bool,
+    data: *const u8,
+    size: usize,
+    recorded: u64,
+    actual: u64,
+    error: *mut mcrs_error,
+) -> c_int {
+    let look = || {
+        let size_of = |n| (n != u64::MAX).then_some(n);
+        let sizes = Sizes {
+            recorded: size_of(recorded),
+            actual: size_of(actual),
+        };
+        // SAFETY: readable for the length of this call, by this function's contract.
+        refuse_damaged(unsafe { bytes(data, size) }, sizes)
+            .map_err(|e| e.context("not the mail that was stored"))?;
+        match known {
+            true => Err(Error::new(ErrorKind::Tampered, REPLACED)),
+            false => Ok(0),
+        }
+    };
+    // SAFETY: `error` is valid, by the contract.
+    unsafe { entry_new(error, look) }
+}
+
+const REPLACED: &str = "not the mail that was stored: when it was read before it was encrypted, and now it is not (if \
+                        that is how it should be, delete the folder's dovecot.index.cache)";
 
 /// A file on disk: a large mail that was verified is verified again where one of these differs.
 #[repr(C)]

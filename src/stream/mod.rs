@@ -10,6 +10,7 @@
 mod algorithm;
 mod block;
 mod check;
+mod damage;
 mod encrypt;
 mod guard;
 mod open;
@@ -24,6 +25,7 @@ mod window;
 pub use crate::format::stream::{Header, Integrity, MAGIC, Version, is_encrypted};
 pub use algorithm::Algorithm;
 pub use block::ContentKey;
+pub use damage::{Sizes, begins_as_text, refuse_damaged};
 pub use encrypt::Encryptor;
 pub use guard::Guard;
 pub use open::{Body, Feed, Limits, Opened, Opener, SMALL};

@@ -1,0 +1,248 @@
+//! Telling a mail that was encrypted, and whose beginning was damaged, from one that never was.
+//!
+//! A mail begins with text. An encrypted one begins with a magic, and numbers with zero bytes in them
+//! stand at fixed places behind it.
+#![forbid(unsafe_code)]
+
+use crate::error::{Error, Result};
+use crate::format::stream::{Header, MAGIC, header_len};
+
+/// Bytes by which text is told from what isn't.
+const START: usize = 18;
+/// So many bytes of the magic are no chance.
+const ENOUGH_OF_MAGIC: usize = 5;
+
+/// What compressed mail begins with: gz, bz2, xz, zstd, and Dovecot's own frame for lz4.
+const COMPRESSED: [&[u8]; 5] = [
+    &[0x1f, 0x8b],
+    b"BZh",
+    b"\xfd7zXZ\0",
+    &[0x28, 0xb5, 0x2f, 0xfd],
+    b"Dovecot-LZ4",
+];
+
+/// What the storage has noted about a mail's size. None where it hasn't.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// The mail's size when it was stored, before anything was encrypted or compressed.
+    pub recorded: Option<u64>,
+    /// The file's size now.
+    pub actual: Option<u64>,
+}
+
+/// Whether a file without the magic begins as a mail does, so that there is nothing to ask. `prefix` is
+/// the file's first bytes, or all of it where it is shorter than the magic.
+pub fn begins_as_text(prefix: &[u8]) -> bool {
+    prefix.len() >= MAGIC.len() && !prefix.iter().take(START).any(|b| is_control(*b))
+}
+
+/// Refuses a file that begins with `prefix`, which isn't the magic, if it was encrypted once. As much
+/// of the file as there is at hand, up to a header's length, tells most.
+///
+/// # Errors
+/// Truncated or corrupt, with what tells that the mail was encrypted or is not all there.
+pub fn refuse_damaged(prefix: &[u8], sizes: Sizes) -> Result<()> {
+    if prefix.len() < MAGIC.len() {
+        return refuse_short(prefix, sizes);
+    }
+    if begins_as_text(prefix) {
+        return Ok(());
+    }
+    if has_header(prefix) {
+        return Err(Error::corrupt(
+            "the first bytes are not those of an encrypted mail, but its header follows",
+        ));
+    }
+    if is_nearly_magic(prefix) {
+        return Err(Error::corrupt(
+            "the first bytes are nearly those of an encrypted mail",
+        ));
+    }
+    let compressed = COMPRESSED.iter().any(|magic| prefix.starts_with(magic));
+    match sizes {
+        Sizes {
+            recorded: Some(recorded),
+            actual: Some(actual),
+        } if recorded != actual && !compressed && is_binary(prefix) => {
+            Err(Error::corrupt(format!(
+                "it was stored as {recorded} bytes, is {actual}, and is neither encrypted, compressed nor text"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refuse_short(prefix: &[u8], sizes: Sizes) -> Result<()> {
+    let len = prefix.len();
+    if let Some(recorded) = sizes.recorded.filter(|n| *n > len as u64) {
+        return Err(Error::truncated(format!(
+            "of the mail, of {recorded} bytes when it was stored, {len} are left"
+        )));
+    }
+    if len > 0 && MAGIC.starts_with(prefix) {
+        return Err(Error::truncated(format!(
+            "of an encrypted mail, {len} bytes are left"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a header is there that is right but for the magic.
+fn has_header(prefix: &[u8]) -> bool {
+    let mut mended = prefix.to_vec();
+    mended[..MAGIC.len()].copy_from_slice(&MAGIC);
+    match header_len(&mended) {
+        Ok(Some(len)) => mended
+            .get(..len)
+            .is_some_and(|whole| Header::parse(whole).is_ok()),
+        _ => false,
+    }
+}
+
+/// Whether much of the magic is there, and what a text has not.
+fn is_nearly_magic(prefix: &[u8]) -> bool {
+    let start = &prefix[..MAGIC.len()];
+    let same = start.iter().zip(MAGIC).filter(|(a, b)| **a == *b).count();
+    same >= ENOUGH_OF_MAGIC && start.iter().any(|b| is_control(*b))
+}
+
+/// Whether this is no text in any encoding, ISO-2022's escapes included.
+fn is_binary(prefix: &[u8]) -> bool {
+    let start = &prefix[..prefix.len().min(START)];
+    let odd = |b: &&u8| is_control(**b) && **b != 0x1b;
+    start.contains(&0) || start.iter().filter(odd).count() >= 2
+}
+
+fn is_control(b: u8) -> bool {
+    b < 0x20 && !matches!(b, b'\t' | b'\r' | b'\n')
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::key::PrivateKey;
+    use crate::stream::{Algorithm, Encryptor, Sender, Version};
+
+    const UNKNOWN: Sizes = Sizes {
+        recorded: None,
+        actual: None,
+    };
+
+    fn sizes(recorded: u64, actual: u64) -> Sizes {
+        Sizes {
+            recorded: Some(recorded),
+            actual: Some(actual),
+        }
+    }
+
+    fn encrypted(version: Version) -> Vec<u8> {
+        let key = PrivateKey::generate("prime256v1").unwrap();
+        let mut sender = Sender::new(key.public());
+        let mut encryptor = Encryptor::new(&Algorithm::default(), version, &mut sender).unwrap();
+        let mut file = Vec::new();
+        encryptor.update(&[b'a'; 300], &mut file).unwrap();
+        encryptor.finish(&mut file).unwrap();
+        file
+    }
+
+    fn refused(prefix: &[u8], sizes: Sizes) -> Option<ErrorKind> {
+        refuse_damaged(prefix, sizes).err().map(|e| e.kind())
+    }
+
+    const MAILS: [&[u8]; 8] = [
+        b"From: <a@example.org>\r\nTo: <b@example.org>\r\n\r\nbody\r\n",
+        b"CRYPTED: a header of that name\n\nbody\n",
+        b"CRYPTED\n\nno header at all\n",
+        b"Subject: \x1b$B%\x1b(B\r\n\r\nISO-2022-JP as it is\r\n",
+        b"X: \xe2\x82\xac and more in UTF-8\n\n",
+        b"\r\n\r\na body alone\r\n",
+        b"\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t\t",
+        b"Subject: a\x07bell\r\n\r\n",
+    ];
+
+    #[test]
+    fn real_mail_is_never_refused() {
+        for mail in MAILS {
+            assert_eq!(refused(mail, UNKNOWN), None);
+            // Files are changed by other programs than Dovecot, and keep the size in their names.
+            assert_eq!(refused(mail, sizes(10, 4000)), None);
+            assert_eq!(refused(mail, sizes(4000, 10)), None);
+        }
+        for mail in [b"".as_slice(), b"\n", b"a: b\n\n", b"X"] {
+            assert_eq!(refused(mail, UNKNOWN), None);
+            assert_eq!(
+                refused(mail, sizes(mail.len() as u64, mail.len() as u64)),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn most_mail_is_known_at_a_glance() {
+        let text = MAILS.iter().filter(|mail| begins_as_text(mail)).count();
+        assert_eq!(text, 6);
+        assert!(!begins_as_text(&encrypted(Version::V2)));
+    }
+
+    #[test]
+    fn whatever_happens_to_the_magic_the_header_tells() {
+        for version in [Version::V1, Version::V2] {
+            let file = encrypted(version);
+            for bit in 0..MAGIC.len() * 8 {
+                let mut damaged = file.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(
+                    refused(&damaged, UNKNOWN),
+                    Some(ErrorKind::Corrupt),
+                    "{bit}"
+                );
+            }
+            for other in [[b'A'; 9], [0; 9], *b"From: <a@"] {
+                let mut damaged = file.clone();
+                damaged[..9].copy_from_slice(&other);
+                assert_eq!(refused(&damaged, UNKNOWN), Some(ErrorKind::Corrupt));
+            }
+        }
+    }
+
+    #[test]
+    fn a_few_bytes_of_the_magic_tell_where_the_header_is_damaged_as_well() {
+        let mut damaged = encrypted(Version::V2);
+        damaged[2] ^= 1;
+        damaged[13] ^= 0x40;
+        damaged[25] ^= 0x40;
+        assert_eq!(refused(&damaged, UNKNOWN), Some(ErrorKind::Corrupt));
+        assert_eq!(refused(&damaged[..9], UNKNOWN), Some(ErrorKind::Corrupt));
+    }
+
+    #[test]
+    fn the_recorded_size_tells_where_the_beginning_is_gone() {
+        let mut damaged = encrypted(Version::V2);
+        damaged[..64].fill(0);
+        let len = damaged.len() as u64;
+        assert_eq!(refused(&damaged, sizes(300, len)), Some(ErrorKind::Corrupt));
+        // A mail in plaintext with zeros in it is all that there is of it.
+        assert_eq!(refused(&damaged, sizes(len, len)), None);
+        assert_eq!(refused(&damaged, UNKNOWN), None);
+        for magic in COMPRESSED {
+            damaged[..magic.len()].copy_from_slice(magic);
+            assert_eq!(refused(&damaged, sizes(300, len)), None);
+            damaged[..64].fill(0);
+        }
+    }
+
+    #[test]
+    fn a_file_cut_short_is_refused_by_its_size_or_its_first_bytes() {
+        for len in 0..MAGIC.len() {
+            let left = &MAGIC[..len];
+            assert_eq!(
+                refused(left, sizes(300, len as u64)),
+                Some(ErrorKind::Truncated)
+            );
+            let known = (len > 0).then_some(ErrorKind::Truncated);
+            assert_eq!(refused(left, UNKNOWN), known);
+        }
+    }
+}
