@@ -8,6 +8,8 @@
 
 struct mail_crypt_copy {
 	struct mcrs_user *user;
+	/* What was read of the header, as long as it isn't whole; else NULL. The core bounds it. */
+	buffer_t *header;
 	bool raw;
 };
 
@@ -16,15 +18,31 @@ mail_crypt_copy_scan(struct mail *mail ATTR_UNUSED, const unsigned char *data,
 		     size_t size, void *context)
 {
 	struct mail_crypt_copy *copy = context;
+	int ret;
 
-	copy->raw = mcrs_user_can_copy_raw_mail(copy->user, data, size) > 0;
+	if (size == 0)
+		return 0;
+	if (copy->header != NULL) {
+		buffer_append(copy->header, data, size);
+		data = copy->header->data;
+		size = copy->header->used;
+	}
+	ret = mcrs_user_can_copy_raw_mail(copy->user, data, size);
+	if (ret == MCRS_COPY_MORE) {
+		if (copy->header == NULL) {
+			copy->header = buffer_create_dynamic(default_pool, size * 2);
+			buffer_append(copy->header, data, size);
+		}
+		return 1;
+	}
+	copy->raw = ret > 0;
 	return 0;
 }
 
 /* Is the mail encrypted to the key that everything of the user's is encrypted to? */
 static bool mail_crypt_is_global(struct mcrs_user *user, struct mail *mail)
 {
-	struct mail_crypt_copy copy = { .user = user, .raw = FALSE };
+	struct mail_crypt_copy copy = { .user = user };
 	struct mail_user *source = mail->box->storage->user;
 	struct istream *input;
 
@@ -33,6 +51,7 @@ static bool mail_crypt_is_global(struct mcrs_user *user, struct mail *mail)
 	   and so saved anew. */
 	(void)mail_get_stream(mail, NULL, NULL, &input);
 	mail_crypt_user_scan(source, NULL, NULL);
+	buffer_free(&copy.header);
 	return copy.raw;
 }
 

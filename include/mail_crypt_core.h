@@ -24,6 +24,11 @@ struct mailbox;
 #define MCRS_CLIENT_SIZE 160
 
 /*
+ From [`mcrs_user_can_copy_raw_mail`]: more of the mail is needed.
+ */
+#define MCRS_COPY_MORE 2
+
+/*
  Bytes of a key's id.
  */
 #define MCRS_KEY_ID_SIZE 32
@@ -308,13 +313,15 @@ int mcrs_user_can_copy_raw(struct mcrs_user *user);
 
 /*
  Whether that holds for the mail that begins with `data` on disk: it may be older than the
- global key, and under the key of the folder that it would leave. 1 yes, 0 no, or not to be
- told from so little; -1 error.
+ global key, and under the key of the folder that it would leave. 1 yes, 0 no, `MCRS_COPY_MORE`: not to
+ be told before its header is whole; -1 error.
 
  # Safety
  `user` is from `mcrs_user_new`, `data` has `size` bytes.
  */
-int mcrs_user_can_copy_raw_mail(struct mcrs_user *user, const uint8_t *data, size_t size);
+int mcrs_user_can_copy_raw_mail(struct mcrs_user *user,
+                                const uint8_t *data,
+                                size_t size);
 
 /*
  Files the keys of `mailbox`, whose GUID is about to become the 16 bytes at `guid`, under that as well.

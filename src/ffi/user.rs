@@ -149,9 +149,12 @@ pub unsafe extern "C" fn mcrs_user_can_copy_raw(user: *mut mcrs_user) -> c_int {
     unsafe { entry(user, std::ptr::null_mut(), ask) }
 }
 
+/// From [`mcrs_user_can_copy_raw_mail`]: more of the mail is needed.
+pub const MCRS_COPY_MORE: c_int = 2;
+
 /// Whether that holds for the mail that begins with `data` on disk: it may be older than the
-/// global key, and under the key of the folder that it would leave. 1 yes, 0 no, or not to be
-/// told from so little; -1 error.
+/// global key, and under the key of the folder that it would leave. 1 yes, 0 no, `MCRS_COPY_MORE`: not to
+/// be told before its header is whole; -1 error.
 ///
 /// # Safety
 /// `user` is from `mcrs_user_new`, `data` has `size` bytes.
@@ -168,11 +171,11 @@ pub unsafe extern "C" fn mcrs_user_can_copy_raw_mail(
         let Some(global) = &user.ring.settings().global_public else {
             return Ok(0);
         };
-        let raw = match Opener::default().feed(data) {
-            Ok(Feed::NeedKey(ids)) => ids.iter().all(|id| global.matches(id)),
-            Ok(Feed::More) | Err(_) => false,
-        };
-        Ok(c_int::from(raw))
+        Ok(match Opener::default().feed(data) {
+            Ok(Feed::NeedKey(ids)) => c_int::from(ids.iter().all(|id| global.matches(id))),
+            Ok(Feed::More) => MCRS_COPY_MORE,
+            Err(_) => 0,
+        })
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(user, std::ptr::null_mut(), ask) }

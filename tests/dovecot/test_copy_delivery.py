@@ -168,6 +168,31 @@ def test_mail_of_before_the_global_key_moves_under_it(dovecot, storage):
     assert stored and all(bytes.fromhex(new.id) in data for data in stored)
 
 
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_server_without_the_private_key_moves_all_that_it_stores(dovecot, storage):
+    """Wherever in its file a mail begins, what is read at once of it or of the one before it may end within its header."""
+    key = Key.ec()
+    public = CryptConfig(curve=None, global_public=key.public_setting())
+    server = dovecot(storage=storage, users={"alice": UserConfig(public)})
+    mails = [Mail.make(900 + 37 * (n % 29)) for n in range(300)]
+    with server.imap("alice") as session:
+        session.create("Copied")
+        session.create("Moved")
+        for mail in mails:
+            assert session.put(mail.data)[0] == "OK"
+    before = {bytes(stored.data) for stored in server.store.stored("alice")}
+    with server.imap("alice") as session:
+        session.folder()
+        assert session.uid("COPY", "1:*", "Copied")[0] == "OK"
+        assert session.uid("MOVE", "1:*", "Moved")[0] == "OK"
+    server.set_user("alice", UserConfig(replace(public, global_private=(key.setting(),))))
+    with server.imap("alice") as session:
+        for folder in ("Copied", "Moved"):
+            assert session.bodies(folder) == [mail.data for mail in mails]
+    # As they were on disk: nothing was encrypted anew.
+    assert {bytes(stored.data) for stored in server.store.stored("alice")} == before
+
+
 def with_global(key):
     """The user's own keys as before, and one for everything that is new."""
     return replace(CRYPT, global_public=key.public_setting(), global_private=(key.setting(),))
