@@ -66,7 +66,9 @@ static inline const char *compat_setting_lookup(void *set, const char *name)
 #endif
 
 /* A stream that reads from its parent (NULL: from none), and one that has no parent but reads from source all the same:
-   from 2.4.5 on that has to be said. Macros, since few files have istream-private.h. */
+   from 2.4.5 on that has to be said. Dovecot then follows source whenever the stream is read, and holds no reference:
+   the stream lets go of source by compat_i_stream_detach(), before it gives its own reference up. Macros, since few
+   files have istream-private.h. */
 #if defined(COMPAT_DOVECOT_2_4) && (DOVECOT_VERSION_MINOR > 4 || DOVECOT_VERSION_MICRO >= 5)
 #  define compat_i_stream_create(stream, parent, fd, flags) \
 	i_stream_create(stream, parent, fd, ISTREAM_HIDDEN_INPUTS_NONE, flags)
@@ -75,11 +77,13 @@ static inline const char *compat_setting_lookup(void *set, const char *name)
 		i_stream_create(stream, NULL, -1, \
 				ISTREAM_HIDDEN_INPUTS_DECLARED, flags); \
 	})
+#  define compat_i_stream_detach(stream) ((void)((stream)->io_parent = NULL))
 #else
 #  define compat_i_stream_create(stream, parent, fd, flags) \
 	i_stream_create(stream, parent, fd, flags)
 #  define compat_i_stream_create_over(stream, source, flags) \
 	i_stream_create(stream, NULL, -1, flags)
+#  define compat_i_stream_detach(stream) ((void)(stream))
 #endif
 
 /* Registers one field and sets its idx. */

@@ -91,6 +91,12 @@ i_stream_spool_take(struct spool_istream *sstream, const unsigned char *data, si
 	return 1;
 }
 
+static void i_stream_spool_detach(struct spool_istream *sstream)
+{
+	compat_i_stream_detach(&sstream->istream);
+	i_stream_unref(&sstream->source);
+}
+
 /* Brings the source forward, or to wanted if it is behind that. Returns 1: it gave something or
    ended, 0: it has to be waited for, -1: it failed. */
 static int i_stream_spool_fill(struct spool_istream *sstream, uoff_t wanted)
@@ -120,7 +126,7 @@ static int i_stream_spool_fill(struct spool_istream *sstream, uoff_t wanted)
 		}
 		sstream->size = source->v_offset;
 		if (mcrs_spool_keeps(sstream->spool) > 0)
-			i_stream_unref(&sstream->source);
+			i_stream_spool_detach(sstream);
 		return 1;
 	}
 	if (source->v_offset < wanted) {
@@ -202,7 +208,7 @@ static void i_stream_spool_destroy(struct iostream_private *stream)
 		container_of(stream, struct spool_istream, istream.iostream);
 
 	mcrs_spool_free(&sstream->spool);
-	i_stream_unref(&sstream->source);
+	i_stream_spool_detach(sstream);
 	i_free(sstream->temp_prefix);
 }
 

@@ -45,6 +45,13 @@ def plugin(line: str) -> str:
     return f"{SETTINGS[line]}\n" if is_24() else f"plugin {{\n{line}\n}}\n"
 
 
+def environment(name: str, value: str) -> str:
+    """A variable in the environment of every process."""
+    if is_24():
+        return f"import_environment {{\n{name} = {value}\n}}\n"
+    return f"import_environment = $import_environment {name}={value}\n"
+
+
 def option(name: str, value: str) -> str:
     """doveadm's -o, for a plugin's setting."""
     return f"{SETTINGS[name]}={value}" if is_24() else f"plugin/{name}={value}"
