@@ -231,6 +231,18 @@ compat_decompress(const struct compression_handler *handler, struct istream *inp
 		init_one_t *: ((init_one_t *)compat_init)(parent, path, (int)(mode) | (int)(flags))); \
 })
 
+/* From 2.4.2 on an fs driver can be listed in mail_plugins, too: it is then there before a process goes
+   into a chroot. Defines what that takes of the module "name". */
+#if defined(COMPAT_DOVECOT_2_4) && (DOVECOT_VERSION_MINOR > 4 || DOVECOT_VERSION_MICRO >= 2)
+#  define COMPAT_FS_MAIL_PLUGIN(name, fs_class) \
+	void name##_init(void); \
+	void name##_deinit(void); \
+	void name##_init(void) { fs_class_register(&(fs_class)); } \
+	void name##_deinit(void) { fs_class_unregister(&(fs_class)); }
+#else
+#  define COMPAT_FS_MAIL_PLUGIN(name, fs_class)
+#endif
+
 /* Defines the mail method get_binary_stream() as name(), which asks
    get(mail, part, with_header, struct mail_crypt_binary *found_r, stream_r). */
 #ifdef COMPAT_DOVECOT_2_4

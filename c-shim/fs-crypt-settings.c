@@ -30,8 +30,8 @@ static struct fs *fs_crypt_alloc(void)
 }
 
 static int
-fs_crypt_init(struct fs *_fs, const struct fs_parameters *params,
-	      const char **error_r)
+fs_crypt_init_settings(struct fs *_fs, const struct fs_parameters *params,
+		       const char **error_r)
 {
 	struct crypt_fs *fs = CRYPT_FS(_fs);
 	size_t parent;
@@ -47,5 +47,7 @@ fs_crypt_init(struct fs *_fs, const struct fs_parameters *params,
 
 const struct fs fs_class_crypt = {
 	.name = "crypt",
-	.v = FS_CRYPT_VFUNCS(fs_crypt_alloc, fs_crypt_init)
+	.v = FS_CRYPT_VFUNCS(fs_crypt_alloc, fs_crypt_init_settings)
 };
+
+COMPAT_FS_MAIL_PLUGIN(fs_crypt, fs_class_crypt)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import imaplib
+import os
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
-from harness import CryptConfig, Key, Store, UserConfig, forge, words
+from harness import CryptConfig, DovecotVersion, Key, Store, UserConfig, forge, words
+from harness.version import NotHere
 
 KEY = Key.ec("prime256v1")
 SETTINGS = {
@@ -122,6 +124,39 @@ def test_attachments_go_both_ways(dovecot, store, plugin, driver, storage, first
 def test_keys_come_from_the_settings_in_every_process(dovecot, store, driver, storage):
     server = dovecot(**options(driver, store, storage=storage))
     trade(store, server, server)
+
+
+def listed_in_mail_plugins() -> str:
+    """The driver is loaded as a mail plugin, before its process goes into a chroot."""
+    if DovecotVersion.installed() < DovecotVersion.parse("2.4.2"):
+        raise NotHere("Dovecot takes no fs drivers in mail_plugins before 2.4.2")
+    return "mail_plugins {\nfs_crypt = yes\n}\n"
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_the_driver_can_be_a_mail_plugin_as_well(dovecot, store, storage):
+    plugins = listed_in_mail_plugins()
+    config = options("files-sis", store, storage=storage)
+    server = dovecot(**config | {"extra": config["extra"] + plugins})
+    trade(store, server, server)
+    server.doveadm("fetch", "-u", "alice", "text", "all")
+
+
+def test_attachments_work_in_a_chroot(dovecot, store):
+    plugins = listed_in_mail_plugins()
+    config = options("files", store, storage="sdbox")
+    home = store.home("alice")
+    caged = replace(config["users"]["alice"], extra=(("chroot", str(home)), ("home", "/")))
+    config["users"] = {"alice": caged}
+    config["extra"] += f"{plugins}valid_chroot_dirs = {store.path}\nmail_temp_dir = /\n"
+    server = dovecot(**config)
+    letter = Letter.make()
+    with server.imap("alice") as session:
+        assert os.readlink(f"/proc/{server.process_of(session)}/root") == str(home)
+        assert session.put(letter.data)[0] == "OK"
+        assert session.bodies() == [letter.data]
+    (path,) = attachments(store)
+    assert path.read_bytes().startswith(forge.MAGIC)
 
 
 @pytest.mark.parametrize("storage", STORAGES)
