@@ -13,6 +13,7 @@ step=${1:?ensure-deps.sh bench|bench-count|bench-micro|build|check|demo|docker|f
 # dovecot-dev has the headers; the libraries that the core is linked with are in dovecot-core, which it doesn't depend on.
 packages=(gcc libc6-dev make pkg-config libssl-dev libclang-dev dovecot-core dovecot-dev ca-certificates scdoc)
 demo=(dovecot-imapd dovecot-lmtpd dovecot-pop3d python3 python3-cryptography util-linux)
+optional=()
 case $step in
     build) ;;
     check) packages+=(git shellcheck) ;;
@@ -20,7 +21,9 @@ case $step in
     bench-micro) packages+=(openssl python3) ;;
     bench-count) packages+=("${demo[@]}" libc6-dbg valgrind) ;;
     test) packages+=("${demo[@]}" dovecot-sieve python3-pytest python3-pytest-xdist
-        python3-pytest-timeout openssl) ;;
+        python3-pytest-timeout openssl)
+        # Plugins that are tried beside ours; a Debian that lacks one, or has it for another Dovecot, goes without.
+        optional=(dovecot-auth-lua dovecot-flatcurve dovecot-fts-xapian) ;;
     # Only the pure part is fuzzed. libFuzzer is C++.
     fuzz) packages=(g++ libc6-dev make pkg-config libssl-dev ca-certificates) ;;
     # The engine itself is the machine's own affair.
@@ -39,6 +42,20 @@ fi
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: //p'; }
 
+# Can it be had, with what is to be installed anyway?
+installable() {
+    [ -n "$(candidate "$1")" ] &&
+        apt-get -qq --simulate --no-remove --no-install-recommends install "${missing[@]}" "$1" >/dev/null 2>&1
+}
+
+# add_optional: what is lacking of the optional packages and can be had becomes missing.
+add_optional() {
+    local package
+    for package in "${optional[@]}"; do
+        [[ " ${missing[*]} " == *" $package "* ]] || installed "$package" || ! installable "$package" || missing+=("$package")
+    done
+}
+
 # What cargo fmt and cargo clippy are in, where cargo itself is a package; a cargo of another origin brings its own.
 lint_packages() {
     local dir
@@ -56,6 +73,7 @@ missing=()
 for package in "${packages[@]}"; do
     installed "$package" || missing+=("$package")
 done
+add_optional
 want_cargo=no
 [ -n "$(cargo_dir)" ] || want_cargo=yes
 if [ "$step" = check ] && [ $want_cargo = no ]; then
@@ -85,6 +103,7 @@ apt() {
 
 say "refreshing the list of packages (apt-get update)"
 apt update >/dev/null || say "apt-get update failed; going on with the lists at hand"
+add_optional
 
 if [ $want_cargo = yes ]; then
     # Debian 12 has its current Rust under a name of its own; from Debian 13 the plain one is enough.
