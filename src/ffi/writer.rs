@@ -101,6 +101,10 @@ fn writer_for(user: &mut User, mailbox: &mut Mailbox) -> Result<Writer> {
     let sender = user.ring.sender(mailbox, &mut user.session)?;
     let mut sender = sender.try_borrow_mut().map_err(|_| busy())?;
     let encryptor = Encryptor::new(&algorithm, version, &mut sender)?;
+    // LMTP stores the mail of later recipients from the first one's, whose private key it may not have.
+    let memory = &mut user.ring.memory;
+    let key = encryptor.content_key().clone();
+    memory.content_keys.insert(encryptor.header_hash(), key);
     let mut writer = Writer::encrypting(encryptor);
     writer.key = (!is_global).then(|| sender.id());
     Ok(writer)

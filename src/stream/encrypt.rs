@@ -18,6 +18,7 @@ use crate::format::stream::{Header, Integrity, Version};
 pub struct Encryptor {
     state: State,
     key: ContentKey,
+    header_hash: [u8; 32],
     left: u64,
 }
 
@@ -60,6 +61,7 @@ impl Encryptor {
         };
         let bytes = header.write()?;
         Ok(Encryptor {
+            header_hash: super::header_hash(&bytes)?,
             left: header.cipher.max_len(),
             state: State::Fresh(Box::new((header, bytes))),
             key,
@@ -69,6 +71,11 @@ impl Encryptor {
     /// The stream's content key, for whoever remembers it.
     pub fn content_key(&self) -> &ContentKey {
         &self.key
+    }
+
+    /// What the stream is known by: as [`super::Opener::header_hash`].
+    pub fn header_hash(&self) -> [u8; 32] {
+        self.header_hash
     }
 
     /// Encrypts `plain` and appends the file's next bytes to `out`.

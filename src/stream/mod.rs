@@ -35,5 +35,15 @@ pub use sender::Sender;
 pub use verified::Verified;
 pub use window::Window;
 
+use crate::crypto::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a stream is known by: the hash of its header, in which no two streams are the same.
+fn header_hash(header: &[u8]) -> Result<[u8; 32]> {
+    let hash = Digest::Sha256.hash(&[header])?;
+    hash.try_into()
+        .map_err(|_| Error::new(ErrorKind::Crypto, "internal error: SHA-256 has 32 bytes"))
+}
+
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use super::check::Check;
 use super::payload::{check_granule, tampered, truncated_tag};
 use super::secrets::SecretCache;
 use super::verified::Verified;
-use crate::crypto::digest::{Digest, Hmac};
+use crate::crypto::digest::Hmac;
 use crate::crypto::{Secret, ct_eq};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::stream::{Header, Integrity, header_len};
@@ -241,8 +241,7 @@ impl Opener {
     /// Truncated while the header isn't complete.
     pub fn header_hash(&self) -> Result<[u8; 32]> {
         self.header.as_ref().ok_or_else(early)?;
-        let hash = Digest::Sha256.hash(&[&self.start])?;
-        hash.try_into().map_err(|_| early())
+        super::header_hash(&self.start)
     }
 
     /// A large mail that was verified before, by [`Verified::to_record`]; to be unlocked first. Each chunk

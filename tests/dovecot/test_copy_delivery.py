@@ -288,3 +288,23 @@ def test_the_temp_dir_is_in_the_state_that_the_tests_say():
             write = f"head -c 100000 /dev/zero > {server.temp_dir}/x"
             done = server.run_program([*drop, "sh", "-c", write], check=False)
             assert done.returncode != 0, state
+
+
+@pytest.mark.packaged_defect("reads the first recipient's copy to store the others'")
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("size", (1000, 400_000))
+def test_delivery_to_several_needs_nobodys_private_key(dovecot, storage, size):
+    """LMTP stores the mails of later recipients from the first one's copy."""
+    names = ("alice", "bob", "carol")
+    users = {name: UserConfig(CryptConfig(password=f"key-of-{name}")) for name in names}
+    server = dovecot(storage=storage, users=users)
+    mails = [Mail.make(), Mail.make(size)]
+    server.deliver(*names, mails[0])
+    locked = {name: UserConfig(CryptConfig(password="another-one")) for name in names}
+    server.restart(users=locked)
+    server.deliver(*names, mails[1])
+    server.restart(users=users)
+    for name in names:
+        with server.imap(name) as session:
+            bodies = session.bodies()
+        assert [body.endswith(mail.data) for body, mail in zip(bodies, mails)] == [True, True]
