@@ -28,6 +28,8 @@ pub enum ErrorKind {
     Refused,
     /// libcrypto refused an operation that should work.
     Crypto,
+    /// A fault of this program's: trying again doesn't help, nor do other settings or data.
+    Internal,
 }
 
 impl ErrorKind {
@@ -94,6 +96,11 @@ impl Error {
     /// Shorthand for [`ErrorKind::Setting`].
     pub fn setting(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Setting, text)
+    }
+
+    /// Shorthand for [`ErrorKind::Internal`]; the text says so itself.
+    pub fn internal(text: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::Internal, format!("internal error: {text}"))
     }
 
     /// Shorthand for [`ErrorKind::Store`].

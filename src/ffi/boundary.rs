@@ -98,16 +98,21 @@ pub unsafe fn entry<O: Opaque>(
     // SAFETY: NULL, or a live handle of this type, by this function's contract.
     let Some(opaque) = (unsafe { opaque.as_ref() }) else {
         // SAFETY: as this function's contract says.
-        return unsafe { fail(error, &internal("a handle is missing")) };
+        return unsafe { fail(error, &Error::internal("a handle is missing")) };
     };
     let handle = opaque.handle();
     if handle.poisoned.get() {
         // SAFETY: as above.
-        return unsafe { fail(error, &internal("disabled by an earlier internal error")) };
+        return unsafe {
+            fail(
+                error,
+                &Error::internal("disabled by an earlier internal error"),
+            )
+        };
     }
     let run = || match handle.value.try_borrow_mut() {
         Ok(mut value) => f(&mut value),
-        Err(_) => Err(internal("called from inside itself")),
+        Err(_) => Err(Error::internal("called from inside itself")),
     };
     // SAFETY: as above.
     let (result, panicked) = unsafe { guarded(error, run) };
@@ -133,15 +138,11 @@ unsafe fn guarded(error: *mut mcrs_error, f: impl FnOnce() -> Result<c_int>) -> 
         Ok(Err(e)) => (unsafe { fail(error, &e) }, false),
         Err(_) => {
             let place = PANICKED_AT.take().unwrap_or_default();
-            let e = internal(&format!("panicked at {place}"));
+            let e = Error::internal(format!("panicked at {place}"));
             // SAFETY: as above.
             (unsafe { fail(error, &e) }, true)
         }
     }
-}
-
-fn internal(text: &str) -> Error {
-    Error::new(ErrorKind::Crypto, format!("internal error: {text}"))
 }
 
 /// Writes `e` into the caller's buffer and answers -1.
@@ -173,6 +174,7 @@ fn client_text(kind: ErrorKind) -> &'static str {
         ErrorKind::Refused => "Saving mails encrypted by client isn't supported",
         ErrorKind::Setting | ErrorKind::Crypto => "Encryption is not usable",
         ErrorKind::Store => "Encryption keys are temporarily unavailable",
+        ErrorKind::Internal => "A fault in the server's encryption prevents this",
     }
 }
 
@@ -231,7 +233,7 @@ pub unsafe fn put<T>(out: *mut T, value: T) -> Result<()> {
             *slot = value;
             Ok(())
         }
-        None => Err(internal("an out-pointer is missing")),
+        None => Err(Error::internal("an out-pointer is missing")),
     }
 }
 
@@ -305,6 +307,36 @@ mod tests {
             assert!(put(std::ptr::null_mut::<i32>(), 1).is_err());
             free(std::ptr::null_mut::<*mut Number>());
         }
+    }
+
+    #[test]
+    fn only_the_store_may_be_asked_again_and_a_fault_of_ours_is_named_as_such() {
+        let mut error = empty();
+        for (e, temporary) in [
+            (Error::store("the dict is down"), true),
+            (Error::internal("this can't be"), false),
+            (crate::ffi::user::busy(), false),
+            (Error::setting("no curve"), false),
+            (Error::corrupt("a length"), false),
+        ] {
+            // SAFETY: a valid error.
+            unsafe { fail(&raw mut error, &e) };
+            assert_eq!(error.temporary, temporary, "{e}");
+        }
+        // SAFETY: as above; NULL is allowed.
+        unsafe {
+            fail(&raw mut error, &Error::store("the dict is down"));
+            entry(std::ptr::null_mut::<Number>(), &raw mut error, |n| Ok(*n));
+        }
+        assert!(!error.temporary);
+        assert!(
+            text(&error).starts_with("internal error: "),
+            "{}",
+            text(&error)
+        );
+        let others = [ErrorKind::Crypto, ErrorKind::Setting, ErrorKind::Store];
+        let client = client_text(ErrorKind::Internal);
+        assert!(others.iter().all(|kind| client_text(*kind) != client));
     }
 
     #[test]

@@ -206,7 +206,7 @@ impl Settings {
         let ask = self.ask;
         let mut begun = false;
         move |name: &str| {
-            let (ask, context) = ask.ok_or_else(|| Error::store("the fs is closed"))?;
+            let (ask, context) = ask.ok_or_else(|| Error::internal("the fs is closed"))?;
             if !begun {
                 answer(ask, context, None)?;
                 begun = true;

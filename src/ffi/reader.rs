@@ -12,7 +12,7 @@ use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error,
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::store::{Attributes, FileState};
 use crate::stream::{Sizes, begins_as_text, is_encrypted, refuse_damaged};
 
@@ -350,7 +350,7 @@ pub unsafe extern "C" fn mcrs_reader_free(reader: *mut *mut mcrs_reader) {
 }
 
 fn no_field() -> Error {
-    Error::new(ErrorKind::Crypto, "internal error: no such cache field")
+    Error::internal("no such cache field")
 }
 
 #[cfg(test)]

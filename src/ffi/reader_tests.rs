@@ -1,6 +1,6 @@
 use super::*;
 use crate::crypto::Secret;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey};
 use crate::store::{KeySource, Memory, index_cache};
 use crate::stream::{Algorithm, Encryptor, Sender, Version};

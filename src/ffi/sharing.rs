@@ -225,7 +225,7 @@ pub unsafe extern "C" fn mcrs_sharing_wanted(
         let Some(name) = planned(&mut share.sharing)?.wanted() else {
             return Ok(0);
         };
-        share.asked = CString::new(name).map_err(|_| Error::store("a NUL byte in a name"))?;
+        share.asked = CString::new(name).map_err(|_| Error::internal("a NUL byte in a name"))?;
         // SAFETY: valid, by this function's contract.
         unsafe { put(name_r, share.asked.as_ptr()) }?;
         Ok(1)
@@ -358,7 +358,7 @@ fn planned(sharing: &mut Option<Sharing>) -> Result<&mut Sharing> {
 }
 
 fn missing() -> Error {
-    Error::store("sharing keys: something is missing")
+    Error::internal("sharing keys: something is missing")
 }
 
 fn included(given: c_int) -> Option<bool> {
@@ -406,6 +406,6 @@ unsafe fn name(text: *const c_char) -> Result<String> {
     // A name that isn't UTF-8 would be another one in the attributes.
     let text = text
         .to_str()
-        .map_err(|_| Error::store("a name that isn't UTF-8"))?;
+        .map_err(|_| Error::corrupt("a name that isn't UTF-8"))?;
     Ok(text.to_owned())
 }

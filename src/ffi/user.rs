@@ -36,7 +36,7 @@ impl KeySource for User {
         ids: &[KeyId],
         folder: Option<&mut dyn Attributes>,
     ) -> Result<PrivateKey> {
-        let folder = folder.ok_or_else(|| Error::store("no mailbox to look for keys in"))?;
+        let folder = folder.ok_or_else(|| Error::internal("no mailbox to look for keys in"))?;
         let key = self.ring.private_key(ids, folder, &mut self.session);
         self.ring.settle(folder, &mut self.session);
         key
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn mcrs_user_new(
             Some(Zeroizing::new(value.to_bytes().to_vec()))
         })?;
         if user.is_null() {
-            return Err(Error::setting("no user"));
+            return Err(Error::internal("no user"));
         }
         let user = Rc::new(RefCell::new(User {
             ring: Keyring::new(settings),
@@ -198,7 +198,7 @@ pub unsafe extern "C" fn mcrs_user_carry_keys(
         let mut user = user.try_borrow_mut().map_err(|_| busy())?;
         // SAFETY: readable for the length of this call, by this function's contract.
         let guid = unsafe { bytes(guid, size_of::<Guid>()) };
-        let guid = guid.try_into().map_err(|_| Error::store("no GUID"))?;
+        let guid = guid.try_into().map_err(|_| Error::internal("no GUID"))?;
         // SAFETY: open for the length of this call, by the contract.
         let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
         carry(&mut mailbox, guid, &mut user.session)?;
@@ -210,5 +210,5 @@ pub unsafe extern "C" fn mcrs_user_carry_keys(
 
 /// The session is in use further up the stack.
 pub fn busy() -> Error {
-    Error::store("the user's keys are in use")
+    Error::internal("the user's keys are in use")
 }

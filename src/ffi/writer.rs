@@ -233,7 +233,7 @@ pub unsafe extern "C" fn mcrs_user_check_saved(
     let check = |_: &mut Rc<RefCell<User>>| {
         // SAFETY: readable for the length of this call, by this function's contract.
         let id = unsafe { bytes(id, MCRS_KEY_ID_SIZE) };
-        let id = id.try_into().map_err(|_| Error::store("no key id"))?;
+        let id = id.try_into().map_err(|_| Error::internal("no key id"))?;
         // SAFETY: open for the length of this call, by the contract.
         let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
         saved::check(&mut mailbox, &KeyId(id))?;

@@ -58,7 +58,9 @@ pub enum KeyKind {
 /// libcrypto's failures say nothing about the value.
 fn as_setting(e: Error) -> Error {
     match e.kind() {
-        ErrorKind::WrongPassword | ErrorKind::Crypto | ErrorKind::Setting => e,
+        ErrorKind::WrongPassword | ErrorKind::Crypto | ErrorKind::Internal | ErrorKind::Setting => {
+            e
+        }
         _ => Error::setting(e.to_string()),
     }
 }

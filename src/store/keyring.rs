@@ -396,7 +396,7 @@ impl Keyring {
 fn fingerprint(id: &KeyId, text: &str) -> Result<[u8; 32]> {
     let hash = Digest::Sha256.hash(&[&id.0, text.as_bytes()])?;
     hash.try_into()
-        .map_err(|_| Error::new(ErrorKind::Crypto, "internal error: SHA-256 has 32 bytes"))
+        .map_err(|_| Error::internal("SHA-256 has 32 bytes"))
 }
 
 /// Where a folder's private keys are for the accessing user: the tree, and what the names there

@@ -9,7 +9,7 @@ use super::sender::Sender;
 use crate::crypto;
 use crate::crypto::cipher::{Cipher, Stream};
 use crate::crypto::digest::Hmac;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::stream::{Header, Integrity, Version};
 
 /// Encrypts one stream.
@@ -118,7 +118,7 @@ impl Encryptor {
 }
 
 fn over() -> Error {
-    Error::new(ErrorKind::Crypto, "the stream has already ended or failed")
+    Error::internal("the stream has already ended or failed")
 }
 
 impl Writing {
@@ -159,6 +159,7 @@ impl Writing {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use crate::ErrorKind;
     use crate::key::PrivateKey;
 
     #[test]

@@ -36,13 +36,13 @@ pub use verified::Verified;
 pub use window::Window;
 
 use crate::crypto::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// What a stream is known by: the hash of its header, in which no two streams are the same.
 fn header_hash(header: &[u8]) -> Result<[u8; 32]> {
     let hash = Digest::Sha256.hash(&[header])?;
     hash.try_into()
-        .map_err(|_| Error::new(ErrorKind::Crypto, "internal error: SHA-256 has 32 bytes"))
+        .map_err(|_| Error::internal("SHA-256 has 32 bytes"))
 }
 
 #[cfg(test)]

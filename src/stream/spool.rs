@@ -290,7 +290,7 @@ fn unreadable(e: io::Error) -> Error {
 }
 
 fn out_of_order() -> Error {
-    Error::new(ErrorKind::Crypto, "internal error: spooled out of order")
+    Error::internal("spooled out of order")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::recent::Recent;
 use super::verified::Verified;
 use crate::crypto::Plain;
 use crate::crypto::cipher::MARGIN;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// The decrypted part of a large mail that a stream serves from.
 #[derive(Default)]
@@ -191,10 +191,7 @@ fn fit(memory: &mut Plain, size: usize) {
 }
 
 fn beyond() -> Error {
-    Error::new(
-        ErrorKind::Crypto,
-        "internal error: beyond the end of the mail",
-    )
+    Error::internal("beyond the end of the mail")
 }
 
 /// The chunk that holds the plaintext at `offset`.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::super::user::busy;
 use crate::crypto::{Plain, Secret};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::key::KeyKind;
 use crate::store::{Attributes, FileState, KeySource, Memory, VerifiedFile, index_cache};
 use crate::stream::{Body, Feed, Opener, Verified, Window};
@@ -72,7 +72,7 @@ pub(super) enum Served<'a> {
 }
 
 fn not_open() -> Error {
-    Error::new(ErrorKind::Crypto, "internal error: the mail is not open")
+    Error::internal("the mail is not open")
 }
 
 /// Has the opener, now unlocked, take what it has been fed with already.
