@@ -27,11 +27,14 @@ mail_crypt_mail_fail(struct mail *mail, const struct mcrs_error *error)
 {
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT(mail->box);
 
-	if (mbox == NULL || mail->uid == 0 || mbox->failed_uid != mail->uid ||
+	/* a mail that is being copied has no uid yet */
+	if (mbox == NULL || mbox->failed_uid != mail->uid ||
+	    mbox->failed_seq != mail->seq ||
 	    timeval_cmp(&mbox->failed_time, &ioloop_timeval) != 0)
 		mail_set_critical(mail, "mail_crypt: %s", error->text);
 	if (mbox != NULL) {
 		mbox->failed_uid = mail->uid;
+		mbox->failed_seq = mail->seq;
 		mbox->failed_time = ioloop_timeval;
 	}
 	mail_storage_set_error(mail->box->storage, mail_crypt_mail_error(error),

@@ -48,7 +48,7 @@ struct mail_crypt_box {
 	union mailbox_module_context module_ctx;
 	/* The last mail that couldn't be read, and when: opening it again for another part of the
 	   same answer is no news. */
-	uint32_t failed_uid;
+	uint32_t failed_uid, failed_seq;
 	struct timeval failed_time;
 	/* The index cache's fields; UINT_MAX until they are registered, anew whenever the mailbox is
 	   opened. */

@@ -88,6 +88,28 @@ def test_doveadm_reports_an_unreadable_mail(dovecot, how):
         assert session.bodies() == [mails[1].data]
 
 
+@pytest.mark.packaged_defect("says nothing of the mail, or fails for all")
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_damaged_mail_is_one_line_however_often_it_is_opened_to_be_logged(dovecot, storage):
+    server = dovecot(storage=storage, users={"alice": UserConfig(with_global(Key.ec()))})
+    with server.imap("alice") as session:
+        session.create("Copied")
+        for _ in range(3):
+            session.put(Mail.make().data)
+    damage(server, "alice", 1, "tampered")
+    server.restart(extra=words.logging_mails("uid", "msgid", "from", "subject"))
+    server.log.expect("tampered")
+    with server.imap("alice") as session:
+        session.folder()
+        for command in (("COPY", "1:3", "Copied"), ("STORE", "1:3", "+FLAGS", r"(\Deleted)"), ("EXPUNGE", "1:3")):
+            mark = server.log.mark()
+            assert session.uid(*command)[0] == "OK"
+            # The last thing that is logged of it.
+            server.log.wait_for("Info: .*uid=3", mark)
+            lines = server.log.lines("tampered", mark)
+            assert len(lines) == 1, "\n".join(lines)
+
+
 # Between users
 
 

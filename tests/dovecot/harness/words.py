@@ -158,6 +158,17 @@ def proxied_to(host: str, port: int) -> str:
     return f"passdb {{\ndriver = static\nargs = {args}\n}}\n"
 
 
+def logging_mails(*fields: str) -> str:
+    """What becomes of mails is logged, with these of their fields."""
+    if is_24():
+        switches = "mail_plugins {\nnotify = yes\nmail_log = yes\n}\n"
+        return switches + f"mail_log_events = copy delete expunge\nmail_log_fields = {' '.join(fields)}\n"
+    return (
+        "mail_plugins = $mail_plugins notify mail_log\n"
+        f"plugin {{\nmail_log_events = copy delete expunge\nmail_log_fields = {' '.join(fields)}\n}}\n"
+    )
+
+
 def import_location(storage: str, path: str) -> str:
     """`doveadm import`: where the mail comes from."""
     return f"{storage}:{path}"
