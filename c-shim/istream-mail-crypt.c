@@ -294,6 +294,33 @@ int i_stream_mail_crypt_open(struct istream *stream, struct mcrs_error *error_r)
 	return cstream->opened ? 1 : i_stream_mail_crypt_verify(cstream, error_r);
 }
 
+int i_stream_check_twice(struct istream *stream, struct mcrs_error *error_r)
+{
+	const unsigned char *data;
+	size_t size;
+
+	(void)i_stream_read_bytes(stream, &data, &size, MCRS_MAGIC_SIZE);
+	if (!mcrs_is_encrypted(data, size))
+		return 0;
+	(void)i_stream_read_bytes(stream, &data, &size, MCRS_LOOK_SIZE);
+	return mcrs_refuse_twice(data, size, error_r);
+}
+
+int i_stream_mail_crypt_check_twice(struct istream *stream,
+				    struct mcrs_error *error_r)
+{
+	struct mail_crypt_istream *cstream =
+		container_of(stream->real_stream, struct mail_crypt_istream, istream);
+
+	/* What was read before needs no second look: of a large mail that would cost a chunk. */
+	if (mcrs_reader_is_new(cstream->reader) <= 0 ||
+	    i_stream_check_twice(stream, error_r) == 0)
+		return 0;
+	mcrs_reader_refuse(cstream->reader);
+	i_stream_mail_crypt_fail(cstream, error_r);
+	return -1;
+}
+
 void i_stream_mail_crypt_set_cached(struct istream *stream, size_t field,
 				    const void *entry, size_t size)
 {

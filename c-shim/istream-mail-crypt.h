@@ -27,5 +27,11 @@ bool i_stream_mail_crypt_get_cacheable(struct istream *stream, size_t field,
    may be served, 0 if input has to be waited for, -1 if the mail can't be read (the stream is then
    in error). */
 int i_stream_mail_crypt_open(struct istream *stream, struct mcrs_error *error_r);
+/* Is the mail that is now open encrypted once more? Returns 0 if it isn't, or wasn't when it was
+   looked at before, and -1 if it can't be served (the stream is then in error). */
+int i_stream_mail_crypt_check_twice(struct istream *stream,
+				    struct mcrs_error *error_r);
+/* The same for any stream of a decrypted mail, at its beginning. */
+int i_stream_check_twice(struct istream *stream, struct mcrs_error *error_r);
 
 #endif

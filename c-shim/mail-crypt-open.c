@@ -165,7 +165,9 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 		mail_crypt_cache_lookup(_mail, *stream, MCRS_CACHE_CHUNK_TAGS);
 
 	/* a mail that can't be read must be known before its size is announced */
-	if (i_stream_mail_crypt_open(*stream, &error) < 0) {
+	if (i_stream_mail_crypt_open(*stream, &error) < 0 ||
+	    (!obox->checking_save &&
+	     i_stream_mail_crypt_check_twice(*stream, &error) < 0)) {
 		mail_crypt_mail_fail(_mail, &error);
 		i_stream_unref(stream);
 		return -1;
@@ -175,6 +177,10 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 	if (obox->checking_save)
 		return mmail->super.istream_opened(_mail, stream);
 	ret = mail_crypt_unpack(&muser->unpacked, _mail, stream, &spool, &error);
+	if (ret > 0 && i_stream_check_twice(*stream, &error) < 0) {
+		spool_cache_clear(&muser->unpacked);
+		ret = -1;
+	}
 	if (ret < 0) {
 		mail_crypt_mail_fail(_mail, &error);
 		i_stream_unref(stream);

@@ -7,7 +7,6 @@
    Returns 0 if not, as far as can be told, and -1 if it mustn't be served. */
 int mail_crypt_mail_check_plain(struct mail *mail, struct istream *input,
 				struct mcrs_error *error_r);
-
 #pragma GCC visibility pop
 
 #endif

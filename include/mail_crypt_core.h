@@ -471,6 +471,17 @@ int mcrs_refuse_damaged(bool known,
                         struct mcrs_error *error);
 
 /*
+ Refuses a decrypted mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it is encrypted
+ once more. Returns 0, or -1 where it must not be served.
+
+ # Safety
+ `data` has `size` bytes; `error` is valid.
+ */
+int mcrs_refuse_twice(const uint8_t *data,
+                      size_t size,
+                      struct mcrs_error *error);
+
+/*
  Makes a reader for a mail in `file`. Returns 0 and sets `reader_r`, or -1.
 
  # Safety
@@ -527,6 +538,23 @@ int mcrs_reader_feed(struct mcrs_reader *reader,
  `reader` is from `mcrs_reader_new`; `error` is valid.
  */
 int mcrs_reader_finish(struct mcrs_reader *reader, struct mcrs_error *error);
+
+/*
+ Whether all of the mail, now open, was verified for that: what is known of it from before needs no
+ second look. 1 yes, 0 no, -1 error.
+
+ # Safety
+ `reader` is from `mcrs_reader_new`.
+ */
+int mcrs_reader_is_new(struct mcrs_reader *reader);
+
+/*
+ The mail, now open, isn't to be served after all: what was found out of it is forgotten.
+
+ # Safety
+ `reader` is from `mcrs_reader_new`.
+ */
+void mcrs_reader_refuse(struct mcrs_reader *reader);
 
 /*
  The plaintext's size in bytes, once the mail is opened. Returns 0 or -1.

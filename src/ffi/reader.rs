@@ -14,7 +14,7 @@ use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
 use crate::error::Error;
 use crate::store::{Attributes, FileState};
-use crate::stream::{Sizes, begins_as_text, is_encrypted, refuse_damaged};
+use crate::stream::{Sizes, begins_as_text, is_encrypted, refuse_damaged, refuse_twice};
 
 /// One mail being read.
 pub struct mcrs_reader(Handle<Reader>);
@@ -88,6 +88,23 @@ pub unsafe extern "C" fn mcrs_refuse_damaged(
             false => Ok(0),
         }
     };
+    // SAFETY: `error` is valid, by the contract.
+    unsafe { entry_new(error, look) }
+}
+
+/// Refuses a decrypted mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it is encrypted
+/// once more. Returns 0, or -1 where it must not be served.
+///
+/// # Safety
+/// `data` has `size` bytes; `error` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_refuse_twice(
+    data: *const u8,
+    size: usize,
+    error: *mut mcrs_error,
+) -> c_int {
+    // SAFETY: readable for the length of this call, by this function's contract.
+    let look = || refuse_twice(unsafe { bytes(data, size) }).map(|()| 0);
     // SAFETY: `error` is valid, by the contract.
     unsafe { entry_new(error, look) }
 }
@@ -241,6 +258,29 @@ pub unsafe extern "C" fn mcrs_reader_finish(
     unsafe { entry(reader, error, |r| r.failing(Reader::finish).map(|()| 0)) }
 }
 
+/// Whether all of the mail, now open, was verified for that: what is known of it from before needs no
+/// second look. 1 yes, 0 no, -1 error.
+///
+/// # Safety
+/// `reader` is from `mcrs_reader_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_reader_is_new(reader: *mut mcrs_reader) -> c_int {
+    let ask = |reader: &mut Reader| Ok(c_int::from(reader.is_new));
+    // SAFETY: as this function's contract says.
+    unsafe { entry(reader, std::ptr::null_mut(), ask) }
+}
+
+/// The mail, now open, isn't to be served after all: what was found out of it is forgotten.
+///
+/// # Safety
+/// `reader` is from `mcrs_reader_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_reader_refuse(reader: *mut mcrs_reader) {
+    let refuse = |reader: &mut Reader| reader.failing(|_| Err(no_more()));
+    // SAFETY: as this function's contract says.
+    unsafe { entry(reader, std::ptr::null_mut(), refuse) };
+}
+
 /// The plaintext's size in bytes, once the mail is opened. Returns 0 or -1.
 ///
 /// # Safety
@@ -347,6 +387,10 @@ pub unsafe extern "C" fn mcrs_reader_serve(
 pub unsafe extern "C" fn mcrs_reader_free(reader: *mut *mut mcrs_reader) {
     // SAFETY: as this function's contract says.
     unsafe { free(reader) };
+}
+
+fn no_more() -> Error {
+    Error::new(ErrorKind::Unsupported, "not to be served")
 }
 
 fn no_field() -> Error {

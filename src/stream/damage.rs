@@ -89,14 +89,38 @@ fn refuse_short(prefix: &[u8], sizes: Sizes) -> Result<()> {
 
 /// Whether a header is there that is right but for the magic.
 fn has_header(prefix: &[u8]) -> bool {
+    mended(prefix).is_some()
+}
+
+/// The file's beginning as it was, where nothing but the magic was damaged, and `prefix` holds the header.
+pub fn mended(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut mended = prefix.to_vec();
-    mended[..MAGIC.len()].copy_from_slice(&MAGIC);
-    match header_len(&mended) {
-        Ok(Some(len)) => mended
-            .get(..len)
-            .is_some_and(|whole| Header::parse(whole).is_ok()),
-        _ => false,
+    mended.get_mut(..MAGIC.len())?.copy_from_slice(&MAGIC);
+    is_encrypted_mail(&mended).then_some(mended)
+}
+
+/// Whether this is the beginning of an encrypted mail: not the magic alone, with which a client's mail may
+/// begin, but all of a header.
+pub fn is_encrypted_mail(prefix: &[u8]) -> bool {
+    let Ok(Some(len)) = header_len(prefix) else {
+        return false;
+    };
+    prefix
+        .get(..len)
+        .is_some_and(|whole| Header::parse(whole).is_ok())
+}
+
+/// Refuses a decrypted mail that begins with `prefix`, if it is encrypted still.
+///
+/// # Errors
+/// Unsupported.
+pub fn refuse_twice(prefix: &[u8]) -> Result<()> {
+    if is_encrypted_mail(prefix) {
+        return Err(Error::unsupported(
+            "encrypted twice: it was encrypted already when it was stored (mail-crypt decrypt --twice gets the mail)",
+        ));
     }
+    Ok(())
 }
 
 /// Whether much of the magic is there, and what a text has not.
@@ -205,6 +229,20 @@ mod tests {
                 assert_eq!(refused(&damaged, UNKNOWN), Some(ErrorKind::Corrupt));
             }
         }
+    }
+
+    #[test]
+    fn encrypted_mail_is_more_than_its_magic() {
+        let file = encrypted(Version::V2);
+        assert!(refuse_twice(&file).is_err_and(|e| e.kind() == ErrorKind::Unsupported));
+        assert!(refuse_twice(&file[..100]).is_ok());
+        assert!(refuse_twice(b"CRYPTED\x03\x07\x02 of a client\r\n\r\n").is_ok());
+        let mut damaged = file.clone();
+        damaged[0] ^= 1;
+        assert!(refuse_twice(&damaged).is_ok());
+        assert_eq!(mended(&damaged), Some(file));
+        assert_eq!(mended(MAILS[0]), None);
+        assert_eq!(mended(b"short"), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod window;
 pub use crate::format::stream::{Header, Integrity, MAGIC, Version, is_encrypted};
 pub use algorithm::Algorithm;
 pub use block::ContentKey;
-pub use damage::{Sizes, begins_as_text, refuse_damaged};
+pub use damage::{Sizes, begins_as_text, is_encrypted_mail, mended, refuse_damaged, refuse_twice};
 pub use encrypt::Encryptor;
 pub use guard::Guard;
 pub use open::{Body, Feed, Limits, Opened, Opener, SMALL};

@@ -38,6 +38,8 @@ pub struct Reader {
     dear: bool,
     /// Whether the mail was open before in this session: then it is read piece by piece.
     again: bool,
+    /// Whether the whole file was verified just now.
+    pub(super) is_new: bool,
     state: State,
 }
 
@@ -97,6 +99,7 @@ impl Reader {
             remembered: false,
             dear: false,
             again: false,
+            is_new: false,
             state: State::Opening(Box::default()),
         }
     }
@@ -218,6 +221,7 @@ impl Reader {
                 State::Large(content, Window::default())
             }
         };
+        self.is_new = true;
         let Some(block) = block else {
             return Ok(());
         };
