@@ -129,6 +129,46 @@ def test_inspect_knows_plaintext_and_damage(tmp_path, server):
     tool("inspect", mail, code=3)
 
 
+@pytest.mark.parametrize("size", (2000, 900_000))
+def test_a_mail_whose_first_bytes_are_damaged_is_restored(server, size, tmp_path):
+    """The server refuses it, and says so; all that proves the mail is still there."""
+    mail, stored = delivered(server, "maildir", size)
+    copy = tmp_path / "mail"
+    copy.write_bytes(b"From: <a@" + stored.data[9:])
+    args = ("--attributes", dict_file(server, "maildir"), "--password-stdin")
+    assert tool("decrypt", copy, *args, stdin=PASSWORD.encode()).endswith(mail.lines)
+    facts = json.loads(tool("inspect", copy, "--json"))
+    assert facts["encrypted"] and facts["damaged"] == "the first bytes"
+    copy.write_bytes(b"From: <a@" + stored.data[9:-1])
+    tool("decrypt", copy, *args, stdin=PASSWORD.encode(), code=4)
+
+
+@pytest.mark.parametrize("compressed", (False, True))
+@pytest.mark.parametrize("size", (2000, 900_000))
+def test_a_mail_that_is_encrypted_twice_is_told_and_can_be_restored(tmp_path, size, compressed):
+    key, public, once, twice = (tmp_path / name for name in ("key", "public", "once", "twice"))
+    tool("keygen", "--curve", "prime256v1", "-o", key)
+    tool("key", "convert", key, "--public", "--format", "pem", "-o", public)
+    mail = Mail.make(size).data
+    once.write_bytes(tool("encrypt", "--to", public, stdin=gzip.compress(mail, mtime=0) if compressed else mail))
+    inner = once.read_bytes()
+    twice.write_bytes(tool("encrypt", "--to", public, stdin=gzip.compress(inner, mtime=0) if compressed else inner))
+    assert tool("decrypt", once, "--key", key) == mail
+    tool("decrypt", twice, "--key", key, code=7)
+    assert tool("decrypt", twice, "--key", key, "--twice") == mail
+    assert tool("decrypt", once, "--key", key, "--twice") == mail
+    assert tool("decrypt", twice, "--key", key, "--raw") == (gzip.compress(inner, mtime=0) if compressed else inner)
+    said = [json.loads(tool("inspect", file, "--key", key, "--json"))["encrypted_twice"] for file in (once, twice)]
+    assert said == [False, True]
+    assert "encrypted_twice: true" in tool("inspect", twice, "--key", key).decode()
+    # Without a key nobody knows what is inside.
+    assert "encrypted_twice" not in json.loads(tool("inspect", twice, "--json"))
+    damaged = bytearray(inner)
+    damaged[-1] ^= 1
+    twice.write_bytes(tool("encrypt", "--to", public, stdin=bytes(damaged)))
+    tool("decrypt", twice, "--key", key, "--twice", code=4)
+
+
 def test_what_the_tool_encrypts_dovecot_reads(server, tmp_path):
     public, private = tmp_path / "public", tmp_path / "private"
     public.write_text(GLOBAL.public_setting())

@@ -12,8 +12,9 @@ const HELP: &str = "\
 mail-crypt: encrypted mail and its keys, without a Dovecot
 
   mail-crypt inspect FILE [--message N] [--json]
+                          [--key KEYFILE | --attributes DICTFILE..] [--user NAME] [PASSWORD]
   mail-crypt decrypt FILE (--key KEYFILE | --attributes DICTFILE..) [--user NAME]
-                          [--message N] [--raw] [-o OUT] [PASSWORD]
+                          [--message N] [--raw | --twice] [-o OUT] [PASSWORD]
   mail-crypt encrypt [FILE] --to PUBLICKEY [--algorithm NAME] [-o OUT]
   mail-crypt keygen --curve NAME [--format pem|dovecot] [-o OUT] [PASSWORD]
   mail-crypt key show KEYFILE [--json] [PASSWORD]
@@ -37,6 +38,8 @@ pub struct Options {
     pub json: bool,
     /// `--raw`: leave compressed plaintext compressed.
     pub raw: bool,
+    /// `--twice`: decrypt what is inside as well.
+    pub twice: bool,
     /// `--public`
     pub public: bool,
     /// `--message`: which mail of a file that holds many, from 1.
@@ -98,6 +101,7 @@ fn options(mut parser: lexopt::Parser) -> Result<Options> {
         match arg {
             Long("json") => o.json = true,
             Long("raw") => o.raw = true,
+            Long("twice") => o.twice = true,
             Long("public") => o.public = true,
             Long("message") => o.message = Some(parser.value()?.parse()?),
             Long("key") => o.key = Some(parser.value()?.into()),

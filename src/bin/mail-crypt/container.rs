@@ -6,7 +6,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use mail_crypt_core::Error;
-use mail_crypt_core::stream::is_encrypted;
+use mail_crypt_core::format::stream::MAX_HEADER;
+use mail_crypt_core::stream::{MAGIC, is_encrypted, mended};
 
 use crate::{Failure, Result};
 
@@ -23,6 +24,8 @@ pub struct Mail {
     start: u64,
     size: u64,
     at: u64,
+    /// What stands for the file's first bytes, where those are damaged.
+    mended: Vec<u8>,
 }
 
 impl Mail {
@@ -50,12 +53,28 @@ impl Mail {
             start,
             size,
             at,
+            mended: Vec::new(),
         })
     }
 
     /// Bytes of the mail as stored.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Puts the first bytes right, where nothing else of an encrypted mail's header is damaged. Returns
+    /// whether that was so.
+    pub fn mend(&mut self) -> Result<bool> {
+        let io = |e| Failure::io("the mail", e);
+        let mut head = Vec::new();
+        let read = self.by_ref().take(MAX_HEADER as u64).read_to_end(&mut head);
+        read.map_err(io)?;
+        self.seek_to(0).map_err(io)?;
+        if is_encrypted(&head) || mended(&head).is_none() {
+            return Ok(false);
+        }
+        self.mended = MAGIC.to_vec();
+        Ok(true)
     }
 
     /// Reads on at `offset` of the mail.
@@ -71,6 +90,11 @@ impl Read for Mail {
         let left = self.size.saturating_sub(self.at);
         let want = usize::try_from(left).map_or(buf.len(), |n| n.min(buf.len()));
         let read = self.file.read(&mut buf[..want])?;
+        let from = usize::try_from(self.at).unwrap_or(usize::MAX);
+        let right = self.mended.get(from..).unwrap_or_default();
+        for (byte, right) in buf[..read].iter_mut().zip(right) {
+            *byte = *right;
+        }
         self.at += read as u64;
         Ok(read)
     }

@@ -4,10 +4,13 @@
 use std::io::{self, Read};
 
 use mail_crypt_core::error::Error;
+use mail_crypt_core::format::stream::MAX_HEADER;
 use mail_crypt_core::key::PrivateKey;
 use mail_crypt_core::store::names::Line;
 use mail_crypt_core::store::{Keyring, SaveVersion, Settings};
-use mail_crypt_core::stream::{Algorithm, Body, Feed, Opener, SecretCache, Verified};
+use mail_crypt_core::stream::{
+    Algorithm, Body, Feed, Limits, Opener, SecretCache, Verified, refuse_twice,
+};
 use zeroize::Zeroizing;
 
 use crate::args::Options;
@@ -15,21 +18,79 @@ use crate::container::Mail;
 use crate::dict::FileDict;
 use crate::{Failure, Result, compress, secret};
 
+/// How often a mail is decrypted at most.
+const MAX_TIMES: usize = 16;
+
 /// Runs the command. Nothing is written before the whole mail is verified.
 pub fn run(options: &Options) -> Result<()> {
-    let path = options.file()?;
-    let mut mail = Mail::open(path, options.message)?;
-    let body = open(&mut mail, &mut key_source(options)?)?;
-    let mut plain: Box<dyn Read> = match body {
-        Body::Small(plain) => Box::new(SmallBody(plain, 0)),
-        Body::Large(verified) => Box::new(LargeBody::new(*verified, mail)),
-    };
+    let mut mail = Mail::open(options.file()?, options.message)?;
+    if mail.mend()? {
+        eprintln!("mail-crypt: the file's first bytes are damaged; what they were is known");
+    }
+    let mut keys = key_source(options)?;
+    let mut plain = decrypt(mail, &mut keys)?;
     if !options.raw {
-        plain = compress::undo(plain)?;
+        plain = content(plain, options.twice, &mut keys)?;
     }
     let mut out = secret::output(options.out.as_deref())?;
     io::copy(&mut plain, &mut out).map_err(failed_copy)?;
     out.finish()
+}
+
+/// The plaintext of a mail, which is verified as a whole.
+fn decrypt(mut mail: Mail, keys: &mut KeySource) -> Result<Box<dyn Read>> {
+    Ok(match open(&mut mail, Opener::default(), keys)? {
+        Body::Small(plain) => Box::new(SmallBody(plain, 0)),
+        Body::Large(verified) => Box::new(LargeBody::new(*verified, mail)),
+    })
+}
+
+/// What is in the plaintext of a mail: nothing compressed, and nothing encrypted.
+fn content(mut plain: Box<dyn Read>, twice: bool, keys: &mut KeySource) -> Result<Box<dyn Read>> {
+    for _ in 0..MAX_TIMES {
+        let (start, all) = first_bytes(compress::undo(plain)?)?;
+        plain = all;
+        let Err(error) = refuse_twice(&start) else {
+            return Ok(plain);
+        };
+        if !twice {
+            return Err(error.into());
+        }
+        plain = decrypt_inner(plain, keys)?;
+    }
+    Err(Error::unsupported("encrypted too many times").into())
+}
+
+/// Verifies all of an encrypted mail that is in another one's plaintext, in memory.
+fn decrypt_inner(mut sealed: Box<dyn Read>, keys: &mut KeySource) -> Result<Box<dyn Read>> {
+    let whole = Limits {
+        small: usize::MAX / 2,
+        ..Limits::default()
+    };
+    match open(&mut sealed, Opener::new(whole), keys)? {
+        Body::Small(plain) => Ok(Box::new(SmallBody(plain, 0))),
+        Body::Large(_) => Err(Error::unsupported("too large to be decrypted twice").into()),
+    }
+}
+
+/// What the mail in `options.file` says of itself inside, where there is a key to look with.
+pub fn inside(options: &Options) -> Result<Zeroizing<Vec<u8>>> {
+    let mut mail = Mail::open(options.file()?, options.message)?;
+    mail.mend()?;
+    let plain = decrypt(mail, &mut key_source(options)?)?;
+    Ok(first_bytes(compress::undo(plain)?)?.0)
+}
+
+/// A mail's first bytes, and all of it.
+type Content = (Zeroizing<Vec<u8>>, Box<dyn Read>);
+
+/// As much of a mail's beginning as a header can have, and all of the mail.
+fn first_bytes(mut plain: Box<dyn Read>) -> Result<Content> {
+    let mut start = Zeroizing::new(Vec::with_capacity(MAX_HEADER));
+    let mut head = plain.by_ref().take(MAX_HEADER as u64);
+    head.read_to_end(&mut start).map_err(failed_copy)?;
+    let all = io::Cursor::new(start.clone()).chain(plain);
+    Ok((start, Box::new(all)))
 }
 
 /// Reading fails with the core's error in an I/O error's clothes; writing with a plain one.
@@ -80,13 +141,10 @@ fn key_source(options: &Options) -> Result<KeySource> {
     Ok(KeySource { ring, dict })
 }
 
-fn open(mail: &mut Mail, keys: &mut KeySource) -> Result<Body> {
-    let mut opener = Opener::default();
+fn open(mail: &mut impl Read, mut opener: Opener, keys: &mut KeySource) -> Result<Body> {
     let mut buf = vec![0; 128 * 1024];
     loop {
-        let read = mail
-            .read(&mut buf)
-            .map_err(|e| Failure::io("the mail", e))?;
+        let read = mail.read(&mut buf).map_err(failed_copy)?;
         if read == 0 {
             return Ok(opener.finish()?.body);
         }

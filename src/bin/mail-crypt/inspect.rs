@@ -1,4 +1,4 @@
-//! `mail-crypt inspect`: what a file's header says. Needs no key, and proves nothing.
+//! `mail-crypt inspect`: what a file's header says. Needs no key, and proves nothing without one.
 #![forbid(unsafe_code)]
 
 use std::io::Read;
@@ -6,22 +6,31 @@ use std::io::Read;
 use mail_crypt_core::error::Error;
 use mail_crypt_core::format::stream::{Header, Integrity, Version, Wrap, header_len};
 use mail_crypt_core::key::KeyId;
-use mail_crypt_core::stream::is_encrypted;
+use mail_crypt_core::stream::{is_encrypted, is_encrypted_mail};
 use serde_json::{Value, json};
 
 use crate::args::Options;
 use crate::container::Mail;
-use crate::{Failure, Result, secret};
+use crate::{Failure, Result, decrypt, secret};
 
 /// Runs the command.
 pub fn run(options: &Options) -> Result<()> {
     let mut mail = Mail::open(options.file()?, options.message)?;
     let size = mail.size();
+    let damaged = mail.mend()?;
     let start = read_header(&mut mail)?;
-    let facts = match start {
+    let mut facts = match start {
         None => json!({ "encrypted": false, "size": size }),
         Some(start) => describe(&Header::parse(&start)?, start.len() as u64, size),
     };
+    if damaged {
+        facts["damaged"] = "the first bytes".into();
+    }
+    let with_key = options.key.is_some() || !options.attributes.is_empty();
+    if with_key && facts["encrypted"] == true {
+        let inner = decrypt::inside(options)?;
+        facts["encrypted_twice"] = is_encrypted_mail(&inner).into();
+    }
     secret::say(&match options.json {
         true => format!("{facts:#}\n"),
         false => lines(&facts, ""),
