@@ -243,6 +243,20 @@ def test_output_that_fails_is_an_error_and_leaves_no_half_of_it(tmp_path):
         assert done.returncode == 1 and b"No space left" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("flag", ("--help", "-h"))
+def test_every_command_takes_help(flag, tmp_path):
+    told = tool(flag)
+    commands = re.findall(rb"^  mail-crypt ((?:key )?[a-z]+) ", told, re.MULTILINE)
+    assert len(commands) == 6
+    out = tmp_path / "out"
+    for command in (*commands, b"key"):
+        words = command.decode().split()
+        assert tool(*words, flag) == told
+        assert tool(*words, *(() if words == ["key"] else ("-o", out)), flag) == told
+    assert not out.exists()
+    tool("key", code=2)
+
+
 def test_an_existing_file_is_never_overwritten(tmp_path):
     key = tmp_path / "key"
     key.write_text("precious")

@@ -70,35 +70,53 @@ pub struct Options {
 /// only about help, which has then been given.
 pub fn parse() -> Result<Option<(String, Options)>> {
     let mut parser = lexopt::Parser::from_env();
-    let Some(mut command) = command_word(&mut parser)? else {
-        return secret::say(HELP).map(|()| None);
+    let mut command = match command_word(&mut parser)? {
+        Word::Command(word) => word,
+        Word::Missing | Word::Help => return help(),
     };
     if command == "key" {
         match command_word(&mut parser)? {
-            Some(word) => command = format!("key {word}"),
-            None => return Err(Failure::Usage("key: show or convert?".into())),
+            Word::Command(word) => command = format!("key {word}"),
+            Word::Help => return help(),
+            Word::Missing => return Err(Failure::Usage("key: show or convert?".into())),
         }
     }
-    Ok(Some((command, options(parser)?)))
+    match options(parser)? {
+        Some(options) => Ok(Some((command, options))),
+        None => help(),
+    }
 }
 
-/// `None` where help is asked for.
-fn command_word(parser: &mut lexopt::Parser) -> Result<Option<String>> {
+fn help() -> Result<Option<(String, Options)>> {
+    secret::say(HELP).map(|()| None)
+}
+
+/// What stands where a command is expected.
+enum Word {
+    Command(String),
+    Help,
+    Missing,
+}
+
+fn command_word(parser: &mut lexopt::Parser) -> Result<Word> {
     match parser.next()? {
-        None | Some(Short('h') | Long("help")) => Ok(None),
+        None => Ok(Word::Missing),
+        Some(Short('h') | Long("help")) => Ok(Word::Help),
         Some(Long("version")) => {
             secret::say(concat!("mail-crypt ", env!("CARGO_PKG_VERSION"), "\n"))?;
             std::process::exit(0);
         }
-        Some(Value(word)) => Ok(Some(word.string()?)),
+        Some(Value(word)) => Ok(Word::Command(word.string()?)),
         Some(other) => Err(other.unexpected().into()),
     }
 }
 
-fn options(mut parser: lexopt::Parser) -> Result<Options> {
+/// `None` where help is asked for.
+fn options(mut parser: lexopt::Parser) -> Result<Option<Options>> {
     let mut o = Options::default();
     while let Some(arg) = parser.next()? {
         match arg {
+            Short('h') | Long("help") => return Ok(None),
             Long("json") => o.json = true,
             Long("raw") => o.raw = true,
             Long("twice") => o.twice = true,
@@ -122,7 +140,7 @@ fn options(mut parser: lexopt::Parser) -> Result<Options> {
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(o)
+    Ok(Some(o))
 }
 
 impl Options {
