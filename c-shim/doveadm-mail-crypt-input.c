@@ -199,7 +199,9 @@ void cryptokey_init_masks(COMPAT_DOVEADM_INIT_PARAMS)
 
 	cmd->args = compat_doveadm_args(ctx, "mailbox");
 	cryptokey_fix_params(cmd);
-	if (cmd->args[0] == NULL && !cmd->user_key && !cmd->rekey)
+	/* scripts know that listing nothing works */
+	if (cmd->args[0] == NULL && !cmd->user_key && !cmd->rekey &&
+	    cmd->verb != CRYPTOKEY_LIST)
 		cmd->usage_error = "Nothing to do: use -U or specify a mailbox mask";
 	cryptokey_check_usage(cmd);
 	switch (cmd->verb) {

@@ -363,7 +363,10 @@ cryptokey_run_verb(struct cryptokey_cmd *cmd, struct mail_user *user)
 		break;
 	}
 	if (cmd->matched == 0 && cmd->ctx.exit_code == 0)
-		i_warning("mailbox cryptokey: Nothing was matched");
+		i_warning(cmd->verb == CRYPTOKEY_LIST ?
+			  "mailbox cryptokey list: Nothing was matched. "
+			  "Use -U or specify mask?" :
+			  "mailbox cryptokey: Nothing was matched");
 }
 
 /* Joins this user's exit code with that of the users before, as doveadm does: a temporary failure wins,

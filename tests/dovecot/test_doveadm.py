@@ -188,8 +188,8 @@ def test_help_and_other_commands_work_without_any_plugin(dovecot):
     "args",
     [
         ("list", "NoSuchFolder"),
-        ("list",),
         ("export", "NoSuchFolder"),
+        ("export",),
         ("generate",),
         ("generate", "NoSuchFolder"),
         ("password",),

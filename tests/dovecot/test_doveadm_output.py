@@ -49,6 +49,14 @@ def test_output_is_the_packaged_one(both, args, fmt):
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
+def test_listing_nothing_works_and_says_so(both, fmt):
+    packaged, ours = (cryptokey(d, "list", fmt=fmt) for d in both)
+    assert ours.stdout == packaged.stdout
+    (said,) = re.findall(rb"mailbox cryptokey list: .*", packaged.stderr)
+    assert said in ours.stderr
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
 def test_password_output_is_the_packaged_one(both, fmt):
     said = []
     for dovecot in both:
