@@ -11,7 +11,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0xd2d537ccu
+#define MCRS_VERSION 0x9ba421e8u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.

@@ -12,7 +12,7 @@ use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error,
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::store::{Attributes, FileState};
 use crate::stream::{Sizes, begins_as_text, is_encrypted, refuse_damaged, refuse_twice};
 
