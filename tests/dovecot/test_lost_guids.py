@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 import pytest
-from harness import CryptConfig, Mail, UserConfig
+from harness import CryptConfig, DovecotVersion, Mail, UserConfig
 from test_doveadm import cryptokey, rows
 
 PASSWORD = CryptConfig(password="of-her-key")
@@ -144,3 +144,23 @@ def test_whom_a_folder_is_shared_with_reads_when_it_has_another_guid(dovecot):
     assert bodies(server, "Work") == [mail]
     drop_indexes(server)
     assert bodies(server, "shared/alice/Work", "bob") == [mail]
+
+
+@pytest.mark.packaged_defect("ends the session")
+@pytest.mark.skipif(DovecotVersion.installed().line != "2.3", reason="2.4 needs a dict that lists")
+def test_keys_are_found_in_a_dict_that_cannot_list(dovecot):
+    server = dovecot(
+        storage="sdbox",
+        users={"alice": UserConfig(PASSWORD)},
+        attribute_dict=None,
+        extra="mail_attribute_dict = fs:posix:prefix=%h/attributes/",
+    )
+    mails = {folder: [put(server, folder)] for folder in ("INBOX", "Work")}
+    before = {folder: server.guid("alice", folder) for folder in mails}
+    drop_indexes(server)
+    for folder in mails:
+        assert server.guid("alice", folder) != before[folder]
+        mails[folder].append(put(server, folder))
+        assert bodies(server, folder) == sorted(mails[folder])
+    users = list(server.store.home("alice").glob("attributes/**/server/**/crypt/pubkeys/*"))
+    assert len({path.name for path in users}) == 1
