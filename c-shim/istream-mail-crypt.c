@@ -294,6 +294,14 @@ int i_stream_mail_crypt_open(struct istream *stream, struct mcrs_error *error_r)
 	return cstream->opened ? 1 : i_stream_mail_crypt_verify(cstream, error_r);
 }
 
+bool i_stream_mail_crypt_failed_alone(struct istream *stream)
+{
+	struct mail_crypt_istream *cstream =
+		container_of(stream->real_stream, struct mail_crypt_istream, istream);
+
+	return mcrs_reader_failed_alone(cstream->reader) > 0;
+}
+
 int i_stream_check_twice(struct istream *stream, struct mcrs_error *error_r)
 {
 	const unsigned char *data;

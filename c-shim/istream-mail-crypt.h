@@ -33,5 +33,7 @@ int i_stream_mail_crypt_check_twice(struct istream *stream,
 				    struct mcrs_error *error_r);
 /* The same for any stream of a decrypted mail, at its beginning. */
 int i_stream_check_twice(struct istream *stream, struct mcrs_error *error_r);
+/* After that has failed: TRUE if only this mail is at fault, and others of the user can be read. */
+bool i_stream_mail_crypt_failed_alone(struct istream *stream);
 
 #endif

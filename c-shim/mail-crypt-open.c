@@ -109,6 +109,17 @@ mail_crypt_unpacked_opened(struct mail *_mail, struct istream **stream,
 	return ret;
 }
 
+/* A full-text index stops for good at a mail that it can't read. One that is gone it passes over: no
+   more than the index gets to know of this. Not for mail that may well be read in another session: or
+   the index would say that it has all mail, with none in it. */
+static void mail_crypt_pass_over(struct mail *_mail)
+{
+	struct mail_private *mail = (struct mail_private *)_mail;
+
+	if (null_strcmp(mail->get_stream_reason, "fts indexing") == 0)
+		mail_set_expunged(_mail);
+}
+
 static int
 mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 {
@@ -139,6 +150,7 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 	if (!mcrs_is_encrypted(data, size)) {
 		if (mail_crypt_mail_check_plain(_mail, *stream, &error) < 0) {
 			mail_crypt_mail_fail(_mail, &error);
+			mail_crypt_pass_over(_mail);
 			i_stream_unref(stream);
 			return -1;
 		}
@@ -169,6 +181,8 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 	    (!obox->checking_save &&
 	     i_stream_mail_crypt_check_twice(*stream, &error) < 0)) {
 		mail_crypt_mail_fail(_mail, &error);
+		if (i_stream_mail_crypt_failed_alone(*stream))
+			mail_crypt_pass_over(_mail);
 		i_stream_unref(stream);
 		return -1;
 	}
@@ -183,6 +197,8 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 	}
 	if (ret < 0) {
 		mail_crypt_mail_fail(_mail, &error);
+		if (!error.temporary)
+			mail_crypt_pass_over(_mail);
 		i_stream_unref(stream);
 		return -1;
 	}
@@ -202,6 +218,28 @@ mail_crypt_get_binary_of(struct mail *mail, const struct message_part *part,
 				     found_r, stream_r);
 }
 COMPAT_GET_BINARY_STREAM(mail_crypt_get_binary_stream, mail_crypt_get_binary_of)
+
+/* Whose error about one mail does more than that: imapsieve runs no script for the mails after it,
+   and URLFETCH kills imap (2.3). Those that are gone they pass over: a mail that can't be read is one
+   of these for them. Named after the functions that begin the transactions. */
+static const char *const mail_crypt_fragile[] = {
+	"imap_sieve_mailbox_transaction_run",
+	"imap_msgpart_url_open_mail",
+	NULL
+};
+
+static bool mail_crypt_mail_set_uid(struct mail *_mail, uint32_t uid)
+{
+	struct mail_private *mail = (struct mail_private *)_mail;
+	union mail_module_context *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
+	const char *reason = _mail->transaction->reason;
+	struct istream *input;
+
+	if (!mmail->super.set_uid(_mail, uid))
+		return FALSE;
+	return reason == NULL || !str_array_find(mail_crypt_fragile, reason) ||
+		mail_get_stream_because(_mail, NULL, NULL, reason, &input) == 0;
+}
 
 static void mail_crypt_mail_close(struct mail *_mail)
 {
@@ -229,6 +267,7 @@ void mail_crypt_mail_allocated(struct mail *_mail)
 	mail->vlast = &mmail->super;
 
 	v->istream_opened = mail_crypt_istream_opened;
+	v->set_uid = mail_crypt_mail_set_uid;
 	v->close = mail_crypt_mail_close;
 	v->get_binary_stream = mail_crypt_get_binary_stream;
 	MODULE_CONTEXT_SET_SELF(mail, mail_crypt_mail_module, mmail);

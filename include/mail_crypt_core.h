@@ -11,7 +11,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x9ba421e8u
+#define MCRS_VERSION 0x55be48ffu
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -538,6 +538,16 @@ int mcrs_reader_feed(struct mcrs_reader *reader,
  `reader` is from `mcrs_reader_new`; `error` is valid.
  */
 int mcrs_reader_finish(struct mcrs_reader *reader, struct mcrs_error *error);
+
+/*
+ After the mail could not be opened: 1 if it is at fault itself, damaged or under a key that is gone
+ or locked, while the user's own key can be opened; 0 if no mail of the user may be readable now, or
+ the key store didn't answer; -1 on error.
+
+ # Safety
+ `reader` is from `mcrs_reader_new`.
+ */
+int mcrs_reader_failed_alone(struct mcrs_reader *reader);
 
 /*
  Whether all of the mail, now open, was verified for that: what is known of it from before needs no

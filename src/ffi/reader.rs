@@ -258,6 +258,19 @@ pub unsafe extern "C" fn mcrs_reader_finish(
     unsafe { entry(reader, error, |r| r.failing(Reader::finish).map(|()| 0)) }
 }
 
+/// After the mail could not be opened: 1 if it is at fault itself, damaged or under a key that is gone
+/// or locked, while the user's own key can be opened; 0 if no mail of the user may be readable now, or
+/// the key store didn't answer; -1 on error.
+///
+/// # Safety
+/// `reader` is from `mcrs_reader_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_reader_failed_alone(reader: *mut mcrs_reader) -> c_int {
+    let ask = |reader: &mut Reader| Ok(c_int::from(reader.alone()));
+    // SAFETY: as this function's contract says; no error text is wanted.
+    unsafe { entry(reader, std::ptr::null_mut(), ask) }
+}
+
 /// Whether all of the mail, now open, was verified for that: what is known of it from before needs no
 /// second look. 1 yes, 0 no, -1 error.
 ///

@@ -42,6 +42,10 @@ impl KeySource for User {
         key
     }
 
+    fn opens_own(&mut self) -> bool {
+        self.ring.opens_own(&mut self.session)
+    }
+
     fn memory(&mut self) -> &mut Memory {
         &mut self.ring.memory
     }

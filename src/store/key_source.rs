@@ -32,6 +32,12 @@ pub trait KeySource {
         folder: Option<&mut dyn Attributes>,
     ) -> Result<PrivateKey>;
 
+    /// Whether the key of what is written now can be opened here: then a file that can't be read is one
+    /// file, and not all of them.
+    fn opens_own(&mut self) -> bool {
+        false
+    }
+
     /// What was found out about files that were read before.
     fn memory(&mut self) -> &mut Memory;
 

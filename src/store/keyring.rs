@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod make;
+mod own;
 
 use std::cell::RefCell;
 use std::rc::Rc;

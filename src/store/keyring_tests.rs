@@ -110,6 +110,24 @@ fn a_wrong_password_is_named_and_tried_once_a_session() {
 }
 
 #[test]
+fn whether_the_own_key_can_be_opened_is_told_without_a_mail() {
+    let right = [("mail_crypt_private_password", "right")];
+    let dict = SharedDict::default();
+    let opens = |settings: &[(&str, &str)]| {
+        let mut user = User::new(&dict, settings);
+        user.ring.opens_own(&mut user.session)
+    };
+    assert!(!opens(&right), "there is none yet");
+    let mut folder = Mailbox::new(&dict, "Work");
+    User::new(&dict, &right).store(&mut folder).unwrap();
+    assert!(opens(&right));
+    assert!(!opens(&[("mail_crypt_private_password", "wrong")]));
+    assert!(!opens(&[]));
+    dict.borrow_mut().cannot_list = true;
+    assert!(opens(&right));
+}
+
+#[test]
 fn no_key_is_made_under_a_user_key_that_is_replaced_during_the_wait_for_the_lock() {
     /// While somebody waits for its lock, an administrator does something.
     struct Busy(Mailbox, Option<Box<dyn FnOnce()>>);

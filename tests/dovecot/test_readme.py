@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from harness import CryptConfig, Mail, UserConfig, words
 from harness.modules import REPOSITORY
+from harness.spoil import SPOILT, spoil
 from test_attachments import Letter
 
 README = (REPOSITORY / "README.md").read_text()
@@ -37,7 +39,7 @@ def test_every_make_command_is_a_target():
 def test_every_command_is_known_to_these_tests():
     """CI runs the make targets; what else README says to type is run below."""
     for line in "".join(blocks("sh")).splitlines():
-        known = r"(sudo )?make\b|openssl |doveadm mailbox update "
+        known = r"(sudo )?make\b|openssl |doveadm (mailbox update|fetch|expunge) "
         assert re.match(known, line), f"nobody tries: {line}"
 
 
@@ -46,6 +48,21 @@ def test_the_list_of_modules_is_that_of_the_makefile():
     made = set(re.findall(r"call module,([^,]+),", (REPOSITORY / "Makefile").read_text()))
     assert len(rows) == 5
     assert {name for name, there in rows if there == "yes"} == made
+
+
+@pytest.mark.packaged_defect("hands out the damaged mail")
+def test_mails_that_cannot_be_read_are_named_and_dropped(dovecot):
+    server = dovecot(users={"jane": UserConfig(CryptConfig(password="of-her-key"))})
+    spoilt = spoil(server, "jane")
+    find, drop = block("sh", "doveadm fetch").splitlines()
+    find = find.removesuffix(" >/dev/null").split()
+    said = server.doveadm(*find[1:], check=False).stderr.decode()
+    assert set(re.findall(r"Mailbox INBOX: UID=(\d+): mail_crypt: ", said)) == set(map(str, SPOILT))
+    for uid in SPOILT:
+        server.doveadm(*drop.replace("uid 3", f"uid {uid}").split()[1:])
+    done = server.doveadm(*find[1:])
+    assert not done.stderr
+    assert all(mail.words[0].encode() in done.stdout for uid, mail in spoilt.mails.items() if uid not in SPOILT)
 
 
 def test_settings_for_keys_of_users_and_folders(dovecot):

@@ -40,6 +40,8 @@ pub struct Reader {
     again: bool,
     /// Whether the whole file was verified just now.
     pub(super) is_new: bool,
+    /// Whether no key was found for it.
+    keyless: bool,
     state: State,
 }
 
@@ -100,6 +102,7 @@ impl Reader {
             dear: false,
             again: false,
             is_new: false,
+            keyless: false,
             state: State::Opening(Box::default()),
         }
     }
@@ -173,7 +176,9 @@ impl Reader {
                 return go_on(opener);
             }
         }
+        self.keyless = true;
         let key = keys.private_key(&ids, folder)?;
+        self.keyless = false;
         let secret = keys.cache_secret(&key)?;
         let known = known_key.zip(secret.as_ref());
         let block = known.and_then(|(e, with)| index_cache::open_content_key(with, &header, &e));
@@ -235,6 +240,15 @@ impl Reader {
 }
 
 impl Reader {
+    /// Whether the mail, which couldn't be read, is at fault itself: others of the user can be read.
+    pub(super) fn alone(&self) -> bool {
+        if !matches!(self.state, State::Failed(..)) {
+            return false;
+        }
+        let keys = self.keys.try_borrow_mut();
+        !self.keyless || keys.is_ok_and(|mut keys| keys.opens_own())
+    }
+
     /// Size of the plaintext in bytes.
     pub(super) fn size(&self) -> Result<u64> {
         match &self.state {

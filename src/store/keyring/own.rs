@@ -1,0 +1,30 @@
+//! Whether a session can read at all, or lacks what unlocks the user's keys.
+
+use super::super::attributes::{Host, Level, Scope};
+use super::Keyring;
+use crate::error::Result;
+use crate::key::{KeyId, PrivateKey};
+
+impl Keyring {
+    /// Whether this session can open the user's own key, or in global mode the private one: where it
+    /// can't, no mail that comes now can be read.
+    pub fn opens_own(&mut self, host: &mut dyn Host) -> bool {
+        if let Some(global) = &self.settings.global_public {
+            let mut private = self.settings.global_private.iter();
+            return private.any(|key| key.public().id() == global.id());
+        }
+        matches!(self.own_private(host), Ok(Some(_)))
+    }
+
+    fn own_private(&mut self, host: &mut dyn Host) -> Result<Option<PrivateKey>> {
+        let mut inbox = host.inbox()?;
+        let active = inbox.get(Scope::Shared, &Level::User.active())?;
+        let Some(id) = active.and_then(|id| id.trim().parse::<KeyId>().ok()) else {
+            return Ok(None);
+        };
+        match inbox.get(Scope::Private, &Level::User.private(&id))? {
+            Some(text) => self.unlock(&id, &text, host, 0).map(Some),
+            None => Ok(None),
+        }
+    }
+}

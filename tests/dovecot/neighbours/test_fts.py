@@ -1,0 +1,73 @@
+"""Full-text search: a mail that can't be read is passed over; a store that can't be read is not."""
+
+from __future__ import annotations
+
+import pytest
+from conf import need, plugins, settings
+from harness import CryptConfig, Mail, UserConfig
+from harness.spoil import LATER, READABLE, SPOILT, spoil
+
+#: engine -> the package that it is in
+ENGINES = {"xapian": "dovecot-fts-xapian", "flatcurve": "dovecot-flatcurve"}
+KEY = CryptConfig(password="of-the-key")
+NO_KEY = CryptConfig()
+
+
+def configuration(engine: str) -> str:
+    old = {"fts": engine, "fts_enforced": "yes"}
+    if engine == "xapian":
+        old["fts_xapian"] = "partial=3 full=20 verbose=0"
+    new = f"fts {engine} {{\n}}\nfts_search_add_missing = yes\nlanguage en {{\ndefault = yes\nlanguage_filters =\n}}\n"
+    return (
+        plugins("fts", f"fts_{engine}")
+        + settings(old, new)
+        + "service indexer-worker {\nvsz_limit = 0\n}\n"
+    )
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def server(request, shared_dovecot):
+    engine = request.param
+    need(f"lib21_fts_{engine}_plugin.so", ENGINES[engine])
+    users = {name: UserConfig(KEY) for name in ("alice", "bob")}
+    return shared_dovecot(users=users, fetch_failure="no-after", extra=configuration(engine))
+
+
+def found(server, user: str, word: str) -> list[int]:
+    with server.imap(user) as session:
+        session.folder()
+        return session.uids("BODY", word)
+
+
+@pytest.mark.packaged_defect("the index stops there")
+def test_an_index_passes_over_mails_that_cannot_be_read(server):
+    spoilt = spoil(server, "alice")
+    spoilt.expect()
+    mark = server.log.mark()
+    done = server.doveadm("index", "-u", "alice", "INBOX", check=False)
+    for uid in SPOILT:
+        assert f"UID={uid}".encode() in done.stderr, done.stderr
+    assert done.returncode == 0, done.stderr
+    for uid in READABLE:
+        assert found(server, "alice", spoilt.mails[uid].words[1]) == [uid]
+    assert found(server, "alice", "nowhereinit") == []
+    spoilt.check()
+    # What comes later is indexed as if nothing were the matter.
+    more = Mail.make()
+    server.deliver("alice", more)
+    assert found(server, "alice", more.words[1]) == [LATER + 1]
+
+
+def test_an_index_passes_over_nothing_where_the_password_is_not_at_hand(server):
+    """As in the background, where it is that of the login: the index must not say that it has all mail."""
+    mails = [Mail.make(), Mail.make()]
+    for mail in mails:
+        server.deliver("bob", mail)
+    server.set_user("bob", UserConfig(NO_KEY))
+    server.log.expect("Error: ")
+    for _ in range(2):
+        done = server.doveadm("index", "-u", "bob", "INBOX", check=False)
+        assert done.returncode != 0, done.stderr
+    server.set_user("bob", UserConfig(KEY, password=server.users["bob"].password))
+    server.doveadm("index", "-u", "bob", "INBOX")
+    assert [found(server, "bob", mail.words[1]) for mail in mails] == [[1], [2]]
