@@ -1,6 +1,7 @@
 /* Which mails may be copied as they are on disk. All others are read and saved anew. */
 
 #include "compat.h"
+#include "mail-namespace.h"
 #include "mail-storage-private.h"
 
 #include "mail-crypt-plugin.h"
@@ -55,15 +56,37 @@ static bool mail_crypt_is_global(struct mcrs_user *user, struct mail *mail)
 	return copy.raw;
 }
 
+/* Other folders have other keys, other users have other settings. */
+static bool mail_crypt_is_own(struct mailbox *dest, struct mail *mail)
+{
+	return strcmp(dest->storage->user->username,
+		      mail->box->storage->user->username) == 0;
+}
+
 bool mail_crypt_can_copy_raw(struct mailbox *dest, struct mail *mail)
 {
 	struct mcrs_user *user = mail_crypt_user_get(dest->storage->user);
 
 	if (mailbox_backends_equal(dest, mail->box))
 		return TRUE;
-	/* other folders have other keys, other users have other settings */
-	return strcmp(dest->storage->user->username,
-		      mail->box->storage->user->username) == 0 &&
-		user != NULL && mcrs_user_can_copy_raw(user) > 0 &&
+	return mail_crypt_is_own(dest, mail) && user != NULL &&
+		mcrs_user_can_copy_raw(user) > 0 &&
 		mail_crypt_is_global(user, mail);
+}
+
+bool mail_crypt_keeps_unreadable(struct mail_save_context *ctx, struct mail *mail)
+{
+	struct mailbox *dest = ctx->transaction->box;
+	struct istream *input;
+
+	if (null_strcmp(ctx->transaction->reason,
+			"lazy_expunge_mail_expunge_move") != 0 ||
+	    mail_crypt_user_get(dest->storage->user) == NULL ||
+	    !mail_crypt_is_own(dest, mail) ||
+	    mailbox_get_namespace(dest)->owner !=
+	    mailbox_get_namespace(mail->box)->owner)
+		return FALSE;
+	return mail_get_stream_because(mail, NULL, NULL, "lazy_expunge",
+				       &input) < 0 && !mail->expunged &&
+		mailbox_get_last_mail_error(mail->box) == MAIL_ERROR_NOTPOSSIBLE;
 }

@@ -205,7 +205,8 @@ static int mail_crypt_copy(struct mail_save_context *ctx, struct mail *mail)
 	struct mailbox *box = ctx->transaction->box;
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
 
-	return mail_crypt_can_copy_raw(box, mail) ?
+	return mail_crypt_can_copy_raw(box, mail) ||
+		mail_crypt_keeps_unreadable(ctx, mail) ?
 		mbox->module_ctx.super.copy(ctx, mail) :
 		mail_storage_copy(ctx, mail);
 }
