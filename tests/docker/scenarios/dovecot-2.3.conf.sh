@@ -29,7 +29,7 @@ case $DICT in
     redis) dict=redis:host=$REDIS:password=attributes:timeout_msecs=5000:prefix=attributes/ ;;
 esac
 case $DICT in
-    file) echo "mail_attribute_dict = file:%h/dovecot-attributes" ;;
+    file) echo "mail_attribute_dict = file:%h/dovecot-attributes:lock=flock" ;;
     *)
         cat <<END
 mail_attribute_dict = proxy::attributes

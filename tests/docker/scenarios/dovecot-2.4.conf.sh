@@ -24,7 +24,7 @@ dovecot_config_version = 2.4.0
 dovecot_storage_version = 2.4.0
 END
 case $DICT in
-    file) printf 'mail_attribute {\n  dict file {\n    path = %%{home}/dovecot-attributes\n  }\n}\n' ;;
+    file) printf 'mail_attribute {\n  dict file {\n    path = %%{home}/dovecot-attributes\n    lock_method = flock\n  }\n}\n' ;;
     *)
         printf 'mail_attribute {\n  dict proxy {\n    name = attributes\n  }\n}\ndict_server {\ndict attributes {\n'
         if [ "$DICT" = pgsql ]; then

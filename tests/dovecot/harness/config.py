@@ -162,7 +162,7 @@ class Config23:
         """The dict that holds the keys."""
         return {
             None: None,
-            "file": "file:%h/dovecot-attributes",
+            "file": "file:%h/dovecot-attributes:lock=flock",
             "down": f"proxy:{self.places.base}/no-such-dict:attributes",
         }[self.options.attribute_dict]
 

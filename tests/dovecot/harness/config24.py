@@ -170,7 +170,7 @@ class Config24(Config23):
     def _attributes(self) -> str:
         dicts = {
             None: "",
-            "file": "dict file {\npath = %{home}/dovecot-attributes\n}\n",
+            "file": "dict file {\npath = %{home}/dovecot-attributes\nlock_method = flock\n}\n",
             "down": f"dict proxy {{\nname = attributes\nsocket_path = {self.places.base}/no-such-dict\n}}\n",
         }
         found = dicts[self.options.attribute_dict]

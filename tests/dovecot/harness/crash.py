@@ -61,7 +61,9 @@ def crashes(server, folder: Path, *args: str, file: str = "dovecot-attributes", 
         argv = ["env", *(f"{name}={value}" for name, value in env.items())]
         argv += ["doveadm", "-c", str(server.places.config), *args]
         done = server.run_program(argv, check=False)
-        for lock in server.store.path.rglob(f"{file}.lock"):
+        # The next one would wait for what is left until it is old. A dict leaves nothing.
+        assert not list(server.store.path.rglob("dovecot-attributes.lock"))
+        for lock in server.store.path.rglob("dovecot-uidlist.lock"):
             lock.unlink()
         if done.returncode in (-9, 137):
             yield at
