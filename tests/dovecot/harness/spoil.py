@@ -23,6 +23,12 @@ class Spoilt:
     user: str
     folder: str
     mails: dict[int, Mail]
+    #: attributes as they were before the key was locked
+    unlocked: dict[str, str]
+
+    def unlock(self) -> None:
+        """The key comes back, as from a backup."""
+        self.server.store.put_attributes(self.user, self.unlocked)
 
     @property
     def readable(self) -> dict[int, bytes]:
@@ -71,7 +77,7 @@ def spoil(server: Instance, user: str, folder: str = "INBOX", sizes: Iterable[in
         if folder != "INBOX":
             session.create(f'"{folder}"')
         assert session.put(mails[LOCKED].data, folder)[0] == "OK"
-    lock(server, user, folder)
+    unlocked = lock(server, user, folder)
     server.doveadm("mailbox", "cryptokey", "generate", "-u", user, "-f", folder)
     with server.imap(user) as session:
         assert session.put(mails[GOOD].data, folder)[0] == "OK"
@@ -80,11 +86,11 @@ def spoil(server: Instance, user: str, folder: str = "INBOX", sizes: Iterable[in
         (damaged,) = [mail for mail in store.stored(user) if (mail.path, mail.start) not in before]
         assert session.put(mails[LATER].data, folder)[0] == "OK"
     damaged.flip(-1)
-    return Spoilt(server, user, folder, mails)
+    return Spoilt(server, user, folder, mails, unlocked)
 
 
-def lock(server: Instance, user: str, folder: str) -> None:
-    """Nothing unlocks the folder's keys any more, wherever they are stored."""
+def lock(server: Instance, user: str, folder: str) -> dict[str, str]:
+    """Nothing unlocks the folder's keys any more, wherever they are stored; what the attributes were."""
     guid = server.guid(user, folder)
     attributes = server.store.attributes(user)
     stored = {v for k, v in attributes.items() if f"/{guid}/" in k and "/pvt/server/" not in k and "/privkeys/" in k}
@@ -96,3 +102,4 @@ def lock(server: Instance, user: str, folder: str) -> None:
             fields[-2] = "ab" * 32
             values[name] = ":".join(fields)
     server.store.put_attributes(user, values)
+    return {name: attributes[name] for name in values}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conf import need, plugins, settings
 from harness import CryptConfig, Mail, UserConfig, words
-from harness.spoil import LATER, READABLE, SPOILT, spoil
+from harness.spoil import LATER, LOCKED, READABLE, SPOILT, spoil
 
 #: engine -> the package that it is in
 ENGINES = {"xapian": "dovecot-fts-xapian", "flatcurve": "dovecot-flatcurve"}
@@ -63,6 +63,11 @@ def test_an_index_passes_over_mails_that_cannot_be_read(server):
     more = Mail.make()
     server.deliver("alice", more)
     assert found(server, "alice", more.words[1]) == [LATER + 1]
+    # As README has it, once the key is back.
+    spoilt.unlock()
+    server.doveadm("fts", "rescan", "-u", "alice")
+    server.doveadm("index", "-u", "alice", "INBOX")
+    assert found(server, "alice", spoilt.mails[LOCKED].words[1]) == [LOCKED]
 
 
 def test_an_index_passes_over_nothing_where_the_password_is_not_at_hand(server):
