@@ -83,6 +83,7 @@ DOVECOT_ID := $(call lib,dovecot_id)
 FLAGS_ID := $(call lib,short_hash <<<'$(subst ','"'"',$(shell $(CC) --version 2>&1) $(shim_cflags) $(LDFLAGS) $(COREDIR))')
 BUILD := build/$(DOVECOT_ID)/$(FLAGS_ID)
 TARGET := $(call lib,cargo_target)
+TOOL_TARGET := $(call lib,cargo_target tool)
 # What gets installed: the last build, or the one whose flags are given.
 given = $(filter command,$(origin CC) $(origin CFLAGS) $(origin CPPFLAGS) $(origin LDFLAGS) $(origin COREDIR))
 BUILT = $(if $(given),$(BUILD),build/$(DOVECOT_ID)/built)
@@ -122,11 +123,11 @@ modules: core
 # $(1) from, $(2) to: copied only if it is another
 copy = @mkdir -p $(dir $(2)) && { cmp -s $(1) $(2) || install -m 755 $(1) $(2); }
 
-# In a folder of its own: cargo keeps one build of a cdylib, and with other features would make the core anew each time.
+# It needs no Dovecot, so an upgrade leaves it as it is.
 ## tool build the offline tool
 tool:
-	$(CARGO) build --release $(CARGO_BUILD_FLAGS) --target-dir $(TARGET)/tool --no-default-features --features tool --bin mail-crypt
-	$(call copy,$(TARGET)/tool/release/mail-crypt,$(BUILD)/bin/mail-crypt)
+	$(CARGO) build --release $(CARGO_BUILD_FLAGS) --target-dir $(TOOL_TARGET) --no-default-features --features tool --bin mail-crypt
+	$(call copy,$(TOOL_TARGET)/release/mail-crypt,$(BUILD)/bin/mail-crypt)
 
 man: $(MANPAGES)
 $(BUILD)/man/%: man/%.scd

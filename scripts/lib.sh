@@ -67,11 +67,11 @@ dovecot_id() {
     } | short_hash)"
 }
 
-# cargo's folder: one for each Dovecot and libcrypto, below CARGO_TARGET_DIR where that is set. cargo tells by file times
-# whether headers have changed, and packages bring old ones.
+# cargo_target [NAME]: cargo's folder, below CARGO_TARGET_DIR where that is set: one for each libcrypto and Dovecot, or
+# for NAME, which needs no Dovecot. cargo tells by file times whether headers have changed, and packages bring old ones.
 cargo_target() {
     local base=${CARGO_TARGET_DIR:-$lib_root/target} name
-    name=$(dovecot_id)-openssl-$(pkg-config --modversion libcrypto 2>/dev/null || echo unknown)
+    name=${1:-$(dovecot_id)}-openssl-$(pkg-config --modversion libcrypto 2>/dev/null || echo unknown)
     case $base in
         */"$name" | */"$name"/*) printf '%s\n' "$base" ;;
         *) printf '%s/%s\n' "$base" "$name" ;;
