@@ -220,7 +220,7 @@ impl Cipher {
         ctx.decrypt_init(Some(bare.fetch()?), Some(key), None)?;
         Ok(Seekable {
             cipher: self,
-            iv: iv.to_vec(),
+            iv: Zeroizing::new(iv.to_vec()),
             stream: Stream { cipher: bare, ctx },
         })
     }
@@ -322,7 +322,7 @@ pub struct Stream {
 /// Decrypts a payload from any position.
 pub struct Seekable {
     cipher: Cipher,
-    iv: Vec<u8>,
+    iv: Secret,
     /// In the mode without authentication, under the payload's key.
     stream: Stream,
 }
@@ -349,7 +349,8 @@ impl Seekable {
         if at.offset % 64 != 0 || out.len() < data.len() + MARGIN {
             return Err(Error::corrupt("decryption can't start there"));
         }
-        let start = self.cipher.start_iv(&self.iv, at)?;
+        // OFB's is keystream.
+        let start = Zeroizing::new(self.cipher.start_iv(&self.iv, at)?);
         let Stream { cipher, ctx } = &mut self.stream;
         ctx.decrypt_init(None, None, Some(&start[..cipher.iv_len()]))?;
         ctx.set_padding(at.last);

@@ -10,7 +10,6 @@ use std::fmt;
 
 use openssl::md::MdRef;
 use openssl::md_ctx::MdCtx;
-use sha2::Digest as _;
 use zeroize::Zeroizing;
 
 use super::Secret;
@@ -120,9 +119,7 @@ impl Digest {
     /// The digest over the concatenation of `parts`.
     pub fn hash(self, parts: &[&[u8]]) -> Result<Vec<u8>> {
         if self == Digest::Sha256 {
-            let mut h = sha2::Sha256::new();
-            parts.iter().for_each(|part| h.update(part));
-            return Ok(h.finalize().to_vec());
+            return Ok(sha256::hash(parts));
         }
         let mut ctx = MdCtx::new()?;
         ctx.digest_init(self.md()?)?;
@@ -137,7 +134,7 @@ impl Digest {
     /// The HMAC under `key` over the concatenation of `parts`, of which nothing is secret.
     pub fn hmac(self, key: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>> {
         if self == Digest::Sha256 {
-            return Ok(sha256::hmac(key, parts).to_vec());
+            return Ok(sha256::hmac(key, parts));
         }
         let mut mac = Hmac::new(self, key)?;
         for part in parts {
@@ -177,7 +174,7 @@ impl Digest {
     /// i = 1..=`count`.
     pub fn iterated(self, block: &[u8], count: u32) -> Result<Vec<u8>> {
         if self == Digest::Sha256 {
-            return Ok(sha256::iterated(block, count).to_vec());
+            return Ok(sha256::iterated(block, count));
         }
         let mut ctx = MdCtx::new()?;
         let mut h = self.hash(&[block])?;
@@ -259,6 +256,10 @@ mod tests {
             let data: Vec<u8> = (0..len).map(|i| i as u8).collect();
             let theirs = openssl::hash::hash(MessageDigest::sha256(), &data).unwrap();
             assert_eq!(Digest::Sha256.hash(&[&data]).unwrap(), &*theirs);
+            for cut in [0, len / 3, len.min(64), len] {
+                let (a, b) = data.split_at(cut);
+                assert_eq!(Digest::Sha256.hash(&[a, &[], b]).unwrap(), &*theirs);
+            }
             let key = [&data[..], &[len as u8]].concat();
             let mut theirs = Hmac::new(Digest::Sha256, &key).unwrap();
             theirs.update(&data).unwrap();

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use openssl::cipher_ctx::CipherCtx;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::cipher::{Cipher, MAX_CALL, Mode, TAG_LEN, gcm_counter};
 use super::field::{inverse, mul, power};
@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// GMAC of one piece after another, each under the same key and IV.
 ///
 /// Tags under one IV are only good as long as nobody sees them: with two of them H can be
-/// solved for. They stay in this process's memory and are compared, never written.
+/// solved for. They are compared in memory, and leave it only under encryption (in Dovecot's index cache).
 pub struct Gmac {
     ctx: CipherCtx,
     iv: [u8; 12],
@@ -59,17 +59,15 @@ impl Blocks {
     }
 
     /// One block, encrypted: in counter mode the first block of the keystream.
-    fn encrypt(&mut self, block: [u8; 16]) -> Result<u128> {
-        let mut out = [0; 32];
+    fn encrypt(&mut self, block: [u8; 16]) -> Result<Zeroizing<u128>> {
+        let mut out = Zeroizing::new([0; 32]);
         self.0.encrypt_init(None, None, Some(&block))?;
-        self.0.cipher_update(&[0; 16], Some(&mut out))?;
-        let result = self::block(&out);
-        out.zeroize();
-        Ok(result)
+        self.0.cipher_update(&[0; 16], Some(&mut *out))?;
+        Ok(Zeroizing::new(self::block(&*out)))
     }
 
     /// The point H.
-    fn point(&mut self) -> Result<u128> {
+    fn point(&mut self) -> Result<Zeroizing<u128>> {
         self.encrypt([0; 16])
     }
 }
@@ -145,21 +143,23 @@ pub fn whole_tag(
 
     // With P the polynomial of the blocks so far, `sum` = P * H. A piece's tag is
     // mask + (P_piece + length block) * H.
-    let full = mul(lengths(piece as u64, 0), h);
-    let shift = power(h, piece as u64 / 16);
-    let mut sum = mul(mul(block(aad), h), h);
+    let shape = |own: u64| Zeroizing::new((power(*h, own.div_ceil(16)), mul(lengths(own, 0), *h)));
+    let full = shape(piece as u64);
+    let mut sum = Zeroizing::new(mul(mul(block(aad), *h), *h));
     let mut left = len;
     for tag in tags {
         let own = left.min(piece as u64);
         left -= own;
+        let last;
         let (shift, length) = if own == piece as u64 {
-            (shift, full)
+            *full
         } else {
-            (power(h, own.div_ceil(16)), mul(lengths(own, 0), h))
+            last = shape(own);
+            *last
         };
-        sum = mul(sum, shift) ^ block(tag) ^ mask ^ length;
+        *sum = mul(*sum, shift) ^ block(tag) ^ *mask ^ length;
     }
-    let tag = sum ^ mul(lengths(16, len), h) ^ mask;
+    let tag = *sum ^ mul(lengths(16, len), *h) ^ *mask;
     Ok(tag.to_be_bytes())
 }
 
@@ -213,21 +213,21 @@ impl Pieces {
         ctx.decrypt_init(None, Some(with.key), None)?;
         let mut blocks = Blocks::new(with)?;
         let h = blocks.point()?;
-        if h == 0 {
+        if *h == 0 {
             return Err(Error::new(
                 ErrorKind::Crypto,
                 "a key that authenticates nothing",
             ));
         }
         let mask = blocks.encrypt(gcm_counter(&iv, 0)?)?;
-        let inverse = inverse(h);
+        let inverse = Zeroizing::new(inverse(*h));
         Ok(Pieces {
             ctx,
             blocks,
             iv,
-            h,
-            to_iv: (mul(inverse, inverse), mul(lengths(0, 16), inverse)),
-            mask,
+            h: *h,
+            to_iv: (mul(*inverse, *inverse), mul(lengths(0, 16), *inverse)),
+            mask: *mask,
             lengths: (0, 0),
         })
     }
@@ -267,11 +267,12 @@ impl Pieces {
             let len = data.len() as u64;
             self.lengths = (data.len(), mul(lengths(len, 0) ^ lengths(0, len), self.h));
         }
-        let bare = block(tag) ^ self.mask ^ self.lengths.1;
-        let tag = bare ^ self.blocks.encrypt(counter)?;
+        let bare = Zeroizing::new(block(tag) ^ self.mask ^ self.lengths.1);
+        let tag = Zeroizing::new((*bare ^ *self.blocks.encrypt(counter)?).to_be_bytes());
         let iv = mul(block(&counter), self.to_iv.0) ^ self.to_iv.1;
-        self.ctx.decrypt_init(None, None, Some(&iv.to_be_bytes()))?;
-        self.ctx.set_tag(&tag.to_be_bytes())?;
+        let iv = Zeroizing::new(iv.to_be_bytes());
+        self.ctx.decrypt_init(None, None, Some(&*iv))?;
+        self.ctx.set_tag(&*tag)?;
         let mut done = 0;
         for part in data.chunks(MAX_CALL) {
             done += self.ctx.cipher_update(part, Some(&mut out[done..]))?;

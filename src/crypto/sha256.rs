@@ -1,11 +1,12 @@
-//! SHA-256 by single blocks: HMAC, PBKDF2 and the iterated key-block hash of the stream format.
+//! SHA-256 by single blocks: hashes, HMAC, PBKDF2 and the iterated key-block hash of the stream format.
+//!
+//! Its blocks and states are wiped: they hold keys. The `sha2` crate's own hasher keeps its last block.
 #![forbid(unsafe_code)]
 
-use sha2::Digest as _;
 use sha2::compress256;
 use sha2::digest::generic_array::GenericArray;
 use sha2::digest::typenum::U64;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 type Block = GenericArray<u8, U64>;
 
@@ -44,6 +45,37 @@ fn padded(len: usize, before: usize) -> Block {
     block
 }
 
+/// SHA-256 over the concatenation of `parts`.
+pub(super) fn hash(parts: &[&[u8]]) -> Vec<u8> {
+    let mut state = IV;
+    let mut block = Block::default();
+    let (mut filled, mut len) = (0, 0);
+    for mut part in parts.iter().copied() {
+        len += part.len() as u64;
+        while filled + part.len() >= BLOCK {
+            let (now, later) = part.split_at(BLOCK - filled);
+            block[filled..].copy_from_slice(now);
+            compress(&mut state, &block);
+            (filled, part) = (0, later);
+        }
+        block[filled..filled + part.len()].copy_from_slice(part);
+        filled += part.len();
+    }
+    block[filled..].fill(0);
+    block[filled] = 0x80;
+    if filled >= BLOCK - 8 {
+        compress(&mut state, &block);
+        block.fill(0);
+    }
+    block[BLOCK - 8..].copy_from_slice(&(len * 8).to_be_bytes());
+    compress(&mut state, &block);
+    let mut out = vec![0; SIZE];
+    store(&mut out, &state);
+    block.zeroize();
+    state.zeroize();
+    out
+}
+
 /// The two halves of an HMAC key schedule: the states after the inner and the outer pad.
 struct Pads {
     inner: [u32; 8],
@@ -61,7 +93,7 @@ impl Pads {
     fn new(key: &[u8]) -> Self {
         let mut block = Block::default();
         if key.len() > BLOCK {
-            block[..SIZE].copy_from_slice(&sha2::Sha256::digest(key));
+            block[..SIZE].copy_from_slice(&Zeroizing::new(hash(&[key])));
         } else {
             block[..key.len()].copy_from_slice(key);
         }
@@ -91,14 +123,18 @@ impl Pads {
         store(&mut block[..SIZE], &state);
         let mut out = self.outer;
         compress(&mut out, &block);
+        block.zeroize();
+        state.zeroize();
         out
     }
 }
 
 /// HMAC-SHA256 under `key` over the concatenation of `parts`, of which nothing is secret.
-pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; SIZE] {
-    let mut out = [0; SIZE];
-    store(&mut out, &Pads::new(key).mac(parts));
+pub(super) fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = vec![0; SIZE];
+    let mut mac = Pads::new(key).mac(parts);
+    store(&mut out, &mac);
+    mac.zeroize();
     out
 }
 
@@ -178,8 +214,8 @@ fn write(out: &mut [u8], chain: &Chain) {
 }
 
 /// h0 = SHA-256(block), h(i) = SHA-256(h(i-1) || u32 i), i = 1..=`count`.
-pub(super) fn iterated(block: &[u8], count: u32) -> [u8; SIZE] {
-    let mut h: [u8; SIZE] = sha2::Sha256::digest(block).into();
+pub(super) fn iterated(block: &[u8], count: u32) -> Vec<u8> {
+    let mut h = hash(&[block]);
     let mut buf = padded(SIZE + 4, 0);
     buf[..SIZE].copy_from_slice(&h);
     for i in 1..=count {
@@ -189,5 +225,6 @@ pub(super) fn iterated(block: &[u8], count: u32) -> [u8; SIZE] {
         store(&mut buf[..SIZE], &state);
     }
     h.copy_from_slice(&buf[..SIZE]);
+    buf.zeroize();
     h
 }

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::block::ContentKey;
+use super::blocks::Blocks;
 use super::payload::{check_granule, tampered, truncated_tag};
 use super::verified::{MacKey, Verified, Way, proven_by_chunks};
 use crate::crypto::cipher::{Cipher, MARGIN, Mode, Position, Stream};
@@ -43,10 +44,10 @@ struct Chunks {
     mac: Gmac,
     size: usize,
     filled: usize,
-    tags: Vec<[u8; 16]>,
+    tags: Blocks,
     /// Chaining modes: the block that each chunk but the first is chained to.
-    previous: Vec<[u8; 16]>,
-    /// Chaining modes: the last two blocks so far.
+    previous: Blocks,
+    /// Chaining modes: the last two blocks so far. It never grows beyond the room that it has.
     recent: Secret,
     /// Block size of a chaining mode, else 0.
     block: usize,
@@ -81,9 +82,9 @@ impl Check {
                 mac: Gmac::new(mac_key.as_ref())?,
                 size: chunk,
                 filled: 0,
-                tags: Vec::new(),
-                previous: Vec::new(),
-                recent: Secret::default(),
+                tags: Blocks::default(),
+                previous: Blocks::default(),
+                recent: Zeroizing::new(Vec::with_capacity(4 * header.cipher.chain_len())),
                 block: header.cipher.chain_len(),
                 keystream,
             },
@@ -159,8 +160,8 @@ impl Check {
         let plain_size = self
             .chunks
             .plain_size(header.cipher, parts.key, parts.iv, self.len)?;
-        self.chunks.tags.shrink_to_fit();
-        self.chunks.previous.shrink_to_fit();
+        self.chunks.tags.shrink();
+        self.chunks.previous.shrink();
         let way = match proven_by_chunks(header) {
             true => Way::pieces(&self.mac_key)?,
             false => Way::Seek(
@@ -188,10 +189,10 @@ impl Chunks {
             if self.filled == self.size {
                 self.end()?;
                 if self.block > 0 {
-                    let mut block = [0; 16];
+                    let mut block = Zeroizing::new([0; 16]);
                     let recent = &self.recent[self.recent.len().saturating_sub(self.block)..];
                     block[..recent.len()].copy_from_slice(recent);
-                    self.previous.push(block);
+                    self.previous.push(*block);
                 }
             }
             let (now, later) = data.split_at(data.len().min(self.size - self.filled));

@@ -9,6 +9,7 @@
 
 mod algorithm;
 mod block;
+mod blocks;
 mod check;
 mod damage;
 mod encrypt;

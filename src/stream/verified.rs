@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use zeroize::Zeroizing;
 
 use super::block::ContentKey;
+use super::blocks::Blocks;
 use super::payload::tampered;
 use crate::crypto::cipher::{Cipher, MARGIN, Mode, Position, Seekable};
 use crate::crypto::gcm::{Gmac, GmacKey, Pieces};
@@ -17,12 +18,12 @@ use crate::format::stream::{Header, Integrity};
 pub(super) struct MacKey {
     cipher: Cipher,
     key: Secret,
-    iv: [u8; 12],
+    iv: Zeroizing<[u8; 12]>,
 }
 
 impl MacKey {
     pub(super) fn of_mail(cipher: Cipher, key: &[u8], iv: &[u8]) -> Self {
-        let mut own = [0; 12];
+        let mut own = Zeroizing::new([0; 12]);
         own[..iv.len().min(12)].copy_from_slice(&iv[..iv.len().min(12)]);
         MacKey {
             cipher,
@@ -43,7 +44,7 @@ impl MacKey {
         GmacKey {
             cipher: self.cipher,
             key: &self.key,
-            iv: &self.iv,
+            iv: &*self.iv,
         }
     }
 }
@@ -72,8 +73,8 @@ pub struct Verified {
     pub(super) payload_at: u64,
     pub(super) payload_len: u64,
     pub(super) plain_size: u64,
-    pub(super) tags: Vec<[u8; 16]>,
-    pub(super) previous: Vec<[u8; 16]>,
+    pub(super) tags: Blocks,
+    pub(super) previous: Blocks,
 }
 
 /// How a chunk is recognised and decrypted. Kept, since to set it up takes as long as a tenth of a chunk.
@@ -212,7 +213,7 @@ impl Verified {
         let (chunk, len) = start.split_first_chunk().ok_or_else(wrong)?;
         let chunk = u32::from_be_bytes(*chunk) as usize;
         let len = u64::from_be_bytes(len.try_into().map_err(|_| wrong())?);
-        let tags: Vec<[u8; 16]> = match tags.len() % 16 {
+        let tags: Blocks = match tags.len() % 16 {
             0 => tags
                 .chunks(16)
                 .filter_map(|tag| tag.try_into().ok())
@@ -237,12 +238,12 @@ impl Verified {
             payload_len: len,
             plain_size: len,
             tags,
-            previous: Vec::new(),
+            previous: Blocks::default(),
         })
     }
 
     /// Bytes of memory that this holds.
     pub fn mem_size(&self) -> usize {
-        size_of::<Self>() + 16 * (self.tags.capacity() + self.previous.capacity()) + CONTEXTS
+        size_of::<Self>() + self.tags.mem_size() + self.previous.mem_size() + CONTEXTS
     }
 }
