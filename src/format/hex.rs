@@ -1,4 +1,4 @@
-//! Hexadecimal text, strict.
+//! Hexadecimal text, strict, in constant time.
 #![forbid(unsafe_code)]
 
 use zeroize::Zeroizing;
@@ -7,29 +7,18 @@ use crate::error::{Error, Result};
 
 /// Decodes `text`: hexadecimal digits of either case, an even number of them, nothing else.
 ///
-/// The result is wiped when dropped, as it may be a private key.
+/// Takes the same time for the same length: the result may be a private key. It is wiped when dropped.
 ///
 /// # Errors
 /// Corrupt, without the text.
 pub fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>> {
-    let text = text.as_bytes();
-    if text.len() % 2 != 0 {
-        return Err(Error::corrupt("odd number of hexadecimal digits"));
-    }
-    let mut out = Zeroizing::new(Vec::with_capacity(text.len() / 2));
-    for pair in text.chunks_exact(2) {
-        out.push((digit(pair[0])? << 4) | digit(pair[1])?);
-    }
+    let mut out = Zeroizing::new(vec![0; text.len() / 2]);
+    let decoded = base16ct::mixed::decode(text, &mut out).map(|_| ());
+    decoded.map_err(|e| match e {
+        base16ct::Error::InvalidLength => Error::corrupt("odd number of hexadecimal digits"),
+        base16ct::Error::InvalidEncoding => Error::corrupt("not a hexadecimal digit"),
+    })?;
     Ok(out)
-}
-
-fn digit(c: u8) -> Result<u8> {
-    match c {
-        b'0'..=b'9' => Ok(c - b'0'),
-        b'a'..=b'f' => Ok(c - b'a' + 10),
-        b'A'..=b'F' => Ok(c - b'A' + 10),
-        _ => Err(Error::corrupt("not a hexadecimal digit")),
-    }
 }
 
 /// `data` in lower-case hexadecimal digits.
@@ -49,10 +38,12 @@ pub fn encode_upper(data: &[u8]) -> String {
 /// Appends `data` in lower-case hexadecimal digits. Reserve room before appending a secret: a
 /// string that grows leaves its old copy behind.
 pub fn push(out: &mut String, data: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in data {
-        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        out.push(char::from(DIGITS[usize::from(byte & 15)]));
+    let mut digits = Zeroizing::new([0; 128]);
+    for part in data.chunks(64) {
+        // Twice the room that 64 bytes need can't be too little.
+        if let Ok(text) = base16ct::lower::encode_str(part, &mut *digits) {
+            out.push_str(text);
+        }
     }
 }
 
@@ -66,6 +57,12 @@ mod tests {
         assert_eq!(decode("00fFaB").unwrap().as_slice(), [0, 255, 0xab]);
         assert_eq!(encode(&[0, 255, 0xab]), "00ffab");
         assert_eq!(encode_upper(&[0, 255, 0xab]), "00FFAB");
+        let all: Vec<u8> = (0..=255).collect();
+        let plain: String = all.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(encode(&all), plain);
+        assert_eq!(*decode(&plain).unwrap(), all);
+        assert_eq!(*decode(&plain.to_uppercase()).unwrap(), all);
+        assert_eq!(*decode("").unwrap(), []);
     }
 
     #[test]
