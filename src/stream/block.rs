@@ -127,7 +127,7 @@ pub(super) fn unwrap(
             aes256_ctr(&secret, &ZERO_IV, &to.wrapped)?
         }
         (Version::V2, Wrap::Ec) => unwrap_ec(header, to, key, secrets)?,
-        (Version::V2, Wrap::Rsa) => key.rsa_decrypt(&to.wrapped).map_err(|_| wrong_block())?,
+        (Version::V2, Wrap::Rsa) => right_block(header, key.rsa_decrypt(&to.wrapped))?,
         (Version::V2, Wrap::Other(kind)) => {
             return Err(Error::unsupported(format!("recipient key type {kind}")));
         }
@@ -168,17 +168,19 @@ fn unwrap_ec(
             .ok_or_else(wrong_block)?;
         return cipher.open(wrap_key, iv, aad, wrapped, tag);
     }
-    let block = cipher.open_bare(wrap_key, iv, &to.wrapped).ok();
-    match block.filter(|block| block.len() == header.block_len()) {
-        Some(block) => Ok(block),
-        None => random_block(header),
-    }
+    right_block(header, cipher.open_bare(wrap_key, iv, &to.wrapped))
 }
 
-/// In place of a block that doesn't unwrap. What proves the block, or the whole, finds it wrong: an
-/// answer of its own, or an earlier one, would tell a forger which padding is right, and with that, bit by bit,
-/// what the block is.
-fn random_block(header: &Header) -> Result<Secret> {
+/// What was unwrapped; a random block in place of one that doesn't unwrap. What proves the block, or the whole,
+/// finds that wrong: an answer of its own, or an earlier one, would tell a forger which padding is right, and
+/// with that, bit by bit, what the block is.
+fn right_block(header: &Header, unwrapped: Result<Secret>) -> Result<Secret> {
+    if let Some(block) = unwrapped
+        .ok()
+        .filter(|block| block.len() == header.block_len())
+    {
+        return Ok(block);
+    }
     let mut block = Zeroizing::new(vec![0; header.block_len()]);
     random(&mut block)?;
     Ok(block)
