@@ -52,7 +52,7 @@ impl Curve {
                 name.escape_default()
             )));
         }
-        Self::by_nid(nid).map_err(|_| Error::unsupported(format!("curve '{name}'")))
+        Self::by_nid(nid).map_err(|e| Error::unsupported(format!("curve '{name}': {e}")))
     }
 
     /// The curve with OpenSSL's number `nid`, as version 1 key strings name it.
@@ -60,7 +60,7 @@ impl Curve {
     /// # Errors
     /// Unsupported, with the number.
     pub fn by_number(nid: u32) -> Result<Arc<Self>> {
-        let unknown = |_| Error::unsupported(format!("curve with OpenSSL's number {nid}"));
+        let unknown = |e| Error::unsupported(format!("curve with OpenSSL's number {nid}: {e}"));
         let nid = i32::try_from(nid).map_err(|_| Error::unsupported("curve number"))?;
         Self::by_nid(Nid::from_raw(nid)).map_err(unknown)
     }

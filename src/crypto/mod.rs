@@ -62,10 +62,32 @@ impl Drop for Plain {
 }
 
 impl From<openssl::error::ErrorStack> for Error {
-    fn from(_: openssl::error::ErrorStack) -> Self {
-        // The stack's own text is opaque to an administrator ("bignum routines::encoding
-        // error"); whoever knows what was being done adds a context.
-        Error::new(ErrorKind::Crypto, "libcrypto refused the operation")
+    fn from(stack: openssl::error::ErrorStack) -> Self {
+        // That alone is opaque to an administrator ("bignum routines: encoding error"): whoever knows what
+        // was being done adds a context.
+        let text = format!("libcrypto refused the operation{}", reasons(&stack));
+        Error::new(ErrorKind::Crypto, text)
+    }
+}
+
+/// Why libcrypto failed, in its own words and in parentheses, the first cause first; nothing if it doesn't say.
+///
+/// These are texts out of its tables. What may stand beside them can quote the data, and is left out.
+fn reasons(stack: &openssl::error::ErrorStack) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for error in stack.errors() {
+        let parts: Vec<&str> = error.library().into_iter().chain(error.reason()).collect();
+        let text = match parts.is_empty() {
+            true => format!("error {:#x}", error.code()),
+            false => parts.join(": "),
+        };
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    match texts.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", texts.join("; ")),
     }
 }
 
@@ -135,6 +157,19 @@ mod tests {
             text(&[6, 11, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]).get(..2),
             Some("0x")
         );
+    }
+
+    #[test]
+    fn an_error_of_libcrypto_carries_its_reason_and_none_of_the_data() {
+        let stack = openssl::pkey::PKey::private_key_from_pem(b"hunter2").unwrap_err();
+        let text = Error::from(stack).to_string();
+        let refused = "libcrypto refused the operation (";
+        assert!(text.starts_with(refused) && text.ends_with(')'), "{text}");
+        assert!(text.len() > refused.len() + 10, "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+        // It may not say.
+        let text = Error::from(openssl::error::ErrorStack::get()).to_string();
+        assert_eq!(text, "libcrypto refused the operation");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 
-use super::Secret;
+use super::{Secret, reasons};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The longest password that libcrypto takes, in bytes.
@@ -30,7 +30,10 @@ pub fn decrypt(encrypted: &[u8], password: &[u8]) -> Result<Secret> {
         }
         None => Err(ErrorStack::get()),
     };
-    let wrong = |_| Error::new(ErrorKind::WrongPassword, "wrong password for the key");
+    let wrong = |why: ErrorStack| {
+        let text = format!("wrong password for the key{}", reasons(&why));
+        Error::new(ErrorKind::WrongPassword, text)
+    };
     let key = PKey::private_key_from_pkcs8_callback(encrypted, callback).map_err(wrong)?;
     Ok(Secret::new(key.private_key_to_pkcs8()?))
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use openssl::bn::{BigNum, BigNumContext, BigNumRef};
 use openssl::encrypt::{Decrypter, Encrypter};
+use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private, Public};
 use openssl::rsa::{Padding, Rsa};
 
-use super::Secret;
+use super::{Secret, reasons};
 use crate::error::{Error, Result};
 
 /// The sizes of keys that are used, in bits. Below, a key can be broken; above, libcrypto refuses
@@ -35,6 +36,10 @@ fn check(n: &BigNumRef, e: &BigNumRef) -> Result<()> {
     Ok(())
 }
 
+fn bad_key(why: &ErrorStack) -> Error {
+    Error::corrupt(format!("RSA key{}", reasons(why)))
+}
+
 /// A public RSA key.
 pub struct RsaPublic {
     key: PKey<Public>,
@@ -47,7 +52,7 @@ impl RsaPublic {
     /// # Errors
     /// Corrupt, or unsupported for its size.
     pub fn from_pkcs1(der: &[u8]) -> Result<Self> {
-        let rsa = Rsa::public_key_from_der_pkcs1(der).map_err(|_| Error::corrupt("RSA key"))?;
+        let rsa = Rsa::public_key_from_der_pkcs1(der).map_err(|e| bad_key(&e))?;
         check(rsa.n(), rsa.e())?;
         Self::from_rsa(rsa)
     }
@@ -106,7 +111,7 @@ impl RsaPrivate {
     /// # Errors
     /// Corrupt, or unsupported for its size.
     pub fn from_pkcs1(der: &[u8]) -> Result<Self> {
-        let rsa = Rsa::private_key_from_der(der).map_err(|_| Error::corrupt("RSA key"))?;
+        let rsa = Rsa::private_key_from_der(der).map_err(|e| bad_key(&e))?;
         Self::from_rsa(rsa)
     }
 

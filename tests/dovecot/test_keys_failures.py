@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from harness import CryptConfig, DovecotVersion, Key, Mail, UserConfig
@@ -36,6 +37,19 @@ def test_a_wrong_password_is_named_before_any_literal(dovecot, store, password):
     assert store.user_keys("alice") == {key}
     with writer.imap("alice") as session:
         assert len(session.bodies()) == 3
+
+
+@pytest.mark.packaged_refuses("says it in words of its own")
+def test_the_log_says_why_libcrypto_refused(dovecot):
+    locked = replace(EC.setting("right"), password="mistaken")
+    crypt = {"global_public": EC.public_setting(), "global_private": (locked,)}
+    server = dovecot(users=alice(curve=None, **crypt))
+    server.log.expect("Error:", "wrong password for the key")
+    server.try_deliver("alice", mail=Mail.make())
+    server.doveadm("fetch", "-u", "alice", "text", "all", check=False)
+    for line in server.log.wait_for("wrong password for the key"):
+        # Its library and its reason.
+        assert re.search(r"wrong password for the key \([^():]+: [^()]+\)", line), line
 
 
 @pytest.mark.packaged_defect("panics or hangs")
