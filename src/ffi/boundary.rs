@@ -145,20 +145,23 @@ unsafe fn guarded(error: *mut mcrs_error, f: impl FnOnce() -> Result<c_int>) -> 
     }
 }
 
-/// Writes `e` into the caller's buffer and answers -1.
+/// Writes `e` into the caller's buffer, which needn't hold anything yet, and answers -1.
 ///
 /// # Safety
-/// `error` is NULL or valid.
+/// `error` is NULL or points to writable memory for one.
 pub unsafe fn fail(error: *mut mcrs_error, e: &Error) -> c_int {
-    // SAFETY: NULL or valid, by this function's contract.
-    if let Some(out) = unsafe { error.as_mut() } {
-        out.temporary = e.kind() == ErrorKind::Store;
+    if !error.is_null() {
         let text = match e.kind().word() {
             Some(word) => format!("{word}: {e}"),
             None => e.to_string(),
         };
-        copy_text(&mut out.text, &text);
-        copy_text(&mut out.client, client_text(e.kind()));
+        let filled = mcrs_error {
+            temporary: e.kind() == ErrorKind::Store,
+            client: c_text(client_text(e.kind())),
+            text: c_text(&text),
+        };
+        // SAFETY: writable by this function's contract. No reference is made: C may not have set it.
+        unsafe { error.write(filled) };
     }
     -1
 }
@@ -178,9 +181,10 @@ fn client_text(kind: ErrorKind) -> &'static str {
     }
 }
 
-fn copy_text(out: &mut [c_char], text: &str) {
-    let room = out.len() - 1;
-    let mut end = text.len().min(room);
+/// As much of the text as fits, and a NUL.
+fn c_text<const SIZE: usize>(text: &str) -> [c_char; SIZE] {
+    let mut out = [0; SIZE];
+    let mut end = text.len().min(SIZE - 1);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -188,7 +192,7 @@ fn copy_text(out: &mut [c_char], text: &str) {
         // The same bits: c_char is a signed byte on some machines.
         *o = b as c_char;
     }
-    out[end] = 0;
+    out
 }
 
 /// Frees what [`Opaque::give`] gave and clears the caller's pointer.
@@ -222,19 +226,17 @@ pub unsafe fn bytes<'a>(data: *const u8, size: usize) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(data, size) }
 }
 
-/// Stores through an out-pointer of the caller.
+/// Stores through an out-pointer of the caller, behind which there needn't be anything yet.
 ///
 /// # Safety
-/// `out` is NULL or valid.
+/// `out` is NULL or points to writable memory for a `T`.
 pub unsafe fn put<T>(out: *mut T, value: T) -> Result<()> {
-    // SAFETY: NULL or valid, by this function's contract.
-    match unsafe { out.as_mut() } {
-        Some(slot) => {
-            *slot = value;
-            Ok(())
-        }
-        None => Err(Error::internal("an out-pointer is missing")),
+    if out.is_null() {
+        return Err(Error::internal("an out-pointer is missing"));
     }
+    // SAFETY: writable by this function's contract. No reference is made: C may not have set it.
+    unsafe { out.write(value) };
+    Ok(())
 }
 
 /// Puts a warning into Dovecot's log.
@@ -337,6 +339,19 @@ mod tests {
         let others = [ErrorKind::Crypto, ErrorKind::Setting, ErrorKind::Store];
         let client = client_text(ErrorKind::Internal);
         assert!(others.iter().all(|kind| client_text(*kind) != client));
+    }
+
+    #[test]
+    fn memory_that_the_caller_has_not_set_is_written_alone() {
+        let mut error = std::mem::MaybeUninit::<mcrs_error>::uninit();
+        let mut number = std::mem::MaybeUninit::<i32>::uninit();
+        // SAFETY: both are writable, and set by the calls.
+        unsafe {
+            fail(error.as_mut_ptr(), &Error::corrupt("why"));
+            assert!(put(number.as_mut_ptr(), 7).is_ok());
+            assert_eq!(text(error.assume_init_ref()), "corrupt: why");
+            assert_eq!(number.assume_init(), 7);
+        }
     }
 
     #[test]
