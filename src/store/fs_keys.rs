@@ -48,13 +48,16 @@ struct Keys {
 
 /// What tells that a file was replaced or written to.
 #[derive(PartialEq, Eq)]
-struct Stamp([u64; 3], [i64; 3]);
+struct Stamp([u64; 3], [(i64, i64); 2]);
 
 impl Stamp {
     fn of(file: &Metadata) -> Self {
         Stamp(
             [file.dev(), file.ino(), file.size()],
-            [file.mtime(), file.mtime_nsec(), file.ctime_nsec()],
+            [
+                (file.mtime(), file.mtime_nsec()),
+                (file.ctime(), file.ctime_nsec()),
+            ],
         )
     }
 

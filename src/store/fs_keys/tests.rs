@@ -186,6 +186,25 @@ fn a_replaced_key_file_is_read_again_and_a_missing_one_is_remembered() {
 }
 
 #[test]
+fn a_key_file_is_told_from_one_of_another_second() {
+    let folder = Folder::new("second");
+    let path = folder.write("key", "same");
+    let stamp = |path: &str| {
+        std::fs::metadata(path)
+            .map(|file| Stamp::of(&file))
+            .unwrap()
+    };
+    let before = stamp(&path);
+    let mut later = stamp(&path);
+    assert!(before == later);
+    later.1[1].0 += 1;
+    assert!(before != later);
+    later.1[1].0 -= 1;
+    later.1[0].0 += 1;
+    assert!(before != later);
+}
+
+#[test]
 fn an_algorithm_that_cannot_be_written_is_named() {
     let default = fs_keys("posix:").algorithm(&mut never).unwrap();
     assert!(default == Some(Algorithm::default()));
