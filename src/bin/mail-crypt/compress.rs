@@ -1,8 +1,11 @@
 //! Undoing what Dovecot's compression plugins did before encryption.
 #![forbid(unsafe_code)]
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 
+use zeroize::Zeroizing;
+
+use crate::wiped::{Buffered, Growing};
 use crate::{Failure, Result};
 
 const LZ4_MAGIC: &[u8] = b"Dovecot-LZ4\x0d\x2a\x9b\xc5";
@@ -11,7 +14,7 @@ const LZ4_MAX_BLOCK: usize = 1024 * 1024;
 
 /// The decompressed content, or `plain` as it is where it isn't compressed.
 pub fn undo<'a>(plain: Box<dyn Read + 'a>) -> Result<Box<dyn Read + 'a>> {
-    let mut plain = BufReader::with_capacity(64 * 1024, plain);
+    let mut plain = Buffered::new(plain);
     let start = plain
         .fill_buf()
         .map_err(|e| Failure::io("the plaintext", e))?;
@@ -52,17 +55,17 @@ impl Kind {
 }
 
 /// The library has no reader: all of the content is decompressed at once.
-fn xz(mut plain: impl BufRead) -> Result<io::Cursor<Vec<u8>>> {
-    let mut out = Vec::new();
+fn xz(mut plain: impl BufRead) -> Result<io::Cursor<Zeroizing<Vec<u8>>>> {
+    let mut out = Growing::default();
     lzma_rs::xz_decompress(&mut plain, &mut out).map_err(|e| Failure::Io(format!("xz: {e:?}")))?;
-    Ok(io::Cursor::new(out))
+    Ok(io::Cursor::new(out.into_inner()))
 }
 
 /// Dovecot's own frame: the magic, a block size, then blocks with their sizes before them.
 struct Lz4<R> {
     from: R,
     started: bool,
-    block: Vec<u8>,
+    block: Zeroizing<Vec<u8>>,
     at: usize,
 }
 
@@ -71,7 +74,7 @@ impl<R: Read> Lz4<R> {
         Lz4 {
             from,
             started: false,
-            block: Vec::new(),
+            block: Zeroizing::default(),
             at: 0,
         }
     }
@@ -92,10 +95,10 @@ impl<R: Read> Lz4<R> {
         if size == 0 || size > LZ4_MAX_BLOCK {
             return Err(io::Error::other("lz4: a block's size is out of bounds"));
         }
-        let mut packed = vec![0; size];
+        let mut packed = Zeroizing::new(vec![0; size]);
         self.from.read_exact(&mut packed)?;
-        self.block = lz4_flex::block::decompress(&packed, LZ4_MAX_BLOCK)
-            .map_err(|e| io::Error::other(format!("lz4: {e}")))?;
+        let block = lz4_flex::block::decompress(&packed, LZ4_MAX_BLOCK);
+        self.block = Zeroizing::new(block.map_err(|e| io::Error::other(format!("lz4: {e}")))?);
         self.at = 0;
         Ok(true)
     }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::args::Options;
 use crate::container::Mail;
 use crate::dict::FileDict;
-use crate::{Failure, Result, compress, secret};
+use crate::{Failure, Result, compress, secret, wiped};
 
 /// How often a mail is decrypted at most.
 const MAX_TIMES: usize = 16;
@@ -33,7 +33,7 @@ pub fn run(options: &Options) -> Result<()> {
         plain = content(plain, options.twice, &mut keys)?;
     }
     let mut out = secret::output(options.out.as_deref())?;
-    io::copy(&mut plain, &mut out).map_err(failed_copy)?;
+    wiped::copy(&mut plain, &mut out).map_err(failed_copy)?;
     out.finish()
 }
 

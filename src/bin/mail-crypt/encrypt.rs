@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 
 use mail_crypt_core::key::PublicKey;
@@ -23,8 +23,8 @@ pub fn run(options: &Options) -> Result<()> {
         None => Algorithm::default(),
     };
     let mut from: Box<dyn Read> = match options.file.as_deref() {
-        None => Box::new(io::stdin()),
-        Some(path) if path == Path::new("-") => Box::new(io::stdin()),
+        None => Box::new(secret::standard_input()?),
+        Some(path) if path == Path::new("-") => Box::new(secret::standard_input()?),
         Some(path) => {
             let file = File::open(path).map_err(|e| Failure::io(path.display(), e))?;
             Box::new(file)

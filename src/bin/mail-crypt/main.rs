@@ -13,6 +13,7 @@ mod failure;
 mod inspect;
 mod keys;
 mod secret;
+mod wiped;
 
 use std::process::ExitCode;
 

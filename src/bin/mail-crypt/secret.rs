@@ -2,17 +2,19 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::wiped::Growing;
 use crate::{Failure, Result};
 
 /// A dict file has a few hundred bytes for each folder.
 const MAX_KEY_FILE: u64 = 64 * 1024 * 1024;
-const MAX_PASSWORD: u64 = 64 * 1024;
+const MAX_PASSWORD: usize = 64 * 1024;
 
 /// Where a password comes from.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,7 @@ impl PasswordSource {
     pub fn read(self) -> Result<Option<Zeroizing<Vec<u8>>>> {
         let line = match self {
             PasswordSource::None => return Ok(None),
-            PasswordSource::Stdin => first_line(io::stdin(), "standard input")?,
+            PasswordSource::Stdin => first_line(standard_input()?, "standard input")?,
             PasswordSource::Fd(fd) => {
                 let name = format!("/dev/fd/{fd}");
                 let file = File::open(&name).map_err(|e| Failure::io(&name, e))?;
@@ -50,58 +52,77 @@ impl PasswordSource {
     }
 }
 
-/// As bytes: a client may have sent a password in any encoding.
-fn first_line(from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>> {
+/// Standard input and output without the buffers that std keeps for them, which nobody wipes.
+pub fn standard_input() -> Result<File> {
+    let own = io::stdin().as_fd().try_clone_to_owned();
+    own.map(File::from)
+        .map_err(|e| Failure::io("standard input", e))
+}
+
+fn standard_output() -> Result<File> {
+    let own = io::stdout().as_fd().try_clone_to_owned();
+    own.map(File::from)
+        .map_err(|e| Failure::io("standard output", e))
+}
+
+/// As bytes: a client may have sent a password in any encoding. What follows the line isn't read.
+fn first_line(mut from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>> {
     // Room from the start: a growing buffer leaves copies behind.
-    let mut line = Zeroizing::new(Vec::with_capacity(1024));
-    let mut reader = BufReader::with_capacity(1024, from.take(MAX_PASSWORD + 1));
-    let read = reader.read_until(b'\n', &mut line);
-    let read = read.map_err(|e| Failure::io(name, e))?;
-    if read as u64 > MAX_PASSWORD {
-        return Err(Failure::Usage(format!("{name}: the password is too long")));
-    }
-    if line.last() == Some(&b'\n') {
-        line.pop();
-        if line.last() == Some(&b'\r') {
-            line.pop();
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSWORD));
+    let mut byte = Zeroizing::new([0]);
+    loop {
+        match from.read(&mut *byte) {
+            Ok(0) => return Ok(line),
+            Ok(_) if byte[0] == b'\n' => break,
+            Ok(_) if line.len() == MAX_PASSWORD => {
+                return Err(Failure::Usage(format!("{name}: the password is too long")));
+            }
+            Ok(_) => line.push(byte[0]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Failure::io(name, e)),
         }
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
     }
     Ok(line)
 }
 
 /// The text of a key file; `-` is standard input.
 pub fn key_text(path: &Path) -> Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::with_capacity(16 * 1024));
-    let name = path.display();
-    let read = if path == Path::new("-") {
-        io::stdin().take(MAX_KEY_FILE).read_to_string(&mut text)
-    } else {
-        let file = File::open(path).map_err(|e| Failure::io(path.display(), e))?;
-        file.take(MAX_KEY_FILE).read_to_string(&mut text)
+    let failed = |e| Failure::io(path.display(), e);
+    let file = match path == Path::new("-") {
+        true => standard_input()?,
+        false => File::open(path).map_err(failed)?,
     };
-    read.map_err(|e| Failure::io(name, e))?;
-    Ok(text)
+    let mut bytes = Growing::read(file.take(MAX_KEY_FILE)).map_err(failed)?;
+    match String::from_utf8(std::mem::take(&mut *bytes)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(e) => {
+            drop(Zeroizing::new(e.into_bytes()));
+            Err(failed(io::Error::other("not a text")))
+        }
+    }
 }
 
 /// Where results go: standard output, or a new file that only its owner can read. An existing
 /// file is never overwritten, and a new one that isn't finished is taken away.
 pub struct Output<'a> {
-    to: Box<dyn Write>,
+    to: File,
     unfinished: Option<&'a Path>,
 }
 
 /// Opens it.
 pub fn output(path: Option<&Path>) -> Result<Output<'_>> {
-    let to: Box<dyn Write> = match path {
-        None => Box::new(io::stdout().lock()),
+    let to = match path {
+        None => standard_output()?,
         Some(path) => {
             let file = OpenOptions::new()
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
                 .open(path);
-            let file = file.map_err(|e| Failure::io(path.display(), e))?;
-            Box::new(io::BufWriter::new(file))
+            file.map_err(|e| Failure::io(path.display(), e))?
         }
     };
     let unfinished = path;
