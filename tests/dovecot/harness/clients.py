@@ -180,6 +180,12 @@ class Lmtp(smtplib.LMTP):
 
     def transaction(self, recipients: list[str], mail: bytes) -> dict[str, tuple[int, bytes]]:
         """One mail, then QUIT; the refused recipients with code and text."""
+        refused = self.one(recipients, mail)
+        self.putcmd("quit")
+        return refused
+
+    def one(self, recipients: list[str], mail: bytes) -> dict[str, tuple[int, bytes]]:
+        """One of several mails."""
         self.ehlo_or_helo_if_needed()
         code, text = self.mail("sender@example.org")
         if code != 250:
@@ -204,7 +210,6 @@ class Lmtp(smtplib.LMTP):
             code, text = self.getreply()
             if code != 250:
                 refused[recipient] = (code, text)
-        self.putcmd("quit")
         return refused
 
 

@@ -174,8 +174,8 @@ def header(data: bytes) -> Header:
     return Header(data[9], flags, rounds, tuple(ids), length)
 
 
-def decrypt(data: bytes, key: Key) -> bytes:
-    """Open an AES-GCM version 2 file for `key`; raises if its tag is wrong."""
+def key_block(data: bytes, key: Key) -> bytes:
+    """What the header of an AES-GCM version 2 file has for `key`: the mail's key, IV and AAD."""
     found = header(data)
     assert (found.version, found.flags) == (2, AEAD)
     at = 18
@@ -202,6 +202,12 @@ def decrypt(data: bytes, key: Key) -> bytes:
         padded = decryptor.update(wrapped) + decryptor.finalize()
         block = unpadder.update(padded) + unpadder.finalize()
     assert _hash(block) == hashed
+    return block
+
+
+def decrypt(data: bytes, key: Key) -> bytes:
+    """Open an AES-GCM version 2 file for `key`; raises if its tag is wrong."""
+    block, at = key_block(data, key), header(data).length
     decryptor = Cipher(
         algorithms.AES(block[:32]), modes.GCM(block[32:44], data[-16:])
     ).decryptor()

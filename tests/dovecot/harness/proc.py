@@ -48,6 +48,23 @@ def open_files(pid: int) -> dict[str, Path]:
     return found
 
 
+def memory(pid: int) -> list[bytes]:
+    """A process's memory, one mapping each; where that isn't allowed, PermissionError."""
+    found = []
+    with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in _read(f"/proc/{pid}/maps").splitlines():
+            place, rights = line.split()[:2]
+            if not rights.startswith("r") or line.endswith(("[vvar]", "[vsyscall]")):
+                continue
+            start, end = (int(address, 16) for address in place.split("-"))
+            try:
+                memory.seek(start)
+                found.append(memory.read(end - start))
+            except OSError:
+                continue
+    return found
+
+
 def links(pid: int) -> set[str]:
     """The same, by their links' texts alone; none of a process that is gone."""
     found = set()
