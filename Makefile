@@ -99,7 +99,7 @@ comma := ,
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
 
-.PHONY: all bench bench-count bench-micro bench-table build build-folder built check check-sources clean core demo demo-stop docker-bench docker-scenarios docker-table docker-test fuzz header help install install-files man modules stage stage-folder staged test tests test-install tool uninstall
+.PHONY: all bench bench-count bench-micro bench-table build build-folder built check check-sources clean core demo demo-stop docker-bench docker-memcheck docker-scenarios docker-table docker-test fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-install tool uninstall
 all: build
 
 # make asks for Dovecot's flags, line and folders when it starts, so what needs them is left to a make of its own, after
@@ -219,6 +219,12 @@ bench-count:
 	@$(MAKE) --no-print-directory stage
 	@$(PYTHON) tests/bench/count.py $(foreach name,MAILS LARGE RUNS TOP SIDES,$(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) $($(name))))
 
+## memcheck imap, lmtp and doveadm under valgrind, in short sessions: no memory is used wrongly (VALGRIND_ARGS=--track-origins=yes)
+memcheck:
+	@scripts/ensure-deps.sh memcheck
+	@$(MAKE) --no-print-directory stage
+	@VALGRIND_ARGS="$(VALGRIND_ARGS)" $(PYTHON) tests/memcheck/memcheck.py
+
 ## fuzz look for input that breaks a promise, SECONDS=60 for each target (TARGETS="spool dict": only these)
 fuzz:
 	@scripts/ensure-deps.sh fuzz
@@ -243,6 +249,11 @@ docker-scenarios:
 docker-bench:
 	@scripts/ensure-deps.sh docker
 	@BENCH_ARGS="$(foreach name,$(BENCH_SIZES) JUDGE,$(if $($(name)),$(name)=$($(name))))" tests/docker/run.sh --bench $(or $(LINE),trixie)
+
+## docker-memcheck memcheck on another Dovecot, in a container (LINE=sid)
+docker-memcheck:
+	@scripts/ensure-deps.sh docker
+	@VALGRIND_ARGS="$(VALGRIND_ARGS)" tests/docker/run.sh --memcheck $(or $(LINE),sid)
 
 ## docker-table put the table of what docker-test found last into README.md
 docker-table:

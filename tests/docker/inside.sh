@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# inside.sh build|test|bench: runs in a container of one line. Builds against its Dovecot; then installs, takes back,
-# installs again, and tests; or measures. The sources are in /src, the crates in /vendor, what is kept between runs in /target;
-# LINE is the line's name, results go to /results.
+# inside.sh build|test|bench|memcheck: runs in a container of one line. Builds against its Dovecot; then installs,
+# takes back, installs again, and tests; or measures, or runs it under valgrind. The sources are in /src, the crates in
+# /vendor, what is kept between runs in /target; LINE is the line's name, results go to /results.
 set -euo pipefail
-step=${1:?inside.sh build|test|bench}
+step=${1:?inside.sh build|test|bench|memcheck}
 cd /src
 . scripts/lib.sh
 export CI=true DEPS=no CARGO_TARGET_DIR=/target CARGO_NET_OFFLINE=true CARGO_BUILD_FLAGS="--locked --offline"
@@ -27,6 +27,9 @@ if [ "$step" = bench ]; then
     make bench ${BENCH_ARGS:-} || code=$?
     for kind in md json; do cp build/bench/bench.$kind "$results.bench.$kind"; done
     exit $code
+fi
+if [ "$step" = memcheck ]; then
+    exec make memcheck
 fi
 # For hosts that install it: the tree as `make install` wants it.
 rm -rf /target/install

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs while an image is built: prepare.sh SUITE [PACKAGE..] installs the Dovecot of that suite and what
-# `make test` needs, or only the packages that are named.
+# `make test` and `make memcheck` need, or only the packages that are named.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 suite=${1:?}
@@ -37,5 +37,6 @@ else
     apt-get -q update >/dev/null
     DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends dovecot-pgsql >/dev/null
     scripts/ensure-deps.sh test
+    scripts/ensure-deps.sh memcheck
 fi
 apt-get clean

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# run.sh [--build|--bench] [LINE..]: builds the plugin against each of these Dovecots (all that lines.sh has, if none is
-# named) and runs tests/dovecot against it, in a container. Results: build/docker/LINE.xml and LINE.json.
-# PYTEST_ARGS narrows it down; with --build there are no tests. With --bench it measures instead, as `make bench`
-# does with BENCH_ARGS: build/docker/LINE.bench.md and LINE.bench.json. What is compiled is kept in a volume for each
-# line; a checkout that is tested at the same time as another one takes volumes of its own by VOLUME_SUFFIX.
+# run.sh [--build|--bench|--memcheck] [LINE..]: builds the plugin against each of these Dovecots (all that lines.sh
+# has, if none is named) and runs tests/dovecot against it, in a container. Results: build/docker/LINE.xml and
+# LINE.json. PYTEST_ARGS narrows it down; with --build there are no tests. With --bench it measures instead, as
+# `make bench` does with BENCH_ARGS: build/docker/LINE.bench.md and LINE.bench.json. With --memcheck it does as
+# `make memcheck`. What is compiled is kept in a volume for each line; a checkout that is tested at the same time as
+# another one takes volumes of its own by VOLUME_SUFFIX.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . scripts/lib.sh
@@ -19,6 +20,10 @@ case ${1:-} in
     ;;
 --bench)
     step="bench" results_of_step="bench.md bench.json"
+    shift
+    ;;
+--memcheck)
+    step="memcheck" results_of_step=""
     shift
     ;;
 esac
@@ -48,7 +53,7 @@ run_line() {
             --security-opt apparmor=unconfined --security-opt seccomp=unconfined \
             --tmpfs /tmp:exec,mode=1777 \
             -v "mail-crypt-target-$1${VOLUME_SUFFIX:-}:/target" -v "$PWD/vendor:/vendor:ro" \
-            -e PYTEST_ARGS -e BENCH_ARGS -e LINE="$1" \
+            -e PYTEST_ARGS -e BENCH_ARGS -e VALGRIND_ARGS -e LINE="$1" \
             "$(line_image "$1")" sh -c 'mkdir /src && tar -x -C /src && find /src -type d -exec touch -d @1 {} + && exec /src/tests/docker/inside.sh "$0"' "$step" || code=$?
     for kind in $results_of_step; do
         rm -f "$results/$1.$kind"
