@@ -7,9 +7,11 @@
 #include "istream.h"
 #include "istream-seekable.h"
 #include "mail-storage-private.h"
+#include "index-mail.h"
 
 #include "istream-mail-crypt.h"
 #include "istream-spool.h"
+#include "mail-crypt-attachment.h"
 #include "mail-crypt-cache.h"
 #include "mail-crypt-plain.h"
 #include "mail-crypt-unpack.h"
@@ -17,6 +19,11 @@
 
 #define MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(obj) \
 	MODULE_CONTEXT_REQUIRE(obj, mail_crypt_mail_module)
+
+struct mail_crypt_mail {
+	union mail_module_context module_ctx;
+	bool attachments_checked;
+};
 
 static MODULE_CONTEXT_DEFINE_INIT(mail_crypt_mail_module,
 				  &mail_module_register);
@@ -93,15 +100,15 @@ mail_crypt_unpacked_opened(struct mail *_mail, struct istream **stream,
 			   struct istream *spool)
 {
 	struct mail_private *mail = (struct mail_private *)_mail;
-	union mail_module_context *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
+	struct mail_crypt_mail *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
 	int ret;
 
 	if (!mail_crypt_is_packed(_mail, spool))
-		return mmail->super.istream_opened(_mail, stream);
+		return mmail->module_ctx.super.istream_opened(_mail, stream);
 
 	i_stream_ref(spool);
 	i_stream_spool_hide(spool, TRUE);
-	ret = mmail->super.istream_opened(_mail, stream);
+	ret = mmail->module_ctx.super.istream_opened(_mail, stream);
 	i_stream_spool_hide(spool, FALSE);
 	if (ret == 0)
 		(*stream)->eof = FALSE;
@@ -128,7 +135,7 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 		MAIL_CRYPT_USER_CONTEXT(_mail->box->storage->user);
 	struct mail_crypt_outer_box *obox =
 		MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(_mail->box);
-	union mail_module_context *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
+	struct mail_crypt_mail *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
 	struct mcrs_reader *reader;
 	struct mcrs_file file;
 	struct mcrs_error error;
@@ -154,7 +161,7 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 			i_stream_unref(stream);
 			return -1;
 		}
-		return mmail->super.istream_opened(_mail, stream);
+		return mmail->module_ctx.super.istream_opened(_mail, stream);
 	}
 	if (mail_crypt_mail_scan(_mail, *stream)) {
 		i_stream_unref(stream);
@@ -189,7 +196,7 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 	mail_crypt_cache_add(_mail, *stream);
 
 	if (obox->checking_save)
-		return mmail->super.istream_opened(_mail, stream);
+		return mmail->module_ctx.super.istream_opened(_mail, stream);
 	ret = mail_crypt_unpack(&muser->unpacked, _mail, stream, &spool, &error);
 	if (ret > 0 && i_stream_check_twice(*stream, &error) < 0) {
 		spool_cache_clear(&muser->unpacked);
@@ -203,7 +210,7 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 		return -1;
 	}
 	return ret > 0 ? mail_crypt_unpacked_opened(_mail, stream, spool) :
-		mmail->super.istream_opened(_mail, stream);
+		mmail->module_ctx.super.istream_opened(_mail, stream);
 }
 
 static int
@@ -231,14 +238,57 @@ static const char *const mail_crypt_fragile[] = {
 static bool mail_crypt_mail_set_uid(struct mail *_mail, uint32_t uid)
 {
 	struct mail_private *mail = (struct mail_private *)_mail;
-	union mail_module_context *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
+	struct mail_crypt_mail *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
 	const char *reason = _mail->transaction->reason;
 	struct istream *input;
 
-	if (!mmail->super.set_uid(_mail, uid))
+	if (!mmail->module_ctx.super.set_uid(_mail, uid))
 		return FALSE;
 	return reason == NULL || !str_array_find(mail_crypt_fragile, reason) ||
 		mail_get_stream_because(_mail, NULL, NULL, reason, &input) == 0;
+}
+
+/* What imap says why it opens a mail of which it wants a part, which the client may get without the
+   others. */
+#define MAIL_CRYPT_REASON_PART "MIME part"
+
+static int
+mail_crypt_get_stream(struct mail *_mail, bool get_body,
+		      struct message_size *hdr_size,
+		      struct message_size *body_size, struct istream **stream_r)
+{
+	struct mail_private *mail = (struct mail_private *)_mail;
+	struct mail_crypt_mail *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
+	struct mcrs_error error;
+
+	if (!get_body || mmail->attachments_checked ||
+	    null_strcmp(mail->get_stream_reason, MAIL_CRYPT_REASON_PART) == 0) {
+		return mmail->module_ctx.super.get_stream(_mail, get_body,
+			hdr_size, body_size, stream_r);
+	}
+	/* without the sizes first: for these it may read all of the mail */
+	if (mmail->module_ctx.super.get_stream(_mail, get_body, NULL, NULL,
+					       stream_r) < 0)
+		return -1;
+	if (mail_crypt_check_attachments(_mail, &error) < 0) {
+		mail_crypt_mail_fail(_mail, &error);
+		return -1;
+	}
+	mmail->attachments_checked = TRUE;
+	return mmail->module_ctx.super.get_stream(_mail, get_body, hdr_size,
+						  body_size, stream_r);
+}
+
+/* What a client got a part of failed: on 2.3 nobody has said why. */
+static void mail_crypt_explain_attachments(struct mail *mail)
+{
+	const struct index_mail *imail = INDEX_MAIL(mail);
+	struct mcrs_error error;
+
+	if (imail->data.stream != NULL && imail->data.stream->stream_errno != 0 &&
+	    mail_crypt_has_attachments(mail->box) &&
+	    mail_crypt_check_attachments(mail, &error) < 0)
+		mail_crypt_mail_fail(mail, &error);
 }
 
 static void mail_crypt_mail_close(struct mail *_mail)
@@ -246,29 +296,34 @@ static void mail_crypt_mail_close(struct mail *_mail)
 	struct mail_private *mail = (struct mail_private *)_mail;
 	struct mail_crypt_user *muser =
 		MAIL_CRYPT_USER_CONTEXT(_mail->box->storage->user);
-	union mail_module_context *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
+	struct mail_crypt_mail *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
 
 	spool_cache_mail_close(&muser->unpacked, _mail);
-	mmail->super.close(_mail);
+	if (!mmail->attachments_checked)
+		mail_crypt_explain_attachments(_mail);
+	mmail->attachments_checked = FALSE;
+	mmail->module_ctx.super.close(_mail);
 }
 
 void mail_crypt_mail_allocated(struct mail *_mail)
 {
 	struct mail_private *mail = (struct mail_private *)_mail;
 	struct mail_vfuncs *v = mail->vlast;
-	union mail_module_context *mmail;
+	struct mail_crypt_mail *mmail;
 
 	if (mail_crypt_user_get(_mail->box->storage->user) == NULL)
 		return;
 	mail_crypt_cache_check(_mail->box);
 
-	mmail = p_new(mail->pool, union mail_module_context, 1);
-	mmail->super = *v;
-	mail->vlast = &mmail->super;
+	mmail = p_new(mail->pool, struct mail_crypt_mail, 1);
+	mmail->module_ctx.super = *v;
+	mail->vlast = &mmail->module_ctx.super;
 
 	v->istream_opened = mail_crypt_istream_opened;
 	v->set_uid = mail_crypt_mail_set_uid;
+	if (mail_crypt_has_attachments(_mail->box))
+		v->get_stream = mail_crypt_get_stream;
 	v->close = mail_crypt_mail_close;
 	v->get_binary_stream = mail_crypt_get_binary_stream;
-	MODULE_CONTEXT_SET_SELF(mail, mail_crypt_mail_module, mmail);
+	MODULE_CONTEXT_SET(mail, mail_crypt_mail_module, mmail);
 }
