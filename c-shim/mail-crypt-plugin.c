@@ -1,6 +1,7 @@
 /* The mail plugin's hooks, and encryption on save. A user's session is in mail-crypt-user.c. */
 
 #include "compat.h"
+#include "ioloop.h"
 #include "module-dir.h"
 #include "istream.h"
 #include "ostream.h"
@@ -20,6 +21,9 @@
 	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT_SERVER \
 	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT"crypt/"
 
+/* As long as a secret is used. */
+#define MAIL_CRYPT_FORGET_SECS 3600
+
 const char *mail_crypt_plugin_version = DOVECOT_ABI_VERSION;
 
 struct mail_crypt_storage_module mail_crypt_storage_module =
@@ -37,6 +41,27 @@ void mail_crypt_box_fail(struct mailbox *box, const struct mcrs_error *error)
 	mailbox_set_critical(box, "mail_crypt: %s", error->text);
 	mail_storage_set_error(box->storage, mail_crypt_mail_error(error),
 			       error->client);
+}
+
+/* Set while the process has secrets of mails that it has saved. */
+static struct timeout *mail_crypt_to_forget;
+
+static void mail_crypt_forget_later(unsigned int secs);
+
+static void mail_crypt_forget_old(void *context ATTR_UNUSED)
+{
+	unsigned int secs;
+
+	timeout_remove(&mail_crypt_to_forget);
+	if ((secs = mcrs_forget_old()) > 0)
+		mail_crypt_forget_later(secs);
+}
+
+/* Who is idle forgets in time, too. In the outermost loop: others come and go. */
+static void mail_crypt_forget_later(unsigned int secs)
+{
+	mail_crypt_to_forget = timeout_add_to(io_loop_get_root(), secs * 1000,
+					      mail_crypt_forget_old, (void *)NULL);
 }
 
 static struct mail_crypt_saves *
@@ -168,6 +193,8 @@ mail_crypt_save_begin(struct mail_save_context *ctx, struct istream *input)
 		return -1;
 	}
 	mail_crypt_save_note_key(saves, writer);
+	if (mail_crypt_to_forget == NULL)
+		mail_crypt_forget_later(MAIL_CRYPT_FORGET_SECS);
 	/* encryption is the outermost layer */
 	output = o_stream_create_mail_crypt(ctx->data.output, &writer,
 					    &saves->refused);
@@ -353,4 +380,6 @@ void mail_crypt_plugin_deinit(void)
 					       N_ELEMENTS(mail_crypt_attributes));
 	mail_storage_hooks_remove(&mail_crypt_hooks);
 	mail_storage_hooks_remove(&mail_crypt_forced_hooks);
+	timeout_remove(&mail_crypt_to_forget);
+	mcrs_deinit();
 }

@@ -279,6 +279,12 @@ struct mcrs_key_row {
 int mcrs_init(uint32_t version);
 
 /*
+ Forgets what all sessions of the process share, before libcrypto may be cleaned up. A module that
+ goes on after this finds it anew.
+ */
+void mcrs_deinit(void);
+
+/*
  Reads the settings of `user` and makes its session.
 
  Returns 0 and sets `user_r`, or -1: the user must then not be served.
@@ -417,6 +423,12 @@ int mcrs_user_check_saved(struct mcrs_user *user,
                           struct mailbox *mailbox,
                           const uint8_t *id,
                           struct mcrs_error *error);
+
+/*
+ Forgets the secrets of former mails that are too old to be used for further ones. Returns in how
+ many seconds to call it again, 0 where none is left.
+ */
+unsigned int mcrs_forget_old(void);
 
 /*
  Whether mail may be stored in `mailbox`, whose storage, by the name of `driver`, keeps text only.

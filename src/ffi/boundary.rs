@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::dovecot;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::senders;
 
 /// The core's version, as the modules were built for; [`mcrs_init`] compares. `build.rs` makes it from the C header.
 pub const MCRS_VERSION: u32 = include!(concat!(env!("OUT_DIR"), "/mcrs_version.rs"));
@@ -84,6 +85,13 @@ pub extern "C" fn mcrs_init(version: u32) -> c_int {
         }));
     });
     if version == MCRS_VERSION { 0 } else { -1 }
+}
+
+/// Forgets what all sessions of the process share, before libcrypto may be cleaned up. A module that
+/// goes on after this finds it anew.
+#[unsafe(no_mangle)]
+pub extern "C" fn mcrs_deinit() {
+    let _ = catch_unwind(senders::forget);
 }
 
 /// The way into the core: checks the handle, runs `f`, and turns errors and panics into -1.

@@ -1,7 +1,7 @@
 //! Writing one mail: encrypting it, or seeing to it that plaintext doesn't look encrypted.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::rc::Rc;
 
 use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put};
@@ -11,7 +11,7 @@ use super::sharing::key_made;
 use super::user::{User, busy, mcrs_user};
 use crate::error::{Error, Result};
 use crate::key::KeyId;
-use crate::store::{Attributes, SaveVersion, saved};
+use crate::store::{Attributes, SaveVersion, saved, senders};
 use crate::stream::{Encryptor, Guard, Version};
 
 /// Bytes of a key's id.
@@ -241,6 +241,16 @@ pub unsafe extern "C" fn mcrs_user_check_saved(
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(user, error, check) }
+}
+
+/// Forgets the secrets of former mails that are too old to be used for further ones. Returns in how
+/// many seconds to call it again, 0 where none is left.
+#[unsafe(no_mangle)]
+pub extern "C" fn mcrs_forget_old() -> c_uint {
+    let left = std::panic::catch_unwind(senders::expire).unwrap_or_default();
+    left.map_or(0, |left| {
+        c_uint::try_from(left.as_secs() + 1).unwrap_or(c_uint::MAX)
+    })
 }
 
 /// Whether mail may be stored in `mailbox`, whose storage, by the name of `driver`, keeps text only.

@@ -47,6 +47,11 @@ impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
         }
     }
 
+    /// What it remembers, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.map.values()
+    }
+
     /// Forgets `key`.
     pub fn remove(&mut self, key: &K) {
         if self.map.remove(key).is_some() {

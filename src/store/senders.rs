@@ -2,8 +2,9 @@
 //! for everyone, and a delivery process has a session for each mail.
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::bounded::Bounded;
 use crate::error::Result;
@@ -12,11 +13,14 @@ use crate::stream::Sender;
 
 /// Keys that one process writes to at a time.
 const MAX_SENDERS: usize = 256;
+/// How often whoever writes looks for ephemeral keys that are too old, whosever they are.
+const LOOK: Duration = Duration::from_secs(60);
 
 thread_local! {
     static SENDERS: RefCell<Bounded<KeyId, Rc<RefCell<Sender>>>> =
         RefCell::new(Bounded::new(MAX_SENDERS));
     static PARSED: RefCell<Bounded<String, PublicKey>> = RefCell::new(Bounded::new(MAX_SENDERS));
+    static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// The public key that `text` is. To parse it is to find a point on a curve, which costs a good part of what
@@ -37,6 +41,9 @@ pub fn public_key(text: &str) -> Result<PublicKey> {
 
 /// One sender for everything that this process writes to `key`, whoever's session it is.
 pub fn sender(key: PublicKey) -> Rc<RefCell<Sender>> {
+    if LOOKED.get().is_none_or(|then| then.elapsed() >= LOOK) {
+        expire();
+    }
     SENDERS.with_borrow_mut(|senders| {
         let id = key.id();
         if let Some(sender) = senders.get(&id) {
@@ -48,11 +55,74 @@ pub fn sender(key: PublicKey) -> Rc<RefCell<Sender>> {
     })
 }
 
+/// Forgets the ephemeral keys that are too old. Returns when to look again; `None` where none is left.
+pub fn expire() -> Option<Duration> {
+    LOOKED.set(Some(Instant::now()));
+    SENDERS.with_borrow(|senders| {
+        // One that is borrowed is being written with: it is new enough.
+        let borrowed = senders.values().filter_map(|s| s.try_borrow_mut().ok());
+        borrowed.filter_map(|mut sender| sender.expire()).min()
+    })
+}
+
+/// Forgets everything. Before libcrypto cleans up: what lives as long as the thread would be freed
+/// after that.
+pub fn forget() {
+    SENDERS.with_borrow_mut(Bounded::clear);
+    PARSED.with_borrow_mut(Bounded::clear);
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::key::PrivateKey;
+    use crate::stream::{Algorithm, Encryptor, Version};
+
+    fn write(sender: &mut Sender) {
+        Encryptor::new(&Algorithm::default(), Version::V2, sender).unwrap();
+    }
+
+    fn public() -> PublicKey {
+        PrivateKey::generate("prime256v1").unwrap().public()
+    }
+
+    #[test]
+    fn an_old_ephemeral_key_is_forgotten_though_nobody_writes_to_its_owner_again() {
+        let (old, new) = (public(), public());
+        let sender_to_old = sender(old.clone());
+        // Too old with the next tick, where others have an hour.
+        let short = Sender::new(old).with_max_age(Duration::from_nanos(1));
+        *sender_to_old.borrow_mut() = short;
+        write(&mut sender_to_old.borrow_mut());
+        assert!(expire().is_none());
+        assert!(!sender_to_old.borrow().has_ephemeral());
+
+        let sender_to_new = sender(new);
+        write(&mut sender_to_new.borrow_mut());
+        write(&mut sender_to_old.borrow_mut());
+        let left = expire().unwrap();
+        assert!(left > Duration::from_secs(3000) && left <= Duration::from_secs(3600));
+        assert!(sender_to_new.borrow().has_ephemeral());
+        assert!(!sender_to_old.borrow().has_ephemeral());
+
+        // Somebody else's mail is enough.
+        write(&mut sender_to_old.borrow_mut());
+        LOOKED.set(None);
+        sender(public());
+        assert!(!sender_to_old.borrow().has_ephemeral());
+        assert!(sender_to_new.borrow().has_ephemeral());
+    }
+
+    #[test]
+    fn what_is_forgotten_is_made_anew() {
+        let key = public();
+        let first = sender(key.clone());
+        write(&mut first.borrow_mut());
+        forget();
+        assert!(expire().is_none());
+        assert!(!Rc::ptr_eq(&first, &sender(key)));
+    }
 
     #[test]
     fn a_text_is_the_same_key_each_time_and_another_text_another() {

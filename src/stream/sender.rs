@@ -77,6 +77,23 @@ impl Sender {
         self.ephemeral = None;
     }
 
+    /// Whether there is an ephemeral key.
+    #[cfg(test)]
+    pub fn has_ephemeral(&self) -> bool {
+        self.ephemeral.is_some()
+    }
+
+    /// Forgets the ephemeral key if it has become too old to be used: nobody may write to this
+    /// recipient any more. Returns how long it may still be kept, `None` if there is none.
+    pub fn expire(&mut self) -> Option<Duration> {
+        let age = self.ephemeral.as_ref()?.made.elapsed();
+        let left = self.max_age.checked_sub(age).filter(|left| !left.is_zero());
+        if left.is_none() {
+            self.ephemeral = None;
+        }
+        left
+    }
+
     fn ephemeral(&mut self, digest: Digest) -> Result<&Ephemeral> {
         let good = self
             .ephemeral

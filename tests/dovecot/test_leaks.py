@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
-from harness import CryptConfig, Instance, Mail, UserConfig
+from harness import CryptConfig, Instance, Key, Mail, UserConfig, words
+from harness.version import libexec_dir
 
 STORAGES = ("maildir", "sdbox", "mdbox")
 USERS = {"alice": UserConfig(CryptConfig(password="c0rrect-h0rse"))}
@@ -203,3 +206,95 @@ def test_indexes_in_memory_leave_no_header_and_no_preview_on_disk(dovecot):
     # Why one would want that: Dovecot's cache keeps headers and the preview, and does not encrypt.
     found = store.find_words(store.home("disk"), (mail.subject, *mail.words))
     assert found and all("dovecot.index.cache: " in line for line in found), found
+
+
+# The end of a process
+
+#: Says when libcrypto is cleaned up, and what the core frees after that.
+_WATCH = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static int cleaned;
+static char *path;
+
+/* Dovecot empties the environment. */
+__attribute__((constructor)) static void begin(void)
+{
+	path = strdup(getenv("WATCH_LOG"));
+}
+
+static void say(const char *text)
+{
+	int fd = open(path, O_WRONLY | O_APPEND);
+
+	if (write(fd, text, strlen(text)) < 0)
+		abort();
+	close(fd);
+}
+
+void OPENSSL_cleanup(void)
+{
+	say("cleanup\n");
+	cleaned = 1;
+	((void (*)(void))dlsym(RTLD_NEXT, "OPENSSL_cleanup"))();
+}
+
+#define WATCHED(name) \
+void name(void *object) \
+{ \
+	Dl_info caller; \
+	if (dladdr(__builtin_return_address(0), &caller) != 0 && \
+	    strstr(caller.dli_fname, "libmail_crypt_core") != NULL) \
+		say(cleaned ? #name " after cleanup\n" : "free\n"); \
+	((void (*)(void *))dlsym(RTLD_NEXT, #name))(object); \
+}
+WATCHED(BN_free)
+WATCHED(EC_GROUP_free)
+WATCHED(EC_POINT_free)
+WATCHED(EVP_PKEY_free)
+"""
+
+
+def tls_files(folder):
+    """A certificate and its key, by openssl."""
+    files = folder / "certificate", folder / "certificate-key"
+    argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    subprocess.run([*argv, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
+    return files
+
+
+@pytest.mark.packaged_refuses("it has no core to watch")
+@pytest.mark.parametrize("kind", ("ec", "rsa"))
+def test_no_key_is_freed_after_libcrypto_was_cleaned_up(dovecot, tmp_path, kind):
+    """Dovecot cleans it up where it has TLS, before the threads' own memory is freed."""
+    library, log, program = tmp_path / "watch.so", tmp_path / "log", tmp_path / "lmtp"
+    argv = ["cc", "-shared", "-fPIC", "-o", library, "-x", "c", "-", "-ldl"]
+    subprocess.run(argv, input=_WATCH.encode(), check=True)
+    program.write_text(
+        f'#!/bin/sh\nexec env LD_PRELOAD={library} WATCH_LOG={log} {libexec_dir()}/lmtp "$@"\n'
+    )
+    key = {"ec": Key.ec, "rsa": Key.rsa}[kind]()
+    certificate, certificate_key = tls_files(tmp_path)
+    crypt = CryptConfig(global_public=key.public_setting(), global_private=(key.setting(),))
+    server = dovecot(users={"alice": UserConfig(crypt)})
+    for path in (program, tmp_path, *tmp_path.parents[:-2]):
+        path.chmod(0o755)
+    log.touch()
+    log.chmod(0o666)
+    server.restart(extra=words.lmtp_with_tls(str(program), str(certificate), str(certificate_key)))
+    log.write_text("")
+    mark = server.log.mark()
+    server.deliver("alice", Mail.make())
+    server.log.wait_for("Disconnect from local", mark)
+    until = time.monotonic() + 20
+    while "cleanup" not in log.read_text() or server.processes("lmtp"):
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.05)
+    said = log.read_text().splitlines()
+    assert "free" in said, said
+    assert not [line for line in said if "after" in line], said

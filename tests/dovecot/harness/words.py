@@ -169,6 +169,15 @@ def logging_mails(*fields: str) -> str:
     )
 
 
+def lmtp_with_tls(program: str, certificate: str, key: str) -> str:
+    """LMTP is this program, with TLS at hand, and a new process for each connection."""
+    if is_24():
+        once, tls = "restart_request_count", f"ssl_server_cert_file = {certificate}\nssl_server_key_file = {key}\n"
+    else:
+        once, tls = "service_count", f"ssl_cert = <{certificate}\nssl_key = <{key}\n"
+    return f"ssl = yes\n{tls}service lmtp {{\nexecutable = {program}\n{once} = 1\n}}\n"
+
+
 def import_location(storage: str, path: str) -> str:
     """`doveadm import`: where the mail comes from."""
     return f"{storage}:{path}"
