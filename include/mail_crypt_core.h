@@ -11,7 +11,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x55be48ffu
+#define MCRS_VERSION 0xc15bd7c7u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
