@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import pytest
 from harness import CryptConfig, DovecotVersion, Key, Store, UserConfig, forge, words
-from harness.version import NotHere
 
 KEY = Key.ec("prime256v1")
 SETTINGS = {
@@ -132,7 +131,7 @@ def test_keys_come_from_the_settings_in_every_process(dovecot, store, driver, st
 def listed_in_mail_plugins() -> str:
     """The driver is loaded as a mail plugin, before its process goes into a chroot."""
     if DovecotVersion.installed() < DovecotVersion.parse("2.4.2"):
-        raise NotHere("Dovecot takes no fs drivers in mail_plugins before 2.4.2")
+        pytest.skip("Dovecot takes no fs drivers in mail_plugins before 2.4.2")
     return "mail_plugins {\nfs_crypt = yes\n}\n"
 
 

@@ -144,7 +144,7 @@ def test_one_users_failure_takes_no_word_from_the_next(dovecot):
         done = cryptokey(server, "list", "-F", str(path), "Work", user=None, check=False)
         assert (done.returncode != 0) == ("first" in order), done
         said[order] = sorted(line.split("): ", 1)[-1] for line in done.stderr.decode().splitlines())
-    nothing = "Warning: mailbox cryptokey: Nothing was matched"
+    nothing = "Warning: mailbox cryptokey list: Nothing was matched. Use -U or specify mask?"
     assert said[("second",)] == [nothing]
     both = said[("second", "first")]
     assert nothing in both and any("Mailbox Work doesn't exist" in line for line in both)
