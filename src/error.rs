@@ -16,6 +16,10 @@ pub enum ErrorKind {
     Unsupported,
     /// No private key for the recipient is at hand.
     NoKey,
+    /// A key is there, but not what would unlock it.
+    Locked,
+    /// The folder has no key to encrypt to, and this user can't give it one.
+    Keyless,
     /// A key is there, but its password (or the key that unlocks it) doesn't fit.
     WrongPassword,
     /// The data was changed after it was written: its tag doesn't match.

@@ -166,6 +166,9 @@ impl Keyring {
                 return Ok(key);
             }
         }
+        if let Some(e) = self.no_global_key(ids) {
+            return Err(e);
+        }
         let mut error = None;
         for id in ids {
             match self.find_folder_private(id, folder, host) {
@@ -184,6 +187,22 @@ impl Keyring {
         found
             .or_else(|| global.iter().find(|key| key.matches(id)))
             .cloned()
+    }
+
+    /// What to say of a mail under the global key, which no folder has.
+    fn no_global_key(&self, ids: &[KeyId]) -> Option<Error> {
+        let public = self.settings.global_public.as_ref()?;
+        if !ids.iter().all(|id| public.matches(id)) {
+            return None;
+        }
+        let name = self.settings.name(Setting::GlobalPrivate);
+        let why = match self.settings.global_private.is_empty() {
+            true => format!("{name} is not set"),
+            false => format!("no {name} is its private key"),
+        };
+        let id = public.id();
+        let text = format!("the mail is encrypted to the global key {id}, and {why}");
+        Some(Error::new(ErrorKind::NoKey, text))
     }
 
     fn find_folder_private(
@@ -329,7 +348,7 @@ impl Keyring {
             Protection::Password => match &self.settings.password {
                 Some(password) => stored.unlock_with_password(password),
                 None => Err(Error::new(
-                    ErrorKind::NoKey,
+                    ErrorKind::Locked,
                     format!(
                         "key {id} needs a password: {} is not set",
                         self.settings.name(Setting::Password)
@@ -382,7 +401,7 @@ impl Keyring {
         let filed = Filed::read(inbox.as_mut(), Scope::Private, &Level::User.private(other))?;
         if filed.is_none() {
             return Err(Error::new(
-                ErrorKind::NoKey,
+                ErrorKind::Locked,
                 format!(
                     "key {id} is encrypted to key {other}, which is neither a user key nor a {}",
                     self.settings.name(Setting::UserKeyKey)

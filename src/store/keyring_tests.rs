@@ -194,7 +194,7 @@ fn a_session_sees_that_a_key_was_mended() {
 
     let mut user = User::new(&dict, &settings);
     dict.borrow_mut().lose(&name);
-    assert_eq!(kind(user.open(&mut folder, id)), ErrorKind::NoKey);
+    assert_eq!(kind(user.open(&mut folder, id)), ErrorKind::Locked);
     dict.borrow_mut()
         .entries
         .insert(name.clone(), wrong.to_string());
@@ -370,7 +370,7 @@ fn nobody_but_the_owner_makes_a_folder_key() {
         folder.access = access;
         assert_eq!(
             kind(User::new(&dict, &[]).store(&mut folder)),
-            ErrorKind::NoKey
+            ErrorKind::Keyless
         );
     }
 }
@@ -423,5 +423,28 @@ fn a_mail_may_name_a_shared_key_by_its_old_id() {
             kind(User::new(&dict, &[]).open(&mut folder, old)),
             ErrorKind::NoKey
         );
+    }
+}
+
+#[test]
+fn a_mail_under_the_global_key_asks_for_the_global_private_key() {
+    let key = PrivateKey::generate("prime256v1").unwrap();
+    let public = key.public().to_dovecot();
+    let other = PrivateKey::generate("prime256v1").unwrap();
+    let other = other.to_dovecot(Protect::None).unwrap();
+    let dict = SharedDict::default();
+    // No folder is asked.
+    dict.borrow_mut().down = true;
+    let mut folder = Mailbox::new(&dict, "INBOX");
+    let global = ("mail_crypt_global_public_key", public.as_str());
+    let private = ("mail_crypt_global_private_key", other.as_str());
+    for (settings, why) in [
+        (&[global][..], "mail_crypt_global_private_key is not set"),
+        (&[global, private], "no mail_crypt_global_private_key is"),
+    ] {
+        let mut user = User::new(&dict, settings);
+        let error = user.open(&mut folder, key.id()).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::NoKey);
+        assert!(error.to_string().contains(why), "{error}");
     }
 }

@@ -30,7 +30,7 @@ impl Failure {
             Failure::Usage(_) => 2,
             Failure::Data(e) => match e.kind() {
                 ErrorKind::Tampered => 4,
-                ErrorKind::NoKey => 5,
+                ErrorKind::NoKey | ErrorKind::Locked => 5,
                 ErrorKind::WrongPassword => 6,
                 ErrorKind::Unsupported => 7,
                 ErrorKind::Store => 1,

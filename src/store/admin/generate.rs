@@ -48,7 +48,7 @@ pub fn user_key(ring: &mut Keyring, host: &mut dyn Host, force: bool) -> Result<
 /// business.
 ///
 /// # Errors
-/// As [`user_key`]; [`ErrorKind::NoKey`] for a folder that isn't the user's own.
+/// As [`user_key`]; [`ErrorKind::Keyless`] for a folder that isn't the user's own.
 pub fn folder_key(
     ring: &mut Keyring,
     folder: &mut dyn Attributes,

@@ -87,7 +87,7 @@ impl Keyring {
             ),
         };
         Err(Error::new(
-            ErrorKind::NoKey,
+            ErrorKind::Keyless,
             format!("mailbox {} has no key, and {reason}", folder.mailbox()),
         ))
     }

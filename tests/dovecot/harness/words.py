@@ -148,6 +148,17 @@ def sieve(script: str) -> str:
     return f"protocol lmtp {{\nmail_plugins = $mail_plugins sieve\n}}\nplugin {{\nsieve = file:{script}\n}}\n"
 
 
+def mail_log(service: str) -> str:
+    """The service logs what it saves, and looks at the mail for that."""
+    events = "mail_log_events = save\nmail_log_fields = uid box msgid size from subject\n"
+    if is_24():
+        return f"protocol {service} {{\nmail_plugins {{\nnotify = yes\nmail_log = yes\n}}\n}}\n{events}"
+    return (
+        f"protocol {service} {{\nmail_plugins = $mail_plugins notify mail_log\n}}\n"
+        f"plugin {{\n{events}}}\n"
+    )
+
+
 def proxied_to(host: str, port: int) -> str:
     """Every user is on another server."""
     fields = {"proxy": "y", "host": host, "port": str(port), "nopassword": "y"}
