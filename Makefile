@@ -57,7 +57,7 @@ SOURCES_$(1) := $(2)
 endef
 
 $(eval $(call module,lib05_mail_crypt_acl_plugin.so,mail-crypt-acl-plugin mail-crypt-acl-sharee))
-$(eval $(call module,lib10_mail_crypt_plugin.so,mail-crypt-plugin mail-crypt-user mail-crypt-open mail-crypt-plain mail-crypt-cache mail-crypt-attachment mail-crypt-guid mail-crypt-binary mail-crypt-copy mail-crypt-unpack istream-mail-crypt ostream-mail-crypt istream-spool spool-cache $(settings)))
+$(eval $(call module,lib10_mail_crypt_plugin.so,mail-crypt-plugin mail-crypt-user mail-crypt-open mail-crypt-plain mail-crypt-cache mail-crypt-attachment mail-crypt-guid mail-crypt-saved mail-crypt-binary mail-crypt-copy mail-crypt-unpack istream-mail-crypt ostream-mail-crypt istream-spool spool-cache $(settings)))
 $(eval $(call module,doveadm/libdoveadm_mail_crypt_plugin.so,doveadm-mail-crypt doveadm-mail-crypt-input doveadm-mail-crypt-run doveadm-mail-crypt-scan doveadm-mail-crypt-common $(doveadm_args)))
 fs := fs-crypt-common istream-mail-crypt ostream-mail-crypt
 ifeq ($(DOVECOT_LINE),2.4)

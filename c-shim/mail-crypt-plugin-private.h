@@ -6,8 +6,8 @@
 #include "mail-crypt-plugin.h"
 
 /* What the plugin's hooks have in common: those for users are in mail-crypt-user.c, for opening mails in
-   mail-crypt-open.c, for folders that get another GUID in mail-crypt-guid.c, all others in
-   mail-crypt-plugin.c. */
+   mail-crypt-open.c, for folders that get another GUID in mail-crypt-guid.c, for mails that are stored
+   in mail-crypt-saved.c, all others in mail-crypt-plugin.c. */
 
 #pragma GCC visibility push(hidden)
 
@@ -38,6 +38,8 @@ struct mail_crypt_outer_box {
 	union mailbox_module_context module_ctx;
 	/* The mail being saved is looked at by the compression plugin, and must look as saved. */
 	bool checking_save;
+	/* The keys of the transaction that is being committed. */
+	buffer_t *stored_keys;
 };
 
 /* The core's fields in the index cache, and one of our own: the place of a mail that was encrypted. */
@@ -65,8 +67,10 @@ struct mail_crypt_saves {
 	bool refused;
 	/* That was seen when the mail couldn't be taken out any more: nothing may be stored. */
 	bool refused_late;
-	/* The ids of the folder's keys to which mails were encrypted that are not stored yet. */
+	/* The ids of the folder's keys to which mails were encrypted that are not stored yet, and when
+	   the first was chosen. */
 	buffer_t *keys;
+	time_t keys_time;
 };
 
 extern MODULE_CONTEXT_DEFINE(mail_crypt_user_module, &mail_user_module_register);
@@ -75,6 +79,12 @@ extern MODULE_CONTEXT_DEFINE(mail_crypt_outer_storage_module, &mail_storage_modu
 
 enum mail_error mail_crypt_mail_error(const struct mcrs_error *error);
 void mail_crypt_box_fail(struct mailbox *box, const struct mcrs_error *error);
+
+/* Are keys, to which mails were encrypted, still the folder's? Returns 0, or -1: the mails must not
+   stay. */
+int mail_crypt_saved_check(struct mailbox *box, const buffer_t *keys);
+int mail_crypt_saved_commit(struct mailbox_transaction_context *t,
+			    struct mail_transaction_commit_changes *changes_r);
 
 int mail_crypt_get_metadata(struct mailbox *box,
 			    enum mailbox_metadata_items items,

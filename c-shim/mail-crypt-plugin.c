@@ -3,6 +3,7 @@
 #include "compat.h"
 #include "ioloop.h"
 #include "module-dir.h"
+#include "ioloop.h"
 #include "istream.h"
 #include "ostream.h"
 #include "mail-copy.h"
@@ -95,8 +96,10 @@ mail_crypt_save_note_key(struct mail_crypt_saves *saves, struct mcrs_writer *wri
 
 	if (mcrs_writer_key(writer, id) <= 0)
 		return;
-	if (saves->keys == NULL)
+	if (saves->keys == NULL) {
 		saves->keys = buffer_create_dynamic(default_pool, sizeof(id));
+		saves->keys_time = ioloop_time;
+	}
 	last = saves->keys->data;
 	if (saves->keys->used == 0 ||
 	    memcmp(last + saves->keys->used - sizeof(id), id, sizeof(id)) != 0)
@@ -113,25 +116,39 @@ static void mail_crypt_save_set_refused(struct mailbox *box)
 static int
 mail_crypt_saves_check(struct mailbox *box, struct mail_crypt_saves *saves)
 {
-	struct mcrs_user *user = mail_crypt_user_get(box->storage->user);
-	struct mcrs_error error;
-	size_t pos;
-
 	if (saves->refused_late) {
 		mail_crypt_save_set_refused(box);
 		return -1;
 	}
+	/* Who sends a mail slowly may find its key deleted in the end. Once it is stored it is looked
+	   for in any case; but then somebody may have seen the mail. */
+	return saves->keys == NULL || saves->keys_time == ioloop_time ? 0 :
+		mail_crypt_saved_check(box, saves->keys);
+}
+
+/* The mails are stored as soon as the transaction is committed. Returns -1 if they must not be. */
+static int
+mail_crypt_saves_stored(struct mail_save_context *ctx,
+			struct mail_crypt_saves *saves)
+{
+	struct mailbox_transaction_context *t = ctx->transaction;
+	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(t->box);
+	struct mail_crypt_outer_box *obox;
+
 	if (saves->keys == NULL)
 		return 0;
-	/* Who sends a mail slowly may find its key deleted in the end. */
-	for (pos = 0; pos < saves->keys->used; pos += MCRS_KEY_ID_SIZE) {
-		if (mcrs_user_check_saved(user, box,
-				CONST_PTR_OFFSET(saves->keys->data, pos),
-				&error) < 0) {
-			mail_crypt_box_fail(box, &error);
-			return -1;
-		}
+	if (array_count(&t->changes->saved_uids) == 0) {
+		/* They are: in a Maildir that somebody else has locked. Without their UIDs nobody
+		   could find them later. */
+		if (mail_crypt_saved_check(t->box, saves->keys) == 0)
+			return 0;
+		mbox->module_ctx.super.transaction_save_rollback(ctx);
+		return -1;
 	}
+	obox = MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(t->box);
+	buffer_free(&obox->stored_keys);
+	obox->stored_keys = saves->keys;
+	saves->keys = NULL;
 	return 0;
 }
 
@@ -157,6 +174,8 @@ static int mail_crypt_transaction_save_commit_pre(struct mail_save_context *ctx)
 	if (ret == 0) {
 		mail_crypt_saves_keep(ctx);
 		ret = mbox->module_ctx.super.transaction_save_commit_pre(ctx);
+		if (ret == 0 && saves != NULL)
+			ret = mail_crypt_saves_stored(ctx, saves);
 	} else
 		mbox->module_ctx.super.transaction_save_rollback(ctx);
 	mail_crypt_saves_free(t);
@@ -302,6 +321,7 @@ static void mail_crypt_outer_mailbox_allocated(struct mailbox *box)
 	if (v->save_begin != NULL && mail_crypt_is_unfit(box))
 		v->save_begin = mail_crypt_unfit_save_begin;
 	v->save_finish = mail_crypt_outer_save_finish;
+	v->transaction_commit = mail_crypt_saved_commit;
 	v->close = mail_crypt_outer_close;
 	MODULE_CONTEXT_SET(box, mail_crypt_outer_storage_module, obox);
 }

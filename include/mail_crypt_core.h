@@ -29,9 +29,9 @@ struct mailbox;
 #define MCRS_COPY_MORE 2
 
 /*
- Bytes of a key's id.
+ Bytes of a key's two ids, the old one zeros where there is none.
  */
-#define MCRS_KEY_ID_SIZE 32
+#define MCRS_KEY_ID_SIZE 64
 
 /*
  Bytes that [`mcrs_is_encrypted`] needs to see.
@@ -402,7 +402,7 @@ int mcrs_writer_finish(struct mcrs_writer *writer,
 int mcrs_writer_refused(struct mcrs_writer *writer, struct mcrs_error *error);
 
 /*
- Copies the id of the folder's key to which the mail is encrypted to `id_r`, which has room for
+ Copies the ids of the folder's key to which the mail is encrypted to `id_r`, which has room for
  `MCRS_KEY_ID_SIZE` bytes, for `mcrs_user_check_saved`. Returns 1; 0 if it is encrypted to no
  such key; or -1.
 
@@ -412,8 +412,8 @@ int mcrs_writer_refused(struct mcrs_writer *writer, struct mcrs_error *error);
 int mcrs_writer_key(struct mcrs_writer *writer, uint8_t *id_r);
 
 /*
- Sees to it that the key `id`, to which a mail was encrypted, is still one of the folder's.
- Returns 0, or -1: the mail must then not be stored.
+ Sees to it that the key `id`, to which a mail was encrypted, is still one of the folder's: asked
+ once others can see the mail. Returns 0, or -1: the mail must then not stay.
 
  # Safety
  `user` is from `mcrs_user_new`; `mailbox` is open; `id` has `MCRS_KEY_ID_SIZE` bytes; `error` is

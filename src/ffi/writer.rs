@@ -9,19 +9,23 @@ use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::sharing::key_made;
 use super::user::{User, busy, mcrs_user};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::key::KeyId;
 use crate::store::{Attributes, SaveVersion, saved, senders};
 use crate::stream::{Encryptor, Guard, Version};
 
-/// Bytes of a key's id.
-pub const MCRS_KEY_ID_SIZE: usize = 32;
+/// Bytes of a key's two ids, the old one zeros where there is none.
+pub const MCRS_KEY_ID_SIZE: usize = 64;
+
+/// In place of an old id.
+const NO_ID: KeyId = KeyId([0; MCRS_KEY_ID_SIZE / 2]);
 
 /// What becomes of the bytes of a mail.
 pub struct Writer {
     kind: Kind,
-    /// The folder's key to which it is encrypted; `None` where it isn't, or to a global key.
-    key: Option<KeyId>,
+    /// The ids of the folder's key to which it is encrypted; `None` where it isn't, or to a global
+    /// key.
+    key: Option<[KeyId; 2]>,
     /// Lent to the caller until the next call.
     out: Vec<u8>,
 }
@@ -106,7 +110,8 @@ fn writer_for(user: &mut User, mailbox: &mut Mailbox) -> Result<Writer> {
     let key = encryptor.content_key().clone();
     memory.content_keys.insert(encryptor.header_hash(), key);
     let mut writer = Writer::encrypting(encryptor);
-    writer.key = (!is_global).then(|| sender.id());
+    let old_id = sender.old_id().unwrap_or(NO_ID);
+    writer.key = (!is_global).then(|| [sender.id(), old_id]);
     Ok(writer)
 }
 
@@ -197,7 +202,7 @@ pub unsafe extern "C" fn mcrs_writer_refused(
     unsafe { entry(writer, error, ask) }
 }
 
-/// Copies the id of the folder's key to which the mail is encrypted to `id_r`, which has room for
+/// Copies the ids of the folder's key to which the mail is encrypted to `id_r`, which has room for
 /// `MCRS_KEY_ID_SIZE` bytes, for `mcrs_user_check_saved`. Returns 1; 0 if it is encrypted to no
 /// such key; or -1.
 ///
@@ -206,9 +211,9 @@ pub unsafe extern "C" fn mcrs_writer_refused(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_writer_key(writer: *mut mcrs_writer, id_r: *mut u8) -> c_int {
     let ask = |writer: &mut Writer| match &writer.key {
-        Some(id) => {
+        Some([id, old_id]) => {
             // SAFETY: valid, by this function's contract; an array of bytes has no alignment.
-            unsafe { put(id_r.cast(), id.0) }?;
+            unsafe { put(id_r.cast(), [id.0, old_id.0]) }?;
             Ok(1)
         }
         None => Ok(0),
@@ -217,8 +222,8 @@ pub unsafe extern "C" fn mcrs_writer_key(writer: *mut mcrs_writer, id_r: *mut u8
     unsafe { entry(writer, std::ptr::null_mut(), ask) }
 }
 
-/// Sees to it that the key `id`, to which a mail was encrypted, is still one of the folder's.
-/// Returns 0, or -1: the mail must then not be stored.
+/// Sees to it that the key `id`, to which a mail was encrypted, is still one of the folder's: asked
+/// once others can see the mail. Returns 0, or -1: the mail must then not stay.
 ///
 /// # Safety
 /// `user` is from `mcrs_user_new`; `mailbox` is open; `id` has `MCRS_KEY_ID_SIZE` bytes; `error` is
@@ -233,10 +238,13 @@ pub unsafe extern "C" fn mcrs_user_check_saved(
     let check = |_: &mut Rc<RefCell<User>>| {
         // SAFETY: readable for the length of this call, by this function's contract.
         let id = unsafe { bytes(id, MCRS_KEY_ID_SIZE) };
-        let id = id.try_into().map_err(|_| Error::internal("no key id"))?;
         // SAFETY: open for the length of this call, by the contract.
         let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
-        saved::check(&mut mailbox, &KeyId(id))?;
+        let ids = id
+            .chunks_exact(NO_ID.0.len())
+            .filter_map(|id| id.try_into().ok());
+        let ids: Vec<_> = ids.map(KeyId).filter(|id| *id != NO_ID).collect();
+        saved::check(&mut mailbox, &ids)?;
         Ok(0)
     };
     // SAFETY: as this function's contract says.

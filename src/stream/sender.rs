@@ -72,6 +72,11 @@ impl Sender {
         self.to.id()
     }
 
+    /// The recipient's old key id, if it has one.
+    pub fn old_id(&self) -> Option<KeyId> {
+        self.to.old_id()
+    }
+
     /// Forgets the ephemeral key: the next stream makes a new one.
     pub fn renew(&mut self) {
         self.ephemeral = None;

@@ -185,9 +185,36 @@ impl Keyring {
         at: &mut dyn Attributes,
         host: &mut dyn Host,
     ) -> Result<Option<PublicKey>> {
-        let Some(Active { id, here }) = filing::active(level, at)? else {
-            return Ok(None);
-        };
+        let mut gone = None;
+        for _ in 0..MAX_REPLACED {
+            let Some(active) = filing::active(level, at)? else {
+                return Ok(None);
+            };
+            if gone == Some(active.id) {
+                break;
+            }
+            if let Some(key) = self.stored_public(level, &active, at, host)? {
+                return Ok(Some(key));
+            }
+            // Or was it replaced and deleted between one look and the next?
+            gone = Some(active.id);
+        }
+        let id = gone.map(|id| id.to_string()).unwrap_or_default();
+        Err(Error::new(
+            ErrorKind::Keyless,
+            format!("mailbox {}: its active key {id} is gone", at.mailbox()),
+        ))
+    }
+
+    /// The active public key, or `None` where neither half of it is there.
+    fn stored_public(
+        &mut self,
+        level: Level,
+        active: &Active,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<Option<PublicKey>> {
+        let Active { id, here } = *active;
         if let Some((text, by_id)) = filing::public(level, at, &id)? {
             let key =
                 senders::public_key(&text).map_err(|e| e.context(format!("public key {id}")))?;
@@ -204,10 +231,7 @@ impl Keyring {
         // The public key is lost; the private one still has it.
         let filed = Filed::read(at, Scope::Private, &level.private(&id))?;
         if filed.is_none() {
-            return Err(Error::new(
-                ErrorKind::NoKey,
-                format!("mailbox {}: its active key {id} is gone", at.mailbox()),
-            ));
+            return Ok(None);
         }
         let key = self.unlock_filed(level, &id, at, &filed, host, 0)?;
         Ok(Some(key.public()))

@@ -138,18 +138,18 @@ fn a_mail_that_was_begun_under_a_deleted_key_is_not_stored() {
     let mut user = User::new(&[]);
     let mut folder = user.folder("Work");
     let old = user.folder_key("Work", false).unwrap().id;
-    saved::check(&mut folder, &old).unwrap();
+    saved::check(&mut folder, &[old]).unwrap();
     user.folder_key("Work", true).unwrap();
-    saved::check(&mut folder, &old).unwrap();
+    saved::check(&mut folder, &[old]).unwrap();
     let mut doomed = user.doom(Level::Folder, "Work", &old, false).unwrap();
     let before = user.entries();
     doomed.retire(&mut folder).unwrap();
-    let e = saved::check(&mut folder, &old).unwrap_err();
+    let e = saved::check(&mut folder, &[old]).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Store);
     user.export(Level::Folder, "Work", &old).unwrap();
     doomed.spare(&mut folder).unwrap();
     assert_eq!(user.entries(), before);
-    saved::check(&mut folder, &old).unwrap();
+    saved::check(&mut folder, &[old]).unwrap();
 }
 
 #[test]
