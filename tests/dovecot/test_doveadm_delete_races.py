@@ -11,7 +11,7 @@ import pytest
 from harness import CryptConfig, Mail, UserConfig
 from harness.moment import Moments
 from test_doveadm import cryptokey, rows
-from test_doveadm_keys import new_verb
+from test_doveadm_keys import new_verb, readable
 
 pytestmark = new_verb
 STORAGES = ("maildir", "sdbox", "mdbox")
@@ -145,3 +145,35 @@ def test_a_delivered_mail_is_never_left_under_a_deleted_key(dovecot, storage, lo
     assert outcomes >= {(True, False), (False, True), (None, True)}, outcomes
     # The sender tries again.
     assert refused == {451}
+
+
+def test_a_first_folder_key_is_never_left_under_a_deleted_user_key(dovecot):
+    server, moments = server_of(dovecot, "maildir", "imap")
+    outcomes = set()
+    for at in count(1):
+        mail, user = Mail.make(), f"u{at}"
+        server.set_user(user, UserConfig(CryptConfig(password="secret")))
+        cryptokey(server, "generate", "-U", user=user)
+        (old,) = server.store.user_keys(user)
+        with server.imap(user) as imap:
+            moments.arm(at)
+            tag = imap._new_tag()
+            imap.send(tag + b" APPEND INBOX {%d+}\r\n" % len(mail.data) + mail.data + b"\r\n")
+            answered = lambda: select.select([imap.sock], [], [], 0)[0]  # noqa: E731
+            pid = moments.stopped(answered)
+            made = server.store.folder_keys(user)
+            codes = meanwhile(
+                server,
+                moments,
+                pid,
+                ("generate", "-u", user, "-U", "-f"),
+                ("delete", "-u", user, "-U", old),
+            )
+            while not (line := imap.readline()).startswith(tag):
+                assert line
+        assert line.startswith(tag + b" OK"), line
+        assert readable(server, user, mail)
+        if made:
+            break
+        outcomes.add(codes[-1] == 0)
+    assert outcomes == {True, False}

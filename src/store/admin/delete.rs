@@ -140,6 +140,11 @@ impl Doomed {
     /// # Errors
     /// [`ErrorKind::Refused`] where one of them is under this key.
     pub fn check_folder(&self, folder: &mut dyn Attributes, host: &dyn Host) -> Result<()> {
+        // Whoever is about to put a folder key under it has seen, under this lock, that it is active.
+        let _lock = match folder.access() {
+            Access::Own => Some(folder.lock(Level::Folder)?),
+            Access::Shared | Access::Public => None,
+        };
         let own = Level::Folder.private_prefix();
         let shared = shared_with_prefix(host.username());
         match folder.access() {
@@ -208,6 +213,10 @@ impl Doomed {
         host: &dyn Host,
         force: bool,
     ) -> Result<()> {
+        if self.level == Level::User && !force {
+            // As in `check_folder`.
+            drop(at.lock(Level::Folder)?);
+        }
         let _lock = at.lock(self.level)?;
         let active = self.check_active(at, host);
         let is_active = active.is_err();

@@ -125,6 +125,7 @@ pub fn rekey_folder(
         return Ok(Vec::new());
     }
     let _lock = folder.lock(Level::Folder)?;
+    check_target(host, user)?;
     let names = ids(folder, Scope::Private, &Level::Folder.private_prefix())?;
     let mut changes = Vec::new();
     for id in &names {
@@ -147,6 +148,7 @@ pub fn rekey_without_folder(
     user: &PublicKey,
 ) -> Result<Vec<KeyId>> {
     let _lock = inbox.lock(Level::Folder)?;
+    check_target(host, user)?;
     let mut names = Vec::new();
     let mut changes = Vec::new();
     for id in filing::listed_by_id(Level::Folder, inbox)? {
@@ -185,4 +187,14 @@ fn rekeyed(
     let key = ring.unlock_filed(Level::Folder, id, at, &filed, host, 0)?;
     let text = key.to_dovecot(Protect::Key(user))?;
     Ok(Some(Change::set(Scope::Private, name, text)))
+}
+
+/// A key that was replaced meanwhile may be deleted next, and nothing may be put under it any more.
+fn check_target(host: &mut dyn Host, user: &PublicKey) -> Result<()> {
+    match filing::active(Level::User, host.inbox()?.as_mut())? {
+        Some(active) if user.matches(&active.id) => Ok(()),
+        _ => Err(Error::store(
+            "the user's active key was replaced meanwhile: try again",
+        )),
+    }
 }

@@ -38,11 +38,13 @@ pub fn import(
     if level == Level::Folder {
         ring.require_own(at)?;
     }
-    let text = match level {
-        Level::User => protected_user_key(ring, host, &key)?,
-        Level::Folder => key.to_dovecot(Protect::Key(&ring.user_public(host)?))?,
+    let (text, _lock) = match level {
+        Level::User => (protected_user_key(ring, host, &key)?, at.lock(level)?),
+        Level::Folder => {
+            let (user, lock) = ring.user_public_and_lock(at, host)?;
+            (key.to_dovecot(Protect::Key(&user))?, lock)
+        }
     };
-    let _lock = at.lock(level)?;
     let imported = store(level, at, host, &key, text, force)?;
     ring.forget();
     Ok(imported)

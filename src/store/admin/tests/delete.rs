@@ -168,3 +168,41 @@ fn an_old_session_makes_no_keys_under_a_deleted_user_key() {
         Protection::Key(new)
     );
 }
+
+#[test]
+fn an_old_session_imports_no_folder_key_under_a_deleted_user_key() {
+    let mut user = User::new(&[]);
+    let old = user.user_key(false).unwrap().id;
+    let lost = user.folder_key("Work", false).unwrap().id;
+    let pem = user.export(Level::Folder, "Work", &lost).unwrap();
+    user.delete(Level::Folder, "Work", &lost, true).unwrap();
+    user.ring.user_public(&mut user.session).unwrap();
+    let mut admin = User::again(&user.dict, &[]);
+    let new = admin.user_key(true).unwrap().id;
+    admin.delete(Level::User, "INBOX", &old, false).unwrap();
+    user.import(Level::Folder, "Work", &pem, true).unwrap();
+    assert_eq!(
+        admin.protection(Level::Folder, "Work", &lost),
+        Protection::Key(new)
+    );
+    admin.export(Level::Folder, "Work", &lost).unwrap();
+}
+
+#[test]
+fn an_old_session_puts_no_folder_key_under_a_user_key_that_was_replaced() {
+    let mut user = User::new(&[]);
+    let id = user.folder_key("Work", false).unwrap().id;
+    let target = rekey_target(&mut user.ring, &mut user.session).unwrap();
+    let mut admin = User::again(&user.dict, &[]);
+    let new = admin.user_key(true).unwrap().id;
+    admin.rekey("Work").unwrap();
+    let before = user.entries();
+    let mut folder = user.folder("Work");
+    let late = rekey_folder(&mut user.ring, &mut folder, &mut user.session, &target);
+    assert_eq!(error(late).kind(), ErrorKind::Store);
+    assert_eq!(user.entries(), before);
+    assert_eq!(
+        admin.protection(Level::Folder, "Work", &id),
+        Protection::Key(new)
+    );
+}
