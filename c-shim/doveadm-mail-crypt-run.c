@@ -167,6 +167,14 @@ cryptokey_first_user_key(struct cryptokey_cmd *cmd,
 }
 
 static int
+cryptokey_check_new_user_key(struct cryptokey_cmd *cmd, struct mailbox *box,
+			     struct mcrs_error *error)
+{
+	return mcrs_admin_check_new_user_key(cmd->admin, box, cmd->rekey,
+					     &cmd->left, error);
+}
+
+static int
 cryptokey_rekey(struct cryptokey_cmd *cmd, struct mailbox *box,
 		struct mcrs_error *error)
 {
@@ -250,9 +258,17 @@ cryptokey_check_needed(struct cryptokey_cmd *cmd, struct mail_user *user,
 static void
 cryptokey_run_generate(struct cryptokey_cmd *cmd, struct mail_user *user)
 {
+	if (cmd->user_key && cmd->force &&
+	    (cryptokey_every_folder(cmd, user, "*", MAIL_NAMESPACE_TYPE_PRIVATE,
+				    cryptokey_check_new_user_key) < 0 ||
+	     cryptokey_do(cmd, cryptokey_check_new_user_key, NULL, NULL) < 0))
+		return;
 	if (cryptokey_do(cmd, cmd->user_key ? cryptokey_generate :
 			 cryptokey_first_user_key, NULL, NULL) < 0)
 		return;
+	if (cmd->left > 0 && !cmd->rekey)
+		i_info("%zu folder key(s) stay under the older user key(s): "
+		       "generate -R puts them under the new one", cmd->left);
 	if (cmd->rekey) {
 		(void)cryptokey_every_folder(cmd, user, "*",
 					     MAIL_NAMESPACE_TYPE_PRIVATE,
@@ -392,6 +408,7 @@ int cryptokey_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 	/* what came of the users before is none of this one's affair */
 	ctx->exit_code = 0;
 	cmd->matched = 0;
+	cmd->left = 0;
 	if (cmd->usage_error != NULL) {
 		i_error("%s", cmd->usage_error);
 		ctx->exit_code = EX_USAGE;

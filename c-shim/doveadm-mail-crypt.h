@@ -41,6 +41,8 @@ struct cryptokey_cmd {
 	struct mcrs_admin *admin;
 	const char *key_id;
 	unsigned int matched;
+	/* Folder keys that stay under older user keys */
+	size_t left;
 };
 
 /* The parameters, in doveadm-mail-crypt-input.c: a command's callbacks */

@@ -11,7 +11,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0xc15bd7c7u
+#define MCRS_VERSION 0xabfb6629u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -873,6 +873,20 @@ int mcrs_admin_generate(struct mcrs_admin *admin,
                         struct mailbox *mailbox,
                         bool force,
                         struct mcrs_error *error);
+
+/*
+ Sees to it that a new user key leaves no key of the folder behind, with NULL none of those that no folder
+ has; `rekey`: they are to be put under it. Counts what was looked at so far in `count_r`. Returns 0, or
+ -1: no new user key may be made.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `count_r` and `error` valid.
+ */
+int mcrs_admin_check_new_user_key(struct mcrs_admin *admin,
+                                  struct mailbox *mailbox,
+                                  bool rekey,
+                                  size_t *count_r,
+                                  struct mcrs_error *error);
 
 /*
  Puts the folder's keys under the active user key, with NULL those that no folder has. One row for each.

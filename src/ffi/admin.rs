@@ -63,6 +63,8 @@ pub struct Admin {
     listed: HashSet<KeyId>,
     /// Under which folder keys are put.
     target: Option<PublicKey>,
+    /// The folder keys that a new user key was checked against.
+    left: HashSet<KeyId>,
     doomed: Option<Doomed>,
     scan: Opener,
 }
@@ -99,6 +101,7 @@ pub unsafe extern "C" fn mcrs_admin_new(
             lent: Row::default(),
             listed: HashSet::new(),
             target: None,
+            left: HashSet::new(),
             doomed: None,
             scan: Opener::default(),
         };
@@ -208,6 +211,34 @@ unsafe fn share(
     };
     // SAFETY: as this function's contract says.
     unsafe { on_keys(admin, mailbox, error, judge) }
+}
+
+/// Sees to it that a new user key leaves no key of the folder behind, with NULL none of those that no folder
+/// has; `rekey`: they are to be put under it. Counts what was looked at so far in `count_r`. Returns 0, or
+/// -1: no new user key may be made.
+///
+/// # Safety
+/// `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `count_r` and `error` valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_admin_check_new_user_key(
+    admin: *mut mcrs_admin,
+    mailbox: *mut mailbox,
+    rekey: bool,
+    count_r: *mut usize,
+    error: *mut mcrs_error,
+) -> c_int {
+    // SAFETY: as this function's contract says.
+    unsafe {
+        on_keys(admin, mailbox, error, |admin, user, level, at| {
+            let User { ring, session } = user;
+            let found = match level {
+                Level::Folder => admin::check_new_user_key(ring, at, session, rekey),
+                Level::User => admin::check_without_folder(ring, at, session, rekey),
+            }?;
+            admin.left.extend(found);
+            put(count_r, admin.left.len())
+        })
+    }
 }
 
 /// Puts the folder's keys under the active user key, with NULL those that no folder has. One row for each.

@@ -199,6 +199,43 @@ def test_no_folder_key_is_put_under_a_user_key_that_cannot_be_had(server, user, 
     assert readable(server, user, mail)
 
 
+@pytest.mark.packaged_defect("a new user key is made all the same")
+@pytest.mark.parametrize("flags", ["-Uf", "-URf"])
+def test_a_new_user_key_leaves_no_folder_key_behind(server, user, flags):
+    """Under a password that isn't that of the older one nobody could read on, nor change a password."""
+    mail = Mail.make()
+    server.doveadm("mailbox", "create", "-u", user, "Work")
+    cryptokey(server, "generate", "Work", user=user)
+    server.deliver(user, mail)
+    folder_keys = stored(server, user, FOLDER)
+    (user_key,) = stored(server, user, USER)
+    for password in ("other!", None):
+        server.set_user(user, UserConfig(CryptConfig(password=password)))
+        for _ in range(2):
+            said = fails(server, "generate", flags, user=user)
+            assert words.setting("mail_crypt_private_password") in said
+            assert all(key_id in said for key_id in (*folder_keys, user_key)), said
+    server.set_user(user, UserConfig(CryptConfig(password="secret")))
+    assert readable(server, user, mail)
+    # With the password it works, and says what stays behind.
+    done = cryptokey(server, "generate", flags, user=user)
+    assert (b"2 folder key(s)" in done.stderr) == (flags == "-Uf"), done.stderr
+    cryptokey(server, "password", "-o", "secret", "-n", "latest", user=user)
+    server.set_user(user, UserConfig(CryptConfig(password="latest")))
+    assert readable(server, user, mail)
+
+
+@pytest.mark.packaged_defect("nothing is said")
+def test_a_user_key_that_does_not_open_any_more_is_named(server, user):
+    cryptokey(server, "generate", "-U", user=user)
+    (old,) = stored(server, user, USER)
+    server.set_user(user, UserConfig(CryptConfig(password="other!")))
+    done = cryptokey(server, "generate", "-U", "-f", user=user)
+    assert old.encode() in done.stderr, done.stderr
+    cryptokey(server, "delete", "-U", old, user=user)
+    cryptokey(server, "password", "-o", "other!", "-n", "latest", user=user)
+
+
 @pytest.mark.packaged_defect("it aborts", on="2.3")
 @pytest.mark.parametrize("user", [CryptConfig(require_encrypted=True)], indirect=True)
 def test_a_user_key_that_must_be_protected_is_not_made_without(server, user):

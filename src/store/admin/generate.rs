@@ -4,9 +4,10 @@
 use super::super::attributes::{Access, Attributes, BY_ID, Change, Host, Level, Scope};
 use super::super::filing::{self, Filed};
 use super::super::keyring::Keyring;
+use super::super::names::Setting;
 use super::{commit_surely, ids, stored_key};
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{KeyId, Protect, Protection, PublicKey};
+use crate::key::{KeyId, Protect, Protection, PublicKey, StoredKey};
 
 /// A key that is now active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +40,24 @@ pub fn user_key(ring: &mut Keyring, host: &mut dyn Host, force: bool) -> Result<
         }
     }
     let key = ring.generate_user_key(inbox.as_mut(), host)?;
+    warn_of_locked(ring, inbox.as_mut(), host);
     ring.forget();
     Ok(Made::now(&key))
+}
+
+/// Names the user keys that stay behind and don't open: what they would open is lost until they do,
+/// and no password changes. There are no more than warnings to give: the new key is made.
+fn warn_of_locked(ring: &mut Keyring, inbox: &mut dyn Attributes, host: &mut dyn Host) {
+    for id in filing::listed(Level::User, inbox).unwrap_or_default() {
+        let filed = Filed::read(inbox, Scope::Private, &Level::User.private(&id));
+        let Ok(filed) = filed else { continue };
+        if let Err(e) = ring.unlock_filed(Level::User, &id, inbox, &filed, host, 0) {
+            host.warn(&format!(
+                "user key {id} stays, and does not open: {e}. No password can be changed until it \
+                 does, or is deleted"
+            ));
+        }
+    }
 }
 
 /// The folder's active key, made where there is none; with `force` a new one in any case. Older
@@ -79,6 +96,113 @@ fn existing(
     }
     let key = ring.adopt(level, at, host)?;
     Ok(key.map(|key| Made::now(&key)))
+}
+
+/// Sees to it that a new user key does no harm to the keys of `folder`, before it is made: each of
+/// them must open, to be put under the new one (`rekey`), or else the user key that it stays under.
+/// Otherwise two passwords would be needed from then on, one for older and one for newer keys, and
+/// no password could be changed any more. Answers the keys that are there.
+///
+/// # Errors
+/// [`ErrorKind::Refused`], with the key and what to do; [`ErrorKind::Store`].
+pub fn check_new_user_key(
+    ring: &mut Keyring,
+    folder: &mut dyn Attributes,
+    host: &mut dyn Host,
+    rekey: bool,
+) -> Result<Vec<KeyId>> {
+    if folder.access() != Access::Own {
+        return Ok(Vec::new());
+    }
+    let names = match ids(folder, Scope::Private, &Level::Folder.private_prefix()) {
+        // A dict that can't list. The active key is the one that counts.
+        Err(_) if !rekey => {
+            let active = filing::active(Level::Folder, folder)?;
+            active.map(|active| active.id).into_iter().collect()
+        }
+        names => names?,
+    };
+    check_each(ring, folder, host, rekey, names)
+}
+
+/// The same for the folder keys that no folder has.
+///
+/// # Errors
+/// As [`check_new_user_key`].
+pub fn check_without_folder(
+    ring: &mut Keyring,
+    inbox: &mut dyn Attributes,
+    host: &mut dyn Host,
+    rekey: bool,
+) -> Result<Vec<KeyId>> {
+    let names = match filing::listed_by_id(Level::Folder, inbox) {
+        Err(_) if !rekey => return Ok(Vec::new()),
+        names => names?,
+    };
+    check_each(ring, inbox.under(&BY_ID).as_mut(), host, rekey, names)
+}
+
+fn check_each(
+    ring: &mut Keyring,
+    at: &mut dyn Attributes,
+    host: &mut dyn Host,
+    rekey: bool,
+    names: Vec<KeyId>,
+) -> Result<Vec<KeyId>> {
+    for id in &names {
+        let filed = Filed::read(at, Scope::Private, &Level::Folder.private(id))?;
+        let opened = match rekey {
+            true => ring
+                .unlock_filed(Level::Folder, id, at, &filed, host, 0)
+                .map(|_| ()),
+            false => user_key_opens(ring, host, id, &filed),
+        };
+        opened.map_err(|e| left_behind(ring, at, id, &e))?;
+    }
+    Ok(names)
+}
+
+/// Whether the user key that a folder's key `id` is under opens. One that is lost, and a folder key
+/// that is damaged, are no worse off with another user key.
+fn user_key_opens(
+    ring: &mut Keyring,
+    host: &mut dyn Host,
+    id: &KeyId,
+    filed: &Filed,
+) -> Result<()> {
+    let mut locked = None;
+    for text in filed.texts() {
+        let by = match StoredKey::parse(&text).map(|key| key.protection()) {
+            Ok(Protection::Key(by)) => by,
+            Ok(Protection::None | Protection::Password) | Err(_) => return Ok(()),
+        };
+        let Err(e) = ring.unlocking_key(id, &by, host, 0) else {
+            return Ok(());
+        };
+        let name = Level::User.private(&by);
+        let user_key = Filed::read(host.inbox()?.as_mut(), Scope::Private, &name)?;
+        if !user_key.is_none() {
+            locked = Some(e);
+        }
+    }
+    locked.map_or(Ok(()), Err)
+}
+
+fn left_behind(ring: &Keyring, folder: &dyn Attributes, id: &KeyId, why: &Error) -> Error {
+    if why.kind() == ErrorKind::Store {
+        return why.clone();
+    }
+    let name = |setting| ring.settings().name(setting);
+    Error::new(
+        ErrorKind::Refused,
+        format!(
+            "no new user key is made, since key {id} of mailbox {} would be left behind: {why}. Try \
+             again with what opens it in {} or {}",
+            folder.mailbox(),
+            name(Setting::Password),
+            name(Setting::UserKeyKey)
+        ),
+    )
 }
 
 /// The active user key, once it is sure that its private half can be had: under a key that

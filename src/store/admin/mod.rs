@@ -24,7 +24,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, PublicKey, StoredKey};
 
 pub use delete::Doomed;
-pub use generate::{Made, folder_key, rekey_folder, rekey_target, rekey_without_folder, user_key};
+pub use generate::{
+    Made, check_new_user_key, check_without_folder, folder_key, rekey_folder, rekey_target,
+    rekey_without_folder, user_key,
+};
 pub use import::{Imported, import};
 pub use password::{NewPassword, password};
 

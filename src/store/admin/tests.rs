@@ -53,6 +53,11 @@ impl User {
         rekey_folder(&mut self.ring, &mut folder, &mut self.session, &target)
     }
 
+    fn check_new_user_key(&mut self, name: &str, rekey: bool) -> Result<Vec<KeyId>> {
+        let mut folder = self.folder(name);
+        check_new_user_key(&mut self.ring, &mut folder, &mut self.session, rekey)
+    }
+
     fn import(&mut self, level: Level, name: &str, text: &str, force: bool) -> Result<Imported> {
         let mut at = self.folder(name);
         let (ring, host) = (&mut self.ring, &mut self.session);
@@ -237,6 +242,68 @@ fn nothing_is_put_under_a_user_key_that_nobody_can_unlock() {
     assert_eq!(error(user.rekey("Work")).kind(), ErrorKind::NoKey);
     user.dict.borrow_mut().entries = before.clone();
     assert_eq!(user.entries(), before);
+}
+
+#[test]
+fn a_new_user_key_leaves_no_folder_key_under_one_that_does_not_open() {
+    let mut user = User::new(&[SECRET]);
+    let id = user.folder_key("Work", false).unwrap().id;
+    let user_key = user.user_key(false).unwrap().id;
+    assert_eq!(user.check_new_user_key("Work", false).unwrap(), [id]);
+    assert_eq!(user.check_new_user_key("Work", true).unwrap(), [id]);
+    assert_eq!(user.check_new_user_key("Empty", true).unwrap(), []);
+    let other = ("mail_crypt_private_password", "other");
+    for settings in [&[other][..], &[]] {
+        for (rekey, lists) in [(false, true), (true, true), (false, false)] {
+            let mut later = User::again(&user.dict, settings);
+            later.dict.borrow_mut().cannot_list = !lists;
+            let e = error(later.check_new_user_key("Work", rekey));
+            assert_eq!(e.kind(), ErrorKind::Refused);
+            for name in ["Work", "mail_crypt_private_password"] {
+                assert!(e.to_string().contains(name), "{e}");
+            }
+            for id in [id, user_key] {
+                assert!(e.to_string().contains(&id.to_string()), "{e}");
+            }
+            later.dict.borrow_mut().cannot_list = false;
+        }
+    }
+    user.dict.borrow_mut().down = true;
+    let mut later = User::again(&user.dict, &[other]);
+    assert_eq!(
+        error(later.check_new_user_key("Work", false)).kind(),
+        ErrorKind::Store
+    );
+}
+
+#[test]
+fn a_user_key_that_stays_locked_is_named() {
+    let mut user = User::new(&[SECRET]);
+    let old = user.user_key(false).unwrap().id;
+    let new = user.user_key(true).unwrap().id;
+    assert_eq!(user.dict.borrow().warnings, Vec::<String>::new());
+    let mut later = User::again(&user.dict, &[("mail_crypt_private_password", "other")]);
+    let made = later.user_key(true).unwrap().id;
+    let warnings = later.dict.borrow().warnings.join("\n");
+    for id in [old, new] {
+        assert!(warnings.contains(&id.to_string()), "{warnings}");
+    }
+    assert!(!warnings.contains(&made.to_string()), "{warnings}");
+}
+
+#[test]
+fn a_folder_key_that_is_lost_already_stands_in_no_way() {
+    let mut user = User::new(&[SECRET]);
+    user.folder_key("Work", false).unwrap();
+    let user_key = user.user_key(false).unwrap().id;
+    user.delete(Level::User, "INBOX", &user_key, true).unwrap();
+    let mut later = User::again(&user.dict, &[("mail_crypt_private_password", "other")]);
+    later.check_new_user_key("Work", false).unwrap();
+    // It can't be put under another one, though.
+    assert_eq!(
+        error(later.check_new_user_key("Work", true)).kind(),
+        ErrorKind::Refused
+    );
 }
 
 #[test]
