@@ -47,6 +47,7 @@ MODULES :=
 ifeq ($(DOVECOT_LINE),2.4)
 settings := crypt-settings
 else
+settings := plugin-settings
 doveadm_args := doveadm-args
 endif
 
@@ -63,8 +64,8 @@ fs := fs-crypt-common istream-mail-crypt ostream-mail-crypt
 ifeq ($(DOVECOT_LINE),2.4)
 $(eval $(call module,libfs_crypt.so,fs-crypt-settings $(settings) $(fs)))
 else
-$(eval $(call module,libfs_crypt.so,fs-crypt fs-crypt-args $(fs)))
-$(eval $(call module,libfs_mail_crypt.so,fs-mail-crypt fs-crypt-args $(fs)))
+$(eval $(call module,libfs_crypt.so,fs-crypt fs-crypt-args $(settings) $(fs)))
+$(eval $(call module,libfs_mail_crypt.so,fs-mail-crypt fs-crypt-args $(settings) $(fs)))
 endif
 
 # ---- Tools and flags ---------------------------------------------------------------------------

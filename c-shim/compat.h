@@ -3,7 +3,7 @@
 
 /* The only place that knows one Dovecot version from another. Some files
    are made for one release line only, as the Makefile says: crypt-settings.c and fs-crypt-settings.c
-   for 2.4, doveadm-args.c, fs-crypt.c, fs-mail-crypt.c and fs-crypt-args.c for 2.3. */
+   for 2.4, plugin-settings.c, doveadm-args.c, fs-crypt.c, fs-mail-crypt.c and fs-crypt-args.c for 2.3. */
 
 #include "config.h"
 #include "lib.h"
@@ -23,34 +23,38 @@
    scope, where those of two builds would call each other's functions. */
 #define EXPORT __attribute__((visibility("default")))
 
-/* compat_settings_get() reads the settings of a user, and compat_setting_lookup() answers from them:
-   an mcrs_setting_fn. compat_settings_get() returns 0, or -1 and the error, on the data stack. */
-#ifdef COMPAT_DOVECOT_2_4
+/* What compat_setting_lookup() answers besides settings: with a number, the name of a userdb field that
+   could be meant for us; who has logged in as the user; whether the password of the user's key comes
+   from the command line; 2.4: why the settings can't be had. */
+#define COMPAT_FIELD "userdb_*"
+#define COMPAT_MASTER_USER "session_*master"
+#define COMPAT_GIVEN "session_*given"
+#define COMPAT_ERROR "error"
 
+/* compat_settings_get() reads the settings of a user, and compat_setting_lookup() answers from them:
+   an mcrs_setting_fn. */
 struct compat_settings;
 
-int compat_settings_get(struct mail_user *user,
-			struct compat_settings **set_r, const char **error_r);
-void compat_settings_free(struct compat_settings **set);
 const char *compat_setting_lookup(void *set, const char *name);
 
+#ifdef COMPAT_DOVECOT_2_4
+
+struct compat_settings *compat_settings_get(struct mail_user *user);
+void compat_settings_free(struct compat_settings **set);
+
 /* The same for a lib-fs driver, whose event knows its settings only while it is being made. Besides
-   the settings compat_setting_lookup() then answers these. */
+   the settings compat_setting_lookup() then answers this. Returns 0, or -1 and the error, on the data
+   stack. */
 #define COMPAT_FS_PLAIN_FALLBACK "fs_crypt_read_plain_fallback"
-#define COMPAT_FS_ERROR "error" /* why the keys can't be had */
 int compat_fs_settings_get(struct event *event, struct compat_settings **set_r,
 			   const char **error_r);
 
 #else
 
-struct compat_settings;
-
-static inline int
-compat_settings_get(struct mail_user *user, struct compat_settings **set_r,
-		    const char **error_r ATTR_UNUSED)
+static inline struct compat_settings *
+compat_settings_get(struct mail_user *user)
 {
-	*set_r = (struct compat_settings *)user;
-	return 0;
+	return (struct compat_settings *)user;
 }
 
 static inline void compat_settings_free(struct compat_settings **set)
@@ -58,12 +62,22 @@ static inline void compat_settings_free(struct compat_settings **set)
 	*set = NULL;
 }
 
-static inline const char *compat_setting_lookup(void *set, const char *name)
-{
-	return mail_user_plugin_getenv(set, name);
-}
-
 #endif
+
+/* Who has logged in as this user; NULL if it is the user, under whatever name. */
+static inline const char *compat_master_user(const struct mail_user *user)
+{
+	const char *const *fields = user->userdb_fields;
+
+	if (user->auth_user == NULL ||
+	    strcasecmp(user->auth_user, user->username) == 0)
+		return NULL;
+	for (; fields != NULL && *fields != NULL; fields++) {
+		if (strncmp(*fields, "master_user=", 12) == 0)
+			return user->auth_user;
+	}
+	return NULL;
+}
 
 /* A stream that reads from its parent (NULL: from none), and one that has no parent but reads from source all the same:
    from 2.4.5 on that has to be said. Dovecot then follows source whenever the stream is read, and holds no reference:

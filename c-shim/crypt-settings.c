@@ -5,6 +5,7 @@
 #include "array.h"
 #include "settings.h"
 #include "settings-parser.h"
+#include "master-service-private.h"
 
 #include "crypt-settings.h"
 
@@ -128,17 +129,23 @@ struct compat_settings {
 	ARRAY_TYPE(const_string) values;
 };
 
+static void
+compat_settings_add_always(struct compat_settings *set, const char *name,
+			   const char *value)
+{
+	name = p_strdup(set->pool, name);
+	value = p_strdup(set->pool, value);
+	array_push_back(&set->values, &name);
+	array_push_back(&set->values, &value);
+}
+
 /* In 2.4 there is no difference between what is empty and what is not set. */
 static void
 compat_settings_add(struct compat_settings *set, const char *name,
 		    const char *value)
 {
-	if (value[0] == '\0')
-		return;
-	name = p_strdup(set->pool, name);
-	value = p_strdup(set->pool, value);
-	array_push_back(&set->values, &name);
-	array_push_back(&set->values, &value);
+	if (value[0] != '\0')
+		compat_settings_add_always(set, name, value);
 }
 
 static void
@@ -148,12 +155,18 @@ compat_settings_add_bool(struct compat_settings *set, const char *name,
 	compat_settings_add(set, name, value ? "yes" : "");
 }
 
-static const char *compat_settings_content(const char *value)
+/* A file that is there and empty is set. */
+static void
+compat_settings_add_file(struct compat_settings *set, const char *name,
+			 const char *value)
 {
 	struct settings_file file;
 
 	settings_file_get(value, unsafe_data_stack_pool, &file);
-	return file.content;
+	if (file.content[0] == '\0' && file.path[0] == '\0')
+		return;
+	compat_settings_add_always(set, name, file.content);
+	compat_settings_add(set, t_strconcat(name, "_file", NULL), file.path);
 }
 
 static int
@@ -162,7 +175,7 @@ compat_settings_add_key(struct compat_settings *set, struct event *event,
 			const char *name, const char **error_r)
 {
 	const struct crypt_private_key_settings *key;
-	const char *content, *error;
+	const char *error;
 
 	if (settings_get_filter(event, filter, block,
 				&crypt_private_key_setting_parser_info, 0,
@@ -170,8 +183,8 @@ compat_settings_add_key(struct compat_settings *set, struct event *event,
 		*error_r = t_strdup_printf("%s %s: %s", filter, block, error);
 		return -1;
 	}
-	content = compat_settings_content(key->crypt_private_key_file);
-	if (content[0] == '\0') {
+	compat_settings_add_file(set, name, key->crypt_private_key_file);
+	if (compat_setting_lookup(set, name) == NULL) {
 		/* nothing would be taken for the end of the list */
 		*error_r = t_strdup_printf(
 			"%s %s: crypt_private_key_file is empty or not set",
@@ -179,7 +192,6 @@ compat_settings_add_key(struct compat_settings *set, struct event *event,
 		settings_free(key);
 		return -1;
 	}
-	compat_settings_add(set, name, content);
 	compat_settings_add(set, t_strconcat(name, "_password", NULL),
 			    key->crypt_private_key_password);
 	compat_settings_add(set, t_strconcat(name, "_name", NULL),
@@ -213,17 +225,20 @@ static void
 compat_settings_add_fields(struct compat_settings *set,
 			   const char *const *fields)
 {
-	const char *name;
+	const char *name, *value;
 	unsigned int count = 0;
 
 	for (; fields != NULL && *fields != NULL; fields++) {
 		name = t_strcut(*fields, '=');
+		value = strchr(*fields, '=');
 		/* 2.3 took both spellings */
 		(void)str_begins(name, "plugin/", &name);
 		if (str_begins_with(name, "mail_crypt_") ||
 		    str_begins_with(name, "crypt_")) {
-			compat_settings_add(set,
-				t_strdup_printf("userdb_*%u", ++count), name);
+			if (value == NULL || value[1] == '\0')
+				name = t_strconcat(name, "=", NULL);
+			compat_settings_add(set, t_strdup_printf(
+				COMPAT_FIELD"%u", ++count), name);
 		}
 	}
 }
@@ -253,8 +268,8 @@ compat_settings_add_global(struct compat_settings *set, struct event *event,
 			    crypt->crypt_write_algorithm[0] == '\0' ? "0" : "2");
 	compat_settings_add(set, "crypt_write_algorithm",
 			    crypt->crypt_write_algorithm);
-	compat_settings_add(set, "mail_crypt_global_public_key",
-		compat_settings_content(crypt->crypt_global_public_key_file));
+	compat_settings_add_file(set, "mail_crypt_global_public_key",
+				 crypt->crypt_global_public_key_file);
 	return compat_settings_add_keys(set, event, "crypt_global_private_key",
 					&crypt->crypt_global_private_keys,
 					"mail_crypt_global_private_key",
@@ -290,26 +305,74 @@ static struct compat_settings *compat_settings_alloc(void)
 	return set;
 }
 
-int compat_settings_get(struct mail_user *user,
-			struct compat_settings **set_r, const char **error_r)
+/* What is only a reference to something that is empty for this user is set all the same. */
+static int
+compat_settings_add_expanded_to_nothing(struct compat_settings *set,
+					struct event *event,
+					const struct crypt_settings *crypt,
+					const char **error_r)
+{
+	const struct crypt_settings *raw;
+
+	if (settings_get(event, &crypt_setting_parser_info,
+			 SETTINGS_GET_FLAG_NO_EXPAND, &raw, error_r) < 0)
+		return -1;
+	if (crypt->crypt_user_key_password[0] == '\0' &&
+	    raw->crypt_user_key_password[0] != '\0') {
+		compat_settings_add_always(set, "mail_crypt_private_password",
+					   "");
+	}
+	settings_free(raw);
+	return 0;
+}
+
+static int
+compat_settings_add_all(struct compat_settings *set, struct event *event,
+			const char **error_r)
 {
 	const struct crypt_settings *crypt;
-	struct compat_settings *set;
 	int ret;
 
-	if (settings_get(user->event, &crypt_setting_parser_info, 0, &crypt,
+	if (settings_get(event, &crypt_setting_parser_info, 0, &crypt,
 			 error_r) < 0)
 		return -1;
-	set = compat_settings_alloc();
-	ret = compat_settings_add_global(set, user->event, crypt, error_r);
+	ret = compat_settings_add_global(set, event, crypt, error_r);
 	if (ret == 0)
-		ret = compat_settings_add_user(set, user->event, crypt, error_r);
-	compat_settings_add_fields(set, user->userdb_fields);
+		ret = compat_settings_add_user(set, event, crypt, error_r);
+	if (ret == 0) {
+		ret = compat_settings_add_expanded_to_nothing(set, event, crypt,
+							      error_r);
+	}
 	settings_free(crypt);
-	*set_r = set;
-	if (ret < 0)
-		compat_settings_free(set_r);
 	return ret;
+}
+
+static bool compat_is_given(const char *name)
+{
+	const char *given;
+
+	if (!array_is_created(&master_service->config_overrides))
+		return FALSE;
+	array_foreach_elem(&master_service->config_overrides, given) {
+		if (strcmp(t_strcut(given, '='), name) == 0)
+			return TRUE;
+	}
+	return FALSE;
+}
+
+struct compat_settings *compat_settings_get(struct mail_user *user)
+{
+	struct compat_settings *set = compat_settings_alloc();
+	const char *error, *master = compat_master_user(user);
+
+	if (compat_settings_add_all(set, user->event, &error) < 0)
+		compat_settings_add(set, COMPAT_ERROR, error);
+	compat_settings_add_fields(set, user->userdb_fields);
+	if (master != NULL)
+		compat_settings_add(set, COMPAT_MASTER_USER, master);
+	if (compat_is_given("crypt_user_key_password"))
+		compat_settings_add_always(set, COMPAT_GIVEN, "");
+	return set;
 }
 
 int compat_fs_settings_get(struct event *event, struct compat_settings **set_r,
@@ -326,7 +389,7 @@ int compat_fs_settings_get(struct event *event, struct compat_settings **set_r,
 				 crypt->fs_crypt_read_plain_fallback);
 	/* what needs no keys works all the same */
 	if (compat_settings_add_global(*set_r, event, crypt, &error) < 0)
-		compat_settings_add(*set_r, COMPAT_FS_ERROR, error);
+		compat_settings_add(*set_r, COMPAT_ERROR, error);
 	settings_free(crypt);
 	return 0;
 }

@@ -9,7 +9,6 @@
 /* A process without mail storage, such as the dict service, doesn't have these. */
 #pragma weak mailbox_list_fs_get_list
 #pragma weak mailbox_list_get_namespace
-#pragma weak mail_user_plugin_getenv
 
 struct mail_user *fs_crypt_user(struct fs *fs)
 {

@@ -17,7 +17,7 @@ fs_crypt_setting(void *context, const char *name, const char **value_r)
 	struct crypt_fs *fs = CRYPT_FS(_fs);
 
 	if (name == NULL) {
-		*value_r = compat_setting_lookup(fs->settings, COMPAT_FS_ERROR);
+		*value_r = compat_setting_lookup(fs->settings, COMPAT_ERROR);
 		return *value_r == NULL ? 0 : -1;
 	}
 	*value_r = compat_setting_lookup(fs->settings, name);

@@ -96,6 +96,8 @@ int mail_crypt_update_box(struct mailbox *box,
 
 /* Hooked for every user. */
 void mail_crypt_user_created(struct mail_user *user);
+/* Hooked for every user with mailboxes. */
+void mail_crypt_namespaces_created(struct mail_namespace *namespaces);
 /* Hooked for every mailbox. */
 void mail_crypt_mailbox_opened(struct mailbox *box);
 /* Hooked for every mail. */

@@ -352,6 +352,7 @@ static void mail_crypt_mailbox_allocated(struct mailbox *box)
 
 static struct mail_storage_hooks mail_crypt_hooks = {
 	.mail_user_created = mail_crypt_user_created,
+	.mail_namespaces_created = mail_crypt_namespaces_created,
 	.mailbox_allocated = mail_crypt_outer_mailbox_allocated,
 	.mailbox_opened = mail_crypt_mailbox_opened,
 	.mail_allocated = mail_crypt_mail_allocated

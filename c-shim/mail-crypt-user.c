@@ -37,32 +37,49 @@ static void mail_crypt_user_deinit(struct mail_user *user)
 	mcrs_user_free(&muser->user);
 }
 
+/* Dovecot refuses to go on with a user in error. */
+static void
+mail_crypt_user_fail(struct mail_user *user, const struct mcrs_error *error)
+{
+	user->error = p_strdup_printf(user->pool, "mail_crypt: %s", error->text);
+}
+
 void mail_crypt_user_created(struct mail_user *user)
 {
 	struct mail_user_vfuncs *v = user->vlast;
 	struct mail_crypt_user *muser;
 	struct compat_settings *set;
 	struct mcrs_error error;
-	const char *set_error;
 	int ret;
 
-	/* Dovecot refuses to go on with a user in error */
-	if (compat_settings_get(user, &set, &set_error) < 0) {
-		user->error = p_strdup_printf(user->pool, "mail_crypt: %s",
-					      set_error);
+	/* Dovecot's own, for mail that isn't stored yet and for the owners of shared folders: all is done
+	   with the keys of a user who has logged in or gets mail */
+	if (user->autocreated)
 		return;
-	}
+
 	muser = p_new(user->pool, struct mail_crypt_user, 1);
+	set = compat_settings_get(user);
 	ret = mcrs_user_new(user, compat_setting_lookup, set,
 			    &muser->user, &error);
 	compat_settings_free(&set);
 	if (ret < 0) {
-		user->error = p_strdup_printf(user->pool, "mail_crypt: %s",
-					      error.text);
+		mail_crypt_user_fail(user, &error);
 		return;
 	}
 	muser->module_ctx.super = *v;
 	user->vlast = &muser->module_ctx.super;
 	v->deinit = mail_crypt_user_deinit;
 	MODULE_CONTEXT_SET(user, mail_crypt_user_module, muser);
+}
+
+/* Not every user has mailboxes: programs that only compile a script or read the configuration have one
+   without userdb, whose settings may be in userdb alone. */
+void mail_crypt_namespaces_created(struct mail_namespace *namespaces)
+{
+	struct mail_user *user = namespaces->user;
+	struct mail_crypt_user *muser = MAIL_CRYPT_USER_CONTEXT(user);
+	struct mcrs_error error;
+
+	if (muser != NULL && mcrs_user_check(muser->user, &error) < 0)
+		mail_crypt_user_fail(user, &error);
 }

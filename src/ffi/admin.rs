@@ -95,6 +95,13 @@ pub unsafe extern "C" fn mcrs_admin_new(
     error: *mut mcrs_error,
 ) -> c_int {
     let make = |user: &mut Rc<RefCell<User>>| {
+        let settings = user
+            .try_borrow()
+            .map_err(|_| busy())?
+            .ring
+            .settings()
+            .check();
+        settings?;
         let admin = Admin {
             user: Rc::clone(user),
             rows: VecDeque::new(),

@@ -14,6 +14,7 @@ use crate::crypto::Secret;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, PrivateKey};
 use crate::store::carry::carry;
+use crate::store::settings::Writing;
 use crate::store::{Attributes, Guid, KeySource, Keyring, Memory, SaveVersion, Settings};
 use crate::stream::{Feed, Opener};
 
@@ -70,7 +71,8 @@ impl Opaque for mcrs_user {
     }
 }
 
-/// Reads the settings of `user` and makes its session.
+/// Reads the settings of `user` and makes its session. What can't be used is an error where it is
+/// needed: of all that is done with this user, or of what is written.
 ///
 /// Returns 0 and sets `user_r`, or -1: the user must then not be served.
 ///
@@ -86,7 +88,7 @@ pub unsafe extern "C" fn mcrs_user_new(
     error: *mut mcrs_error,
 ) -> c_int {
     let make = || {
-        let settings = Settings::load(LINE, &mut |name| {
+        let load = Settings::load(LINE, &mut |name| {
             let name = CString::new(name).ok()?;
             // SAFETY: as this function's contract says; the answer is copied before the next call.
             let value = unsafe { lookup(context, name.as_ptr()) };
@@ -96,7 +98,8 @@ pub unsafe extern "C" fn mcrs_user_new(
             // SAFETY: NUL-terminated, by the contract.
             let value = unsafe { CStr::from_ptr(value) };
             Some(Zeroizing::new(value.to_bytes().to_vec()))
-        })?;
+        });
+        let settings = load.unwrap_or_else(|e| Settings::unusable(LINE, e));
         if user.is_null() {
             return Err(Error::internal("no user"));
         }
@@ -111,6 +114,22 @@ pub unsafe extern "C" fn mcrs_user_new(
     };
     // SAFETY: `error` is valid, by the contract.
     unsafe { entry_new(error, make) }
+}
+
+/// Whether the settings can be used at all. Returns 0, or -1: a user with mailboxes must then not be
+/// served.
+///
+/// # Safety
+/// `user` is from `mcrs_user_new`; `error` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_user_check(user: *mut mcrs_user, error: *mut mcrs_error) -> c_int {
+    let check = |user: &mut Rc<RefCell<User>>| {
+        let user = user.try_borrow().map_err(|_| busy())?;
+        user.ring.settings().check()?;
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(user, error, check) }
 }
 
 /// Ends the session and clears the pointer. Its readers and writers stay valid, and fail where
@@ -145,8 +164,9 @@ pub unsafe extern "C" fn mcrs_user_can_copy_raw(user: *mut mcrs_user) -> c_int {
     let ask = |user: &mut Rc<RefCell<User>>| {
         let user = user.try_borrow().map_err(|_| busy())?;
         let settings = user.ring.settings();
-        let raw =
-            settings.global_public.is_some() && settings.save_version != SaveVersion::ReadOnly;
+        let encrypts = |writing: Writing| writing.version != SaveVersion::ReadOnly;
+        let raw = settings.global_public().is_ok_and(|key| key.is_some())
+            && settings.writing().is_ok_and(encrypts);
         Ok(c_int::from(raw))
     };
     // SAFETY: as this function's contract says.
@@ -172,7 +192,7 @@ pub unsafe extern "C" fn mcrs_user_can_copy_raw_mail(
         let user = user.try_borrow().map_err(|_| busy())?;
         // SAFETY: readable for the length of this call, by this function's contract.
         let data = unsafe { bytes(data, size) };
-        let Some(global) = &user.ring.settings().global_public else {
+        let Ok(Some(global)) = user.ring.settings().global_public() else {
             return Ok(0);
         };
         Ok(match Opener::default().feed(data) {

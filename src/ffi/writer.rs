@@ -95,16 +95,16 @@ pub unsafe extern "C" fn mcrs_writer_new(
 
 fn writer_for(user: &mut User, mailbox: &mut Mailbox) -> Result<Writer> {
     let settings = user.ring.settings();
-    let algorithm = settings.algorithm;
-    let version = match settings.save_version {
+    let writing = settings.writing()?;
+    let version = match writing.version {
         SaveVersion::ReadOnly => return Ok(Writer::new(Kind::Guard(Guard::default()))),
         SaveVersion::V1 => Version::V1,
         SaveVersion::V2 => Version::V2,
     };
-    let is_global = settings.global_public.is_some();
+    let is_global = settings.is_global();
     let sender = user.ring.sender(mailbox, &mut user.session)?;
     let mut sender = sender.try_borrow_mut().map_err(|_| busy())?;
-    let encryptor = Encryptor::new(&algorithm, version, &mut sender)?;
+    let encryptor = Encryptor::new(&writing.algorithm, version, &mut sender)?;
     // LMTP stores the mail of later recipients from the first one's, whose private key it may not have.
     let memory = &mut user.ring.memory;
     let key = encryptor.content_key().clone();

@@ -39,8 +39,9 @@ enum Source {
 }
 
 struct Keys {
-    public: Option<PublicKey>,
-    private: Vec<PrivateKey>,
+    /// Only needed for writing.
+    public: Result<Option<PublicKey>>,
+    private: Result<Vec<PrivateKey>>,
     /// The files as they were when they were read.
     public_file: Option<Stamp>,
     private_file: Option<Stamp>,
@@ -110,7 +111,9 @@ impl FsKeys {
     /// # Errors
     /// The keys can't be read, or there is no public one: no file may then be written.
     pub fn public_key(&mut self, lookup: &mut FsLookup<'_>) -> Result<PublicKey> {
-        let public = self.current(lookup)?.public.clone();
+        let keys = self.current(lookup)?;
+        let public = keys.public.clone()?;
+        keys.private.as_ref().map_err(Clone::clone)?;
         public.ok_or_else(|| {
             let where_from =
                 self.sources("public_key_path=", ("_public_key", Setting::GlobalPublic));
@@ -125,11 +128,17 @@ impl FsKeys {
     /// # Errors
     /// [`ErrorKind::NoKey`] where none is there; else why the keys can't be read.
     pub fn private_key(&mut self, ids: &[KeyId], lookup: &mut FsLookup<'_>) -> Result<PrivateKey> {
-        let private = &self.current(lookup)?.private;
+        let keys = self.current(lookup)?;
+        let private = keys.private.as_ref().map_err(Clone::clone)?;
         let found = private
             .iter()
             .find(|key| ids.iter().any(|id| key.matches(id)));
-        found.cloned().ok_or_else(|| {
+        let (found, unusable) = (found.cloned(), keys.public.as_ref().err().cloned());
+        found.ok_or_else(|| {
+            // What is wrong with the other half may be why this one isn't there.
+            if let Some(e) = unusable {
+                return e;
+            }
             let ids: Vec<String> = ids.iter().map(KeyId::to_string).collect();
             let where_from = self.sources(
                 "private_key_path=",
@@ -153,6 +162,8 @@ impl FsKeys {
 
     fn current(&mut self, lookup: &mut FsLookup<'_>) -> Result<&Keys> {
         let keys = self.keys.take().filter(|keys| match &self.source {
+            // It may be mended meanwhile.
+            _ if keys.public.is_err() || keys.private.is_err() => false,
             Source::Params(params) => {
                 Stamp::is_current(keys.public_file.as_ref(), params.public_key_path())
                     && Stamp::is_current(keys.private_file.as_ref(), params.private_key_path())
@@ -161,7 +172,7 @@ impl FsKeys {
         });
         let keys = match (keys, &self.source) {
             (Some(keys), _) => keys,
-            (None, Source::Params(params)) if params.uses_files() => from_files(params)?,
+            (None, Source::Params(params)) if params.uses_files() => from_files(params),
             (None, Source::Params(params)) => from_named(params.prefix(), lookup)?,
             (None, Source::Settings(line)) => from_settings(*line, lookup)?,
         };
@@ -169,31 +180,34 @@ impl FsKeys {
     }
 }
 
-fn from_files(params: &FsParams) -> Result<Keys> {
+fn from_files(params: &FsParams) -> Keys {
     const PUBLIC: &str = "public_key_path=";
     const PRIVATE: &str = "private_key_path=";
-    let mut keys = Keys {
-        public: None,
-        private: Vec::new(),
-        public_file: None,
-        private_file: None,
-    };
-    if let Some(path) = params.public_key_path() {
+    let (mut public_file, mut private_file) = (None, None);
+    let public = params.public_key_path().map(|path| {
         let (text, stamp) = read_file(path).map_err(|e| e.context(PUBLIC))?;
-        let key = PublicKey::parse_setting(&text).map_err(|e| e.context(PUBLIC))?;
-        keys.public = Some(key);
-        keys.public_file = Some(stamp);
-    }
-    if let Some(path) = params.private_key_path() {
+        public_file = Some(stamp);
+        PublicKey::parse_setting(&text).map_err(|e| in_file(e, PUBLIC, path))
+    });
+    let private = params.private_key_path().map(|path| {
         let (text, stamp) = read_file(path).map_err(|e| e.context(PRIVATE))?;
+        private_file = Some(stamp);
         let key = PrivateKey::parse_setting(&text, params.password());
-        keys.private.push(key.map_err(|e| match e.kind() {
+        key.map_err(|e| match e.kind() {
             ErrorKind::WrongPassword => e.context("password="),
-            _ => e.context(PRIVATE),
-        })?);
-        keys.private_file = Some(stamp);
+            _ => in_file(e, PRIVATE, path),
+        })
+    });
+    Keys {
+        public: public.transpose(),
+        private: private.into_iter().collect(),
+        public_file,
+        private_file,
     }
-    Ok(keys)
+}
+
+fn in_file(e: Error, parameter: &str, path: &Path) -> Error {
+    e.context(path.display()).context(parameter)
 }
 
 fn read_file(path: &Path) -> Result<(Zeroizing<String>, Stamp)> {
@@ -218,26 +232,32 @@ fn read_file(path: &Path) -> Result<(Zeroizing<String>, Stamp)> {
     }
     let text = std::str::from_utf8(&bytes[..len])
         .map_err(|_| Error::setting(format!("{}: not a text", path.display())))?;
+    if text.trim().is_empty() {
+        return Err(Error::setting(format!("{} is empty", path.display())));
+    }
     Ok((Zeroizing::new(text.to_owned()), stamp))
 }
 
 /// From the settings whose names begin with `prefix`.
 fn from_named(prefix: &str, lookup: &mut FsLookup<'_>) -> Result<Keys> {
     asked(lookup, |ask| {
-        let public = settings::public_key(ask, &format!("{prefix}_public_key"))?;
-        let private = settings::private_keys(ask, &format!("{prefix}_private_key"))?;
-        Ok((public, private))
+        Ok(Keys::unchanging(
+            settings::public_key(ask, &format!("{prefix}_public_key")),
+            settings::private_keys(ask, &format!("{prefix}_private_key")),
+        ))
     })
-    .map(Keys::unchanging)
 }
 
 /// From the global settings of `line`.
 fn from_settings(line: Line, lookup: &mut FsLookup<'_>) -> Result<Keys> {
-    asked(lookup, |ask| settings::global_keys(ask, line)).map(Keys::unchanging)
+    asked(lookup, |ask| {
+        let (public, private) = settings::global_keys(ask, line);
+        Ok(Keys::unchanging(public, private))
+    })
 }
 
 impl Keys {
-    fn unchanging((public, private): (Option<PublicKey>, Vec<PrivateKey>)) -> Self {
+    fn unchanging(public: Result<Option<PublicKey>>, private: Result<Vec<PrivateKey>>) -> Self {
         Keys {
             public,
             private,

@@ -4,6 +4,7 @@
 
 mod make;
 mod own;
+mod password;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -25,6 +26,7 @@ use crate::key::{KeyId, PrivateKey, Protection, PublicKey, StoredKey};
 use crate::stream::Sender;
 
 pub(super) use make::{activate, publish};
+pub(super) use password::wrong_password;
 
 /// Private keys remembered in one session: a user's folders, with room for other people's.
 const MAX_KEYS: usize = 1024;
@@ -89,7 +91,7 @@ impl Keyring {
         folder: &mut dyn Attributes,
         host: &mut dyn Host,
     ) -> Result<Rc<RefCell<Sender>>> {
-        let key = match &self.settings.global_public {
+        let key = match self.settings.global_public()? {
             Some(key) => key.clone(),
             None => self.folder_public(folder, host)?,
         };
@@ -161,14 +163,13 @@ impl Keyring {
         folder: &mut dyn Attributes,
         host: &mut dyn Host,
     ) -> Result<PrivateKey> {
+        self.settings.check()?;
         for id in ids {
             if let Some(key) = self.known_private(id) {
                 return Ok(key);
             }
         }
-        if let Some(e) = self.no_global_key(ids) {
-            return Err(e);
-        }
+        self.settings.check_global(ids)?;
         let mut error = None;
         for id in ids {
             match self.find_folder_private(id, folder, host) {
@@ -187,22 +188,6 @@ impl Keyring {
         found
             .or_else(|| global.iter().find(|key| key.matches(id)))
             .cloned()
-    }
-
-    /// What to say of a mail under the global key, which no folder has.
-    fn no_global_key(&self, ids: &[KeyId]) -> Option<Error> {
-        let public = self.settings.global_public.as_ref()?;
-        if !ids.iter().all(|id| public.matches(id)) {
-            return None;
-        }
-        let name = self.settings.name(Setting::GlobalPrivate);
-        let why = match self.settings.global_private.is_empty() {
-            true => format!("{name} is not set"),
-            false => format!("no {name} is its private key"),
-        };
-        let id = public.id();
-        let text = format!("the mail is encrypted to the global key {id}, and {why}");
-        Some(Error::new(ErrorKind::NoKey, text))
     }
 
     fn find_folder_private(
@@ -345,16 +330,7 @@ impl Keyring {
         let stored = StoredKey::parse(text).map_err(|e| e.context(format!("key {id}")))?;
         let unlocked = match stored.protection() {
             Protection::None => stored.unlock(),
-            Protection::Password => match &self.settings.password {
-                Some(password) => stored.unlock_with_password(password),
-                None => Err(Error::new(
-                    ErrorKind::Locked,
-                    format!(
-                        "key {id} needs a password: {} is not set",
-                        self.settings.name(Setting::Password)
-                    ),
-                )),
-            },
+            Protection::Password => self.unlock_with_password(id, &stored, host),
             Protection::Key(other) => {
                 // What is wrong with the other key is remembered of that one, and may be mended.
                 let other = self.unlocking_key(id, &other, host, depth)?;

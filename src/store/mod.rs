@@ -35,5 +35,5 @@ pub use attributes::{Access, Attributes, BY_ID, Change, Guid, Host, Level, Scope
 pub use key_source::{FileState, KeySource, Memory, VerifiedFile};
 pub use keyring::Keyring;
 pub use names::{Line, Setting};
-pub use settings::{SaveVersion, Settings};
+pub use settings::{Password, SaveVersion, Settings};
 pub use sharing::{Sharee, Sharing};

@@ -83,6 +83,17 @@ impl Line {
         })
     }
 
+    /// The names of all settings.
+    pub fn names(self) -> [&'static str; 8] {
+        NAMES.map(|(setting, _, _)| self.name(setting))
+    }
+
+    /// The setting of that name.
+    pub fn setting_of(self, name: &str) -> Option<Setting> {
+        let found = NAMES.iter().find(|(s, _, _)| self.name(*s) == name);
+        found.map(|(setting, _, _)| *setting)
+    }
+
     /// The 2.4 name of what `name`, numbered or with `_password`, is under 2.3, if it is anything.
     pub fn renamed(name: &str) -> Option<&'static str> {
         let rest_is_ours = |rest: &str| {
@@ -94,6 +105,43 @@ impl Line {
             rest_is_ours(rest).then_some(*new)
         })
     }
+}
+
+/// The one of `names` that is most like `name`: that has the most of its words, or else of its letters.
+pub fn nearest<const N: usize>(name: &str, names: [&'static str; N]) -> &'static str {
+    let by_both = |known: &&'static str| (other_words(name, known), distance(name, known));
+    names.into_iter().min_by_key(by_both).unwrap_or_default()
+}
+
+/// How many words only one of the names has.
+fn other_words(a: &str, b: &str) -> usize {
+    let mut rest: Vec<&str> = b.split('_').collect();
+    let mut only_a = 0;
+    for word in a.split('_') {
+        match rest.iter().position(|other| *other == word) {
+            Some(at) => drop(rest.swap_remove(at)),
+            None => only_a += 1,
+        }
+    }
+    only_a + rest.len()
+}
+
+/// What it takes to make `b` of `a` by adding letters, and by taking some away, which counts twice:
+/// names get shorter by mistake. Only the beginning of a long name counts.
+fn distance(a: &str, b: &str) -> usize {
+    let a = &a.as_bytes()[..a.len().min(100)];
+    let b = b.as_bytes();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = 2 * (i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let same = if x == y { diagonal } else { usize::MAX };
+            diagonal = row[j + 1];
+            row[j + 1] = same.min(row[j] + 1).min(diagonal + 2);
+        }
+    }
+    row[b.len()]
 }
 
 #[cfg(test)]
@@ -132,5 +180,25 @@ mod tests {
         ] {
             assert_eq!(Line::renamed(old), new, "{old}");
         }
+    }
+
+    #[test]
+    fn the_nearest_name_is_the_one_that_was_meant() {
+        for (name, meant) in [
+            ("crypt_user_key_pasword", "crypt_user_key_password"),
+            ("crypt_user_password", "crypt_user_key_password"),
+            ("crypt_user_key_curves", "crypt_user_key_curve"),
+            (
+                "crypt_user_key_private_key",
+                "crypt_user_key_encryption_key",
+            ),
+            ("crypt_global_public_key", "crypt_global_public_key_file"),
+            ("crypt_global_private_keys", "crypt_global_private_key"),
+        ] {
+            assert_eq!(nearest(name, Line::V2_4.names()), meant);
+        }
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("abc", ""), 6);
+        assert_eq!(distance("kitten", "sitting"), 7);
     }
 }

@@ -42,7 +42,7 @@ pub fn check(folder: &mut dyn Attributes, ids: &[KeyId]) -> Result<()> {
 /// # Errors
 /// [`crate::ErrorKind::Setting`] where the user's mail is to be encrypted.
 pub fn check_unfit(settings: &Settings, mailbox: &str, driver: &str) -> Result<()> {
-    if settings.save_version == SaveVersion::ReadOnly {
+    if settings.writing()?.version == SaveVersion::ReadOnly {
         return Ok(());
     }
     Err(Error::setting(format!(

@@ -75,7 +75,7 @@ impl Sharing {
         };
         let keys = folder_keys(folder)?;
         // Keys of public folders belong to nobody; a global key is shared by configuration.
-        let global = ring.settings().global_public.is_some() && keys.is_empty();
+        let global = ring.settings().is_global() && keys.is_empty();
         Ok(Sharing {
             owner: owner.to_owned(),
             before: acl::readers(entries),

@@ -44,6 +44,26 @@ REFUSED = {
         },
         f"{KEY} main: crypt_private_key_file",
     ),
+    "no-such-setting": (
+        {"crypt_user_key_pasword": "x"},
+        "userdb field crypt_user_key_pasword: .* use crypt_user_key_password",
+    ),
+    "no-such-setting-without-a-value": (
+        {"crypt_user_private_key": ""},
+        f"userdb field crypt_user_private_key: .* use ",
+    ),
+    "no-such-setting-in-block": (
+        {KEY: "main", f"{KEY}/main/crypt_private_key": "inline:hunter2"},
+        f"userdb field {KEY}/main/crypt_private_key: .* use {KEY}/main/crypt_private_key_",
+    ),
+    "outside-of-a-block": (
+        {"crypt_private_key_file": "inline:hunter2"},
+        f"userdb field crypt_private_key_file: .* use {KEY}/NAME/crypt_private_key_file",
+    ),
+    "password-that-is-empty-for-this-user": (
+        {"crypt_user_key_password": "%{owner_home}"},
+        "crypt_user_key_password",
+    ),
     "no-protection": (
         {"crypt_user_key_require_encrypted": "yes"},
         f"crypt_user_key_require_encrypted is set, and neither crypt_user_key_password nor {KEY}",

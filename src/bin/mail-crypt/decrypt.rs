@@ -7,10 +7,8 @@ use mail_crypt_core::error::Error;
 use mail_crypt_core::format::stream::MAX_HEADER;
 use mail_crypt_core::key::PrivateKey;
 use mail_crypt_core::store::names::Line;
-use mail_crypt_core::store::{Keyring, SaveVersion, Settings};
-use mail_crypt_core::stream::{
-    Algorithm, Body, Feed, Limits, Opener, SecretCache, Verified, refuse_twice,
-};
+use mail_crypt_core::store::{Keyring, Password, Settings};
+use mail_crypt_core::stream::{Body, Feed, Limits, Opener, SecretCache, Verified, refuse_twice};
 use zeroize::Zeroizing;
 
 use crate::args::Options;
@@ -109,18 +107,7 @@ pub struct KeySource {
 
 fn key_source(options: &Options) -> Result<KeySource> {
     let password = options.password.read()?;
-    let mut settings = Settings {
-        line: Line::default(),
-        algorithm: Algorithm::default(),
-        save_version: SaveVersion::ReadOnly,
-        curve: None,
-        password: None,
-        user_key_keys: Vec::new(),
-        require_encrypted_user_key: true,
-        require_secure_sharing: true,
-        global_public: None,
-        global_private: Vec::new(),
-    };
+    let mut settings = Settings::reading(Line::default());
     if let Some(path) = &options.key {
         let text = secret::key_text(path)?;
         let name = path.display();
@@ -130,7 +117,10 @@ fn key_source(options: &Options) -> Result<KeySource> {
         settings.global_private.push(key.clone());
         settings.user_key_keys.push(key);
     }
-    settings.password = password;
+    settings.password = password.map(|value| Password {
+        value,
+        origin: "given",
+    });
     if options.attributes.is_empty() && options.key.is_none() {
         let text = "with which key? --key KEYFILE or --attributes DICTFILE";
         return Err(Failure::Usage(text.into()));

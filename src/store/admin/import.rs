@@ -82,12 +82,15 @@ fn read(ring: &mut Keyring, host: &mut dyn Host, text: &str) -> Result<PrivateKe
     let key = match stored.protection() {
         Protection::None => stored.unlock(),
         Protection::Password => match &ring.settings().password {
-            Some(password) => stored.unlock_with_password(password),
-            None => Err(Error::new(
+            Some(password) if !password.value.is_empty() => {
+                stored.unlock_with_password(&password.value)
+            }
+            none => Err(Error::new(
                 ErrorKind::NoKey,
                 format!(
-                    "it is under a password, and {} is not set",
-                    ring.settings().name(Setting::Password)
+                    "it is under a password, and {} is {}",
+                    ring.settings().name(Setting::Password),
+                    if none.is_some() { "empty" } else { "not set" }
                 ),
             )),
         },

@@ -145,8 +145,10 @@ fn protected_user_key(
     if let Some(password) = ring.settings().new_key_password()? {
         return key.to_dovecot(Protect::Password(&password));
     }
-    ring.unprotected_user_key(host)?;
-    key.to_dovecot(Protect::None)
+    ring.settings().check_unprotected()?;
+    let text = key.to_dovecot(Protect::None)?;
+    ring.warn_unprotected(host);
+    Ok(text)
 }
 
 /// Sets `changes` and reads them back: what a dict lost is better known now than when the old

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::super::attributes::{Attributes, Change, Host, Level, Scope};
 use super::super::filing::{self, Filed};
-use super::super::keyring::Keyring;
+use super::super::keyring::{Keyring, wrong_password};
 use super::super::names::Setting;
 use super::{commit_surely, stored_key};
 use crate::error::{Error, ErrorKind, Result};
@@ -41,7 +41,7 @@ pub fn password(
     let names = filing::listed(Level::User, inbox.as_mut())?;
     let mut keys = Vec::new();
     for id in &names {
-        keys.extend(open(ring, inbox.as_mut(), id, old, new)?);
+        keys.extend(open(ring, inbox.as_mut(), host.username(), id, (old, new))?);
     }
     let mut changes = Vec::new();
     for (id, key) in &keys {
@@ -71,14 +71,14 @@ fn check_new(ring: &Keyring, new: NewPassword<'_>) -> Result<()> {
 fn open(
     ring: &Keyring,
     inbox: &mut dyn Attributes,
+    user: &str,
     id: &KeyId,
-    old: Option<&[u8]>,
-    new: NewPassword<'_>,
+    (old, new): (Option<&[u8]>, NewPassword<'_>),
 ) -> Result<Option<(KeyId, PrivateKey)>> {
     let filed = Filed::read(inbox, Scope::Private, &Level::User.private(id))?;
     let mut error = None;
     for text in filed.texts() {
-        match open_text(ring, id, &text, old, new) {
+        match open_text(ring, user, id, &text, (old, new)) {
             Ok(key) => return Ok(Some((*id, key))),
             Err(e) => error = error.or(Some(e)),
         }
@@ -88,20 +88,29 @@ fn open(
 
 fn open_text(
     ring: &Keyring,
+    user: &str,
     id: &KeyId,
     text: &str,
-    old: Option<&[u8]>,
-    new: NewPassword<'_>,
+    (old, new): (Option<&[u8]>, NewPassword<'_>),
 ) -> Result<PrivateKey> {
     let stored = stored_key(id, text)?;
-    let configured = ring.settings().password.as_ref().map(|p| p.as_slice());
+    let setting = ring.settings().name(Setting::Password);
+    let configured = ring.settings().password.as_ref();
+    let configured = configured.map(|p| p.value.as_slice());
     let key = match stored.protection() {
         Protection::None => stored.unlock(),
         Protection::Password => match old.or(configured) {
-            Some(password) => with_either(&stored, password, new),
+            Some(password) => with_either(&stored, password, new).map_err(|e| {
+                let tried = match (old, password) {
+                    (Some(_), _) => "the old password that was given".to_owned(),
+                    (None, []) => format!("{setting}, which is empty,"),
+                    (None, _) => format!("{setting} (no old password was given)"),
+                };
+                wrong_password(e, &stored, id, user, (&tried, setting))
+            }),
             None => Err(Error::new(
                 ErrorKind::NoKey,
-                format!("key {id} is under a password: give the old one"),
+                format!("key {id} of user {user} is under a password: give the old one"),
             )),
         },
         Protection::Key(by) => Err(Error::new(

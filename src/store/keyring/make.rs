@@ -28,7 +28,7 @@ impl Keyring {
             return Ok(key);
         }
         self.require_own(folder)?;
-        if self.settings.save_version == SaveVersion::V1 {
+        if self.settings.writing()?.version == SaveVersion::V1 {
             // A stream of version 1 names its key by the old id, and the packaged plugin looks
             // keys up by the name that they are stored under: it couldn't read such mail.
             return Err(Error::setting(format!(
@@ -147,35 +147,30 @@ impl Keyring {
         inbox: &mut dyn Attributes,
         host: &mut dyn Host,
     ) -> Result<PublicKey> {
-        let above = self.settings.user_key_keys.first().map(PrivateKey::public);
-        let password = self.settings.new_key_password()?;
-        let protect = match (&above, &password) {
-            (Some(key), _) => Protect::Key(key),
-            (None, Some(password)) => Protect::Password(password),
-            (None, None) => {
-                self.unprotected_user_key(host)?;
-                Protect::None
-            }
-        };
-        self.generate(Level::User, inbox, protect)
+        if let Some(above) = self.settings.user_key_keys.first().map(PrivateKey::public) {
+            return self.generate(Level::User, inbox, Protect::Key(&above));
+        }
+        if let Some(password) = self.settings.new_key_password()? {
+            return self.generate(Level::User, inbox, Protect::Password(&password));
+        }
+        self.settings.check_unprotected()?;
+        let made = self.generate(Level::User, inbox, Protect::None)?;
+        self.warn_unprotected(host);
+        Ok(made)
     }
 
-    pub(in crate::store) fn unprotected_user_key(&mut self, host: &mut dyn Host) -> Result<()> {
-        let name = |setting| self.settings.name(setting);
-        let (password, key) = (name(Setting::Password), name(Setting::UserKeyKey));
-        if self.settings.require_encrypted_user_key {
-            return Err(Error::setting(format!(
-                "{} is set, and neither {password} nor {key} is there to protect a new user key",
-                name(Setting::RequireEncrypted)
-            )));
+    /// Says once in a session that a user key has become an unprotected one.
+    pub(in crate::store) fn warn_unprotected(&mut self, host: &mut dyn Host) {
+        if !std::mem::replace(&mut self.warned_unprotected, true) {
+            let name = |setting| self.settings.name(setting);
+            let text = format!(
+                "the new user key of {} is unprotected: neither {} nor {} is set",
+                host.username(),
+                name(Setting::Password),
+                name(Setting::UserKeyKey)
+            );
+            host.warn(&text);
         }
-        if !self.warned_unprotected {
-            self.warned_unprotected = true;
-            host.warn(&format!(
-                "making an unprotected user key: neither {password} nor {key} is set"
-            ));
-        }
-        Ok(())
     }
 
     /// The key that the attributes name as active, or `None` where they name none.
@@ -277,7 +272,7 @@ impl Keyring {
         at: &mut dyn Attributes,
         protect: Protect<'_>,
     ) -> Result<PublicKey> {
-        let Some(curve) = &self.settings.curve else {
+        let Some(curve) = self.settings.curve()? else {
             return Err(Error::setting(format!(
                 "mailbox {} has no key, and {} is not set to make one",
                 at.mailbox(),

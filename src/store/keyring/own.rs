@@ -9,11 +9,12 @@ impl Keyring {
     /// Whether this session can open the user's own key, or in global mode the private one: where it
     /// can't, no mail that comes now can be read.
     pub fn opens_own(&mut self, host: &mut dyn Host) -> bool {
-        if let Some(global) = &self.settings.global_public {
-            let mut private = self.settings.global_private.iter();
-            return private.any(|key| key.public().id() == global.id());
+        let private = &self.settings.global_private;
+        match self.settings.global_public() {
+            Ok(Some(global)) => private.iter().any(|key| key.public().id() == global.id()),
+            Ok(None) => matches!(self.own_private(host), Ok(Some(_))),
+            Err(_) => !private.is_empty(),
         }
-        matches!(self.own_private(host), Ok(Some(_)))
     }
 
     fn own_private(&mut self, host: &mut dyn Host) -> Result<Option<PrivateKey>> {

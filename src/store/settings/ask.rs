@@ -1,0 +1,237 @@
+//! One setting at a time: looking it up, and saying what is wrong with it.
+#![forbid(unsafe_code)]
+
+use zeroize::Zeroizing;
+
+use super::super::names::{Line, Setting};
+use super::{Lookup, SaveVersion, Value, Writing};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{PrivateKey, PublicKey, check_curve};
+use crate::stream::Algorithm;
+
+/// `..private_key`, `..private_key2`, ..: Dovecot reads on until one is missing, so an
+/// endless supply (a look-up gone wrong) has to end somewhere.
+const MAX_PRIVATE_KEYS: usize = 64;
+
+/// What is shown of a value in an error.
+const MAX_SHOWN: usize = 40;
+
+/// A value as text.
+pub fn text(value: &Value) -> Zeroizing<String> {
+    Zeroizing::new(String::from_utf8_lossy(value).into_owned())
+}
+
+/// The public key in the setting `name`.
+///
+/// # Errors
+/// As [`super::Settings::load`].
+pub fn public_key(lookup: &mut Lookup<'_>, name: &str) -> Result<Option<PublicKey>> {
+    Ask::new(Line::V2_3, lookup).public_key_at(name, name)
+}
+
+/// The private keys in the settings `first`, `first` + `2`, .., each with its `.._password`.
+///
+/// # Errors
+/// As [`super::Settings::load`].
+pub fn private_keys(lookup: &mut Lookup<'_>, first: &str) -> Result<Vec<PrivateKey>> {
+    Ask::new(Line::V2_3, lookup).private_keys_at(first, first)
+}
+
+/// The public key of global mode, which is only needed for writing, and its private keys.
+pub fn global_keys(
+    lookup: &mut Lookup<'_>,
+    line: Line,
+) -> (Result<Option<PublicKey>>, Result<Vec<PrivateKey>>) {
+    let mut ask = Ask::new(line, lookup);
+    let public = ask.public_key(Setting::GlobalPublic);
+    (public, ask.private_keys(Setting::GlobalPrivate))
+}
+
+/// What is written: `None` is plaintext.
+///
+/// # Errors
+/// As [`super::Settings::load`].
+pub fn writing(lookup: &mut Lookup<'_>, line: Line) -> Result<Option<Algorithm>> {
+    let writing = Ask::new(line, lookup).writing()?;
+    Ok(match writing.version {
+        SaveVersion::ReadOnly => None,
+        SaveVersion::V1 | SaveVersion::V2 => Some(writing.algorithm),
+    })
+}
+
+/// The look-up, and whose words errors are in.
+pub struct Ask<'a, 'b> {
+    line: Line,
+    lookup: &'a mut Lookup<'b>,
+}
+
+impl<'a, 'b> Ask<'a, 'b> {
+    pub fn new(line: Line, lookup: &'a mut Lookup<'b>) -> Self {
+        Ask { line, lookup }
+    }
+}
+
+impl Ask<'_, '_> {
+    /// Empty where it is set to nothing.
+    pub fn text_at(&mut self, name: &str) -> Option<Zeroizing<String>> {
+        (self.lookup)(name).as_ref().map(text)
+    }
+
+    pub fn value(&mut self, setting: Setting) -> Option<Value> {
+        (self.lookup)(Line::V2_3.name(setting))
+    }
+
+    pub fn writing(&mut self) -> Result<Writing> {
+        Ok(Writing {
+            version: self.save_version()?,
+            algorithm: self.algorithm()?,
+        })
+    }
+
+    fn save_version(&mut self) -> Result<SaveVersion> {
+        let name = self.line.name(Setting::Write);
+        let value = self.value(Setting::Write).as_ref().map(text);
+        let wrong = match value.as_ref().map(|v| v.as_str()) {
+            Some("0") => return Ok(SaveVersion::ReadOnly),
+            Some("1") => return Ok(SaveVersion::V1),
+            Some("2") => return Ok(SaveVersion::V2),
+            None => "is not set".to_owned(),
+            Some("") => "is empty".to_owned(),
+            Some(other) => format!("is '{}'", shown(other)),
+        };
+        Err(Error::setting(format!(
+            "{name} {wrong}, and nothing is stored: use 2 (0 to write plaintext)"
+        )))
+    }
+
+    fn algorithm(&mut self) -> Result<Algorithm> {
+        let name = self.line.name(Setting::Write);
+        let value = match self.line {
+            Line::V2_3 => None,
+            Line::V2_4 => self.text_at(name).filter(|v| !v.is_empty()),
+        };
+        let Some(value) = value else {
+            return Ok(Algorithm::default());
+        };
+        value
+            .parse()
+            .map_err(|e| Error::setting(format!("{name}: {e}")))
+    }
+
+    pub fn curve(&mut self) -> Result<Option<String>> {
+        let name = self.line.name(Setting::Curve);
+        let Some(curve) = self.value(Setting::Curve).as_ref().map(text) else {
+            return Ok(None);
+        };
+        if curve.is_empty() {
+            return Err(Error::setting(format!(
+                "{name} is empty, and no key is made: use prime256v1"
+            )));
+        }
+        check_curve(&curve).map_err(|e| e.context(name))?;
+        Ok(Some(curve.to_string()))
+    }
+
+    /// Dovecot's own reading of a boolean: set, and not beginning like "no", "false" or "0". One that
+    /// is set to nothing is yes for it, too.
+    pub fn boolean(&mut self, setting: Setting) -> bool {
+        let value = self.value(setting);
+        value.is_some_and(|v| !matches!(v.first(), Some(b'n' | b'N' | b'f' | b'F' | b'0')))
+    }
+
+    pub fn public_key(&mut self, setting: Setting) -> Result<Option<PublicKey>> {
+        let (name, said) = (Line::V2_3.name(setting), self.line.name(setting));
+        self.public_key_at(name, said)
+    }
+
+    pub fn private_keys(&mut self, setting: Setting) -> Result<Vec<PrivateKey>> {
+        let (first, said) = (Line::V2_3.name(setting), self.line.name(setting));
+        self.private_keys_at(first, said)
+    }
+
+    /// The key under `name`, which errors call `said`.
+    fn public_key_at(&mut self, name: &str, said: &str) -> Result<Option<PublicKey>> {
+        let Some(text) = self.text_at(name) else {
+            return Ok(None);
+        };
+        self.check_not_empty(name, said, &text)?;
+        PublicKey::parse_setting(&text)
+            .map(Some)
+            .map_err(|e| self.unparsable(said, &text, &e))
+    }
+
+    fn private_keys_at(&mut self, first: &str, said: &str) -> Result<Vec<PrivateKey>> {
+        let mut keys = Vec::new();
+        let mut name = first.to_owned();
+        while let Some(text) = self.text_at(&name) {
+            if keys.len() == MAX_PRIVATE_KEYS {
+                return Err(Error::setting(format!("{said}: too many keys")));
+            }
+            keys.push(self.private_key(&name, &text)?);
+            name = format!("{first}{}", keys.len() + 1);
+        }
+        Ok(keys)
+    }
+
+    fn private_key(&mut self, name: &str, text: &str) -> Result<PrivateKey> {
+        let block = match self.line {
+            Line::V2_3 => None,
+            Line::V2_4 => self.text_at(&format!("{name}_name")),
+        };
+        let password_name = format!("{name}_password");
+        let password = (self.lookup)(&password_name);
+        let (key_name, password_name) = match block {
+            Some(block) => (
+                format!("{}: crypt_private_key_file", &*block),
+                format!("{}: crypt_private_key_password", &*block),
+            ),
+            None => (name.to_owned(), password_name),
+        };
+        self.check_not_empty(name, &key_name, text)?;
+        let key = PrivateKey::parse_setting(text, password.as_ref().map(|p| p.as_slice()));
+        key.map_err(|e| match e.kind() {
+            ErrorKind::WrongPassword if password.is_some_and(|p| p.is_empty()) => {
+                Error::setting(format!("{password_name} is empty"))
+            }
+            ErrorKind::WrongPassword => e.context(&password_name),
+            _ => self.unparsable(&key_name, text, &e),
+        })
+    }
+
+    /// "Not set" would be something else: what an empty setting was meant to do wouldn't be done.
+    fn check_not_empty(&mut self, name: &str, said: &str, text: &str) -> Result<()> {
+        if !text.trim().is_empty() {
+            return Ok(());
+        }
+        let what = match (self.line, self.text_at(&format!("{name}_file"))) {
+            (Line::V2_4, Some(file)) => format!("{said}: {} is empty", shown(&file)),
+            (Line::V2_4, None) => format!("{said} is empty"),
+            (Line::V2_3, _) => {
+                format!("{said} is set, but empty (where it is < and a file, that is)")
+            }
+        };
+        Err(Error::setting(format!(
+            "{what}: put a key into it, or take it out"
+        )))
+    }
+
+    /// A key that isn't one. What stands in its place is perhaps a key all the same, and not shown.
+    fn unparsable(&self, said: &str, text: &str, e: &Error) -> Error {
+        let text = text.trim();
+        let hint = match text.as_bytes() {
+            _ if self.line == Line::V2_4 || text.contains('\n') => String::new(),
+            [b'/', ..] => {
+                format!(". Is it a path? {said} = </path reads the key from a file")
+            }
+            [b'<', ..] => ". Only dovecot.conf reads a file with <: a userdb field takes the key \
+                           itself, in base64 on one line"
+                .to_owned(),
+            _ => String::new(),
+        };
+        Error::setting(format!("{said}: {e}{hint}"))
+    }
+}
+
+fn shown(text: &str) -> String {
+    text.escape_default().take(MAX_SHOWN).collect()
+}

@@ -1,0 +1,197 @@
+//! The names of userdb fields that could be meant for us. Dovecot passes over those that it doesn't
+//! know: a setting that is meant to protect and isn't heard would store mail or keys unprotected.
+#![forbid(unsafe_code)]
+
+use zeroize::Zeroizing;
+
+use super::super::names::{Line, Setting, nearest};
+use super::ask::text;
+use super::{FIELD, Lookup};
+use crate::error::{Error, Result};
+
+/// More userdb fields than a look-up that works can have.
+const MAX_FIELDS: usize = 256;
+
+/// What is shown of a field's name in an error.
+const MAX_SHOWN: usize = 100;
+
+/// The settings of a key's block.
+const IN_BLOCK: [&str; 3] = [
+    "crypt_private_key_file",
+    "crypt_private_key_password",
+    "crypt_private_key_name",
+];
+
+/// The settings whose blocks hold a key.
+const BLOCKS: [Setting; 2] = [Setting::UserKeyKey, Setting::GlobalPrivate];
+
+/// The fields of one user.
+pub struct Fields {
+    line: Line,
+    fields: Vec<Field>,
+}
+
+struct Field {
+    name: String,
+    empty: bool,
+}
+
+impl Fields {
+    /// What `lookup` answers.
+    pub fn read(line: Line, lookup: &mut Lookup<'_>) -> Self {
+        let fields = numbered(lookup, |number| format!("{FIELD}{number}"));
+        let fields = fields.iter().map(|text| match text.strip_suffix('=') {
+            Some(name) => (name.to_owned(), true),
+            None => (text.to_string(), false),
+        });
+        let fields = fields.map(|(name, empty)| Field { name, empty }).collect();
+        Fields { line, fields }
+    }
+
+    /// Under 2.4 nothing is what a setting is without being set. An error where the field of
+    /// `setting` is there and says so.
+    pub fn empty(&self, setting: Setting) -> Option<Error> {
+        let name = Line::V2_4.name(setting);
+        let is_empty = |field: &Field| field.empty && field.name == name;
+        let found = self.line == Line::V2_4 && self.fields.iter().any(is_empty);
+        found.then(|| {
+            Error::setting(format!(
+                "userdb field {name} is empty: give it a value, or leave it out"
+            ))
+        })
+    }
+
+    /// 2.4: whether Dovecot hears all of them.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Setting`], with the name to use.
+    pub fn check(&self, lookup: &mut Lookup<'_>) -> Result<()> {
+        for field in &self.fields {
+            self.check_name(&field.name)?;
+        }
+        for setting in BLOCKS {
+            let first = Line::V2_3.name(setting);
+            let blocks = numbered(lookup, |number| match number {
+                1 => format!("{first}_name"),
+                _ => format!("{first}{number}_name"),
+            });
+            self.check_blocks(Line::V2_4.name(setting), &blocks)?;
+            if let Some(e) = self.empty(setting) {
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_name(&self, name: &str) -> Result<()> {
+        if let Some(new) = Line::renamed(name) {
+            // Whoever serves both lines from one userdb has both.
+            if self.has(new) {
+                return Ok(());
+            }
+            return Err(not_heard(name, &format!("use {new}")));
+        }
+        if !name.starts_with("crypt_") {
+            return Ok(());
+        }
+        let (kind, in_block) = match name.split_once('/') {
+            Some((kind, rest)) => (kind, Some(rest)),
+            None => (name, None),
+        };
+        let kind = kind.trim_end_matches('+');
+        let has_blocks = BLOCKS.iter().any(|s| Line::V2_4.name(*s) == kind);
+        match in_block {
+            None if IN_BLOCK.contains(&kind) => Err(not_heard(
+                name,
+                &format!("use {}/NAME/{kind}", Line::V2_4.name(Setting::UserKeyKey)),
+            )),
+            None if Line::V2_4.setting_of(kind).is_some() => Ok(()),
+            Some(rest) if has_blocks => match rest.split_once('/') {
+                Some((_, inner)) if IN_BLOCK.contains(&inner.trim_end_matches('+')) => Ok(()),
+                Some((block, inner)) => Err(not_heard(
+                    name,
+                    &format!("use {kind}/{block}/{}", nearest(inner, IN_BLOCK)),
+                )),
+                None => Err(not_heard(
+                    name,
+                    &format!("use {kind}/{rest}/{}", IN_BLOCK[0]),
+                )),
+            },
+            _ => Err(not_heard(
+                name,
+                &format!("use {}", nearest(kind, Line::V2_4.names())),
+            )),
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|field| {
+            let rest = field.name.strip_prefix(name);
+            rest.is_some_and(|r| matches!(r.as_bytes(), [] | [b'/' | b'+', ..]))
+        })
+    }
+
+    /// A block counts only where its name is in the list of names.
+    fn check_blocks(&self, list: &str, blocks: &[Zeroizing<String>]) -> Result<()> {
+        for field in &self.fields {
+            let Some((kind, rest)) = field.name.split_once('/') else {
+                continue;
+            };
+            let block = rest.split('/').next().unwrap_or_default();
+            let named = format!("{list} {block}");
+            if kind == list && !blocks.iter().any(|b| **b == *named) {
+                return Err(Error::setting(format!(
+                    "userdb field {}: Dovecot 2.4 ignores it without the list of names, add \
+                     {list}={}",
+                    shown(&field.name),
+                    shown(block)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// 2.3: a field that was perhaps meant to protect the user's key, and protects nothing. There
+    /// any name may be an fs driver's, so this says nothing as long as there is a protection.
+    pub fn unheard(&self) -> Option<Error> {
+        if self.line != Line::V2_3 {
+            return None;
+        }
+        self.fields.iter().find_map(|Field { name, .. }| {
+            let of_fs = name.contains("_private_key") || name.ends_with("_public_key");
+            let old = Line::V2_3.names();
+            let instead = match Line::V2_4.setting_of(name.split('/').next().unwrap_or(name)) {
+                Some(setting @ (Setting::Password | Setting::UserKeyKey)) => {
+                    Line::V2_3.name(setting)
+                }
+                Some(_) => return None,
+                None if !name.starts_with("mail_crypt_") || of_fs => return None,
+                None if Line::renamed(name).is_some() => return None,
+                None => nearest(name, old),
+            };
+            Some(Error::setting(format!(
+                "no unprotected user key is made: userdb field {} is none of mail_crypt's (use \
+                 {instead})",
+                shown(name)
+            )))
+        })
+    }
+}
+
+fn not_heard(name: &str, instead: &str) -> Error {
+    Error::setting(format!(
+        "userdb field {}: Dovecot 2.4 ignores this name, {}",
+        shown(name),
+        shown(instead)
+    ))
+}
+
+/// What `lookup` answers for the numbers from 1, until one isn't set.
+fn numbered(lookup: &mut Lookup<'_>, name: impl Fn(usize) -> String) -> Vec<Zeroizing<String>> {
+    let found = (1..=MAX_FIELDS).map_while(|number| lookup(&name(number)));
+    found.map(|value| text(&value)).collect()
+}
+
+fn shown(text: &str) -> String {
+    text.escape_default().take(MAX_SHOWN).collect()
+}
