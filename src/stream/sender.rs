@@ -41,7 +41,8 @@ struct Ephemeral {
 /// are as independent as with random IVs (two among 2^16 coincide with probability 2^-97).
 /// Nothing repeats in the payloads: their keys and IVs are in the blocks. What it gives away is
 /// that these files were written by one process. And the secret dies with the process: use and
-/// age are bounded so that a long-lived one doesn't hold a single secret for ever.
+/// age are bounded so that a long-lived one doesn't hold a single secret for ever;
+/// [`Sender::expire`] is for the age where nobody writes any more.
 ///
 /// RSA recipients have no ephemeral key. Version 1 gets a fresh one each time: it wraps with a
 /// keystream, and two blocks under one keystream would betray their difference.
