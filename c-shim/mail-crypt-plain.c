@@ -9,6 +9,7 @@
 
 #include "mail-crypt-cache.h"
 #include "mail-crypt-plain.h"
+#include "mail-crypt-plugin-private.h"
 
 /* Looks up a size in the index cache. */
 static bool
@@ -60,7 +61,8 @@ int mail_crypt_mail_check_plain(struct mail *mail, struct istream *input,
 	size_t size;
 	bool known;
 
-	if (mail->saving)
+	/* where nothing is stored encrypted, and what is being stored, may begin with anything */
+	if (mail->saving || MAIL_CRYPT_BOX_CONTEXT(mail->box) == NULL)
 		return 0;
 	known = mail_crypt_cache_knows(mail);
 	data = i_stream_get_data(input, &size);

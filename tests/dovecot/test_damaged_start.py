@@ -6,7 +6,7 @@ import itertools
 import re
 
 import pytest
-from harness import CryptConfig, Key, Mail, UserConfig
+from harness import CryptConfig, Key, Mail, UserConfig, forge
 
 STORAGES = ("maildir", "sdbox", "mdbox")
 SUPPLY = 30
@@ -22,6 +22,7 @@ def server(shared_dovecot):
     names = itertools.product(STORAGES, range(SUPPLY))
     users = {f"{s}-{n}": UserConfig(CryptConfig(password="c0rrect-h0rse"), storage=s) for s, n in names}
     users |= {f"{s}-plain": UserConfig(CryptConfig(save_version=0), storage=s) for s in STORAGES}
+    users |= {f"{s}-arrived": UserConfig(CryptConfig(password="c0rrect-h0rse"), storage=s) for s in STORAGES}
     users |= {f"{s}-late": UserConfig(plugin=False, storage=s) for s in STORAGES}
     return shared_dovecot(users=users, fetch_failure="no-after")
 
@@ -176,6 +177,22 @@ def test_mail_that_was_never_encrypted_is_served(server, which, sized):
             assert session.folder("Brought") == before + 1
             answer = session.fetch_uids(uids="*")
             assert (list(answer.items.values()), answer.status) == ([wanted], "OK")
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_mail_that_arrives_may_look_like_a_damaged_one(server, storage):
+    user = f"{storage}-arrived"
+    odd = bytearray(forge.Stream(Mail.make().lines, GLOBAL).data())
+    odd[3] ^= 1
+    mails = [bytes(odd), b"CRYPTEX\x03\x07 and text\n\nbody\n", b"CRY"]
+    for mail in mails:
+        server.lda(user, mail)
+    with server.imap(user) as session:
+        bodies = session.bodies()
+    assert len(bodies) == 3
+    for mail, body in zip(mails, bodies):
+        plain = mail.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n").replace(b"\0", b"\x80")
+        assert body.endswith(plain) or body.rstrip().endswith(plain.rstrip())
 
 
 @pytest.mark.parametrize("storage", STORAGES)
