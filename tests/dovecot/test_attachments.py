@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import imaplib
 import os
-import poplib
-import re
 import secrets
 from dataclasses import dataclass, replace
 
@@ -128,29 +125,30 @@ def test_keys_come_from_the_settings_in_every_process(dovecot, store, driver, st
     trade(store, server, server)
 
 
-def listed_in_mail_plugins() -> str:
-    """The driver is loaded as a mail plugin, before its process goes into a chroot."""
-    if DovecotVersion.installed() < DovecotVersion.parse("2.4.2"):
-        pytest.skip("Dovecot takes no fs drivers in mail_plugins before 2.4.2")
-    return "mail_plugins {\nfs_crypt = yes\n}\n"
+#: The driver is loaded as a mail plugin, before its process goes into a chroot.
+IN_MAIL_PLUGINS = "mail_plugins {\nfs_crypt = yes\n}\n"
+takes_drivers_there = pytest.mark.skipif(
+    DovecotVersion.installed() < DovecotVersion.parse("2.4.2"),
+    reason="Dovecot takes no fs drivers in mail_plugins before 2.4.2",
+)
 
 
+@takes_drivers_there
 @pytest.mark.parametrize("storage", STORAGES)
 def test_the_driver_can_be_a_mail_plugin_as_well(dovecot, store, storage):
-    plugins = listed_in_mail_plugins()
     config = options("files-sis", store, storage=storage)
-    server = dovecot(**config | {"extra": config["extra"] + plugins})
+    server = dovecot(**config | {"extra": config["extra"] + IN_MAIL_PLUGINS})
     trade(store, server, server)
     server.doveadm("fetch", "-u", "alice", "text", "all")
 
 
+@takes_drivers_there
 def test_attachments_work_in_a_chroot(dovecot, store):
-    plugins = listed_in_mail_plugins()
     config = options("files", store, storage="sdbox")
     home = store.home("alice")
     caged = replace(config["users"]["alice"], extra=(("chroot", str(home)), ("home", "/")))
     config["users"] = {"alice": caged}
-    config["extra"] += f"{plugins}valid_chroot_dirs = {store.path}\nmail_temp_dir = /\n"
+    config["extra"] += f"{IN_MAIL_PLUGINS}valid_chroot_dirs = {store.path}\nmail_temp_dir = /\n"
     server = dovecot(**config)
     letter = Letter.make()
     with server.imap("alice") as session:
@@ -178,67 +176,6 @@ def test_a_copy_keeps_its_attachment_when_the_first_mail_goes(dovecot, store, st
         (body,) = session.bodies("Archive")
     assert body.endswith(letter.data)
     assert all(path.read_bytes().startswith(forge.MAGIC) for path in attachments(store))
-
-
-def spoil(path, how: str) -> None:
-    data = bytearray(path.read_bytes())
-    data[-30_000] ^= 1
-    if how == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(data if how == "changed" else data[:-100])
-
-
-#: What the log says of it.
-SPOILT = {"missing": "No such file", "changed": "tampered", "cut": "tampered"}
-
-
-@pytest.mark.packaged_defect("ends the session")
-@pytest.mark.parametrize("how", SPOILT)
-@pytest.mark.parametrize("driver", ("files", "files-sis"))
-@pytest.mark.parametrize("storage", STORAGES)
-def test_a_spoilt_attachment_is_an_error_of_its_mail_alone(dovecot, store, storage, driver, how):
-    server = dovecot(**options(driver, store, storage=storage), fetch_failure="no-after")
-    letters = [Letter.make() for _ in range(3)]
-    for n, letter in enumerate(letters):
-        with server.imap("alice") as session:
-            session.create("Copied")
-            assert session.put(letter.data)[0] == "OK"
-        if n == 1:
-            (path,) = [p for p in attachments(store) if p not in seen]
-        seen = attachments(store)
-    with server.imap("alice") as session:
-        session.folder()
-        # For the first part that is asked for Dovecot goes through the whole mail, and remembers where its parts are.
-        assert session.fetch_uids("BODY.PEEK[1]").status == "OK"
-    spoil(path, how)
-    server.log.expect("Error:")
-    mark = server.log.mark()
-    others = {1: letters[0].data, 3: letters[2].data}
-    with server.imap("alice") as session:
-        for what in ("BODY.PEEK[]", "BODY.PEEK[]", "BODY.PEEK[TEXT]"):
-            session.folder()
-            answer = session.fetch_uids(what)
-            assert sorted(answer.items) == [1, 3]
-            assert what != "BODY.PEEK[]" or answer.items == others
-            assert answer.status == "NO" and "attachment" in answer.text
-        # The other parts of that mail are there.
-        session.folder()
-        answer = session.fetch_uids("BODY.PEEK[1]")
-        assert (answer.status, answer.items[2]) == ("OK", letters[1].word.encode())
-        assert session.noop()[0] == "OK"
-    session = server.pop3("alice")
-    with pytest.raises(poplib.error_proto):
-        session.retr(2)
-    session.close()
-    mark_of_part = server.log.mark()
-    with contextlib.suppress(OSError, imaplib.IMAP4.error), server.imap("alice") as session:
-        session.folder()
-        # Its size is announced from what is remembered: that may end the session.
-        assert session.fetch_uids("BODY.PEEK[2]", "2").status == "NO"
-    server.log.wait_for(rf"mail_crypt: attachment .*{SPOILT[how]}", mark_of_part)
-    lines = server.log.lines(r"mail_crypt: attachment ", mark)
-    assert all(re.search(rf"\(alice\).*INBOX.*(UID|uid)[= ]2\b.*{path.name}.*{SPOILT[how]}", line) for line in lines), lines
 
 
 @pytest.mark.packaged_defect("serves what comes before the damage", on="2.4")
