@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conf import plugins, settings
 from harness import CryptConfig, UserConfig, words
-from harness.spoil import READABLE, SPOILT, spoil
+from harness.spoil import LOCKED, READABLE, SPOILT, spoil
 
 STORAGES = ("maildir", "sdbox", "mdbox")
 EXPUNGED = "Expunged"
@@ -46,9 +46,13 @@ def test_a_mail_that_cannot_be_read_is_expunged_as_it_is(server, storage, way):
         answer = session.fetch_uids()
     assert list(answer.items.values()) == [spoilt.mails[uid].data for uid in READABLE]
     assert answer.status == "NO"
-    # To the byte: the key may come back, and a copy of the damage says what it was.
+    # To the byte: a copy of the damage says what it was, and the key may come back.
     kept = [mail.data for mail in server.store.stored(user)]
     assert len(set(on_disk).intersection(kept)) >= len(SPOILT)
+    spoilt.unlock()
+    with server.imap(user) as session:
+        session.folder(EXPUNGED)
+        assert spoilt.mails[LOCKED].data in session.fetch_uids().items.values()
     assert spoilt.in_files() == []
 
 
