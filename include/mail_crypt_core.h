@@ -11,7 +11,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0xcf495116u
+#define MCRS_VERSION 0x71cebd9eu
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -29,9 +29,9 @@ struct mailbox;
 #define MCRS_COPY_MORE 2
 
 /*
- Bytes of a key's id.
+ Bytes of a key's two ids, the old one zeros where there is none.
  */
-#define MCRS_KEY_ID_SIZE 32
+#define MCRS_KEY_ID_SIZE 64
 
 /*
  Bytes that [`mcrs_is_encrypted`] needs to see.
@@ -412,7 +412,7 @@ int mcrs_writer_finish(struct mcrs_writer *writer,
 int mcrs_writer_refused(struct mcrs_writer *writer, struct mcrs_error *error);
 
 /*
- Copies the id of the folder's key to which the mail is encrypted to `id_r`, which has room for
+ Copies the ids of the folder's key to which the mail is encrypted to `id_r`, which has room for
  `MCRS_KEY_ID_SIZE` bytes, for `mcrs_user_check_saved`. Returns 1; 0 if it is encrypted to no
  such key; or -1.
 
@@ -422,8 +422,8 @@ int mcrs_writer_refused(struct mcrs_writer *writer, struct mcrs_error *error);
 int mcrs_writer_key(struct mcrs_writer *writer, uint8_t *id_r);
 
 /*
- Sees to it that the key `id`, to which a mail was encrypted, is still one of the folder's.
- Returns 0, or -1: the mail must then not be stored.
+ Sees to it that the key `id`, to which a mail was encrypted, is still one of the folder's: asked
+ once others can see the mail. Returns 0, or -1: the mail must then not stay.
 
  # Safety
  `user` is from `mcrs_user_new`; `mailbox` is open; `id` has `MCRS_KEY_ID_SIZE` bytes; `error` is
@@ -883,6 +883,20 @@ int mcrs_admin_generate(struct mcrs_admin *admin,
                         struct mailbox *mailbox,
                         bool force,
                         struct mcrs_error *error);
+
+/*
+ Sees to it that a new user key leaves no key of the folder behind, with NULL none of those that no folder
+ has; `rekey`: they are to be put under it. Counts what was looked at so far in `count_r`. Returns 0, or
+ -1: no new user key may be made.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `count_r` and `error` valid.
+ */
+int mcrs_admin_check_new_user_key(struct mcrs_admin *admin,
+                                  struct mailbox *mailbox,
+                                  bool rekey,
+                                  size_t *count_r,
+                                  struct mcrs_error *error);
 
 /*
  Puts the folder's keys under the active user key, with NULL those that no folder has. One row for each.

@@ -54,7 +54,7 @@ def test_a_mail_under_the_global_key_asks_for_its_private_key_once(dovecot, noti
     server.set_user("alice", UserConfig(other))
     mark = server.log.mark()
     assert NO_KEY in answer(server)
-    assert f"no {setting} is its private key" in logged(server, mark)[0]
+    assert f"no {setting} belongs to it" in logged(server, mark)[0]
 
 
 def test_a_key_that_does_not_open_is_not_called_missing(dovecot):

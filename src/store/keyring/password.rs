@@ -20,7 +20,7 @@ impl Keyring {
         let user = host.username().to_owned();
         let Some(password) = &self.settings.password else {
             let text = format!("key {id} of user {user} needs a password: {setting} is not set");
-            let error = Error::new(ErrorKind::NoKey, text);
+            let error = Error::new(ErrorKind::Locked, text);
             return Err(naming_yes(error, stored, id, &user, setting));
         };
         if !password.value.is_empty() {
