@@ -247,7 +247,9 @@ cryptokey_check_needed(struct cryptokey_cmd *cmd, struct mail_user *user,
 	if (cmd->force)
 		return 0;
 	if (box != NULL)
-		return cryptokey_scan(cmd, user, box);
+		return cryptokey_every_folder(cmd, user, "*",
+					      MAIL_NAMESPACE_TYPE_PRIVATE,
+					      cryptokey_scan) < 0 ? -1 : 0;
 	return cryptokey_every_folder(cmd, user, "*",
 				      MAIL_NAMESPACE_TYPE_MASK_ALL,
 				      cryptokey_doom_folder) < 0 ? -1 : 0;

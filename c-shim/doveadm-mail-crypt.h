@@ -56,9 +56,9 @@ void cryptokey_deinit(struct doveadm_mail_cmd_context *ctx);
 int cryptokey_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user);
 
 /* Shows every mail of the folder to the core, which has a key in mind. Returns 0 if none of them
-   needs it, or -1: one does, or can't be read. */
-int cryptokey_scan(struct cryptokey_cmd *cmd, struct mail_user *user,
-		   struct mailbox *box);
+   needs it, or -1 and the error: one does, or can't be read. */
+int cryptokey_scan(struct cryptokey_cmd *cmd, struct mailbox *box,
+		   struct mcrs_error *error);
 
 /* Looks a function of the mail plugin up, which may be loaded for a user only and long after this
    module: so it isn't linked to. */

@@ -132,6 +132,27 @@ def test_list_shows_keys_that_no_folder_has(dovecot):
     assert gone == [r["pubid"] for r in rows(server, "list", "*") if r["box"] == "<no folder>"]
 
 
+@pytest.mark.packaged_refuses("it deletes no keys")
+def test_a_key_is_not_deleted_while_mail_in_another_folder_needs_it(dovecot):
+    server = dovecot(users={"alice": UserConfig(PASSWORD)})
+    mail = put(server, "Work")
+    put(server, "Other")
+    (old,) = (r["pubid"] for r in rows(server, "list", "Work"))
+    server.restart(plugin="none")
+    with server.imap("alice") as session:
+        session.folder("Work")
+        session.raw("MOVE 1 Other")
+    server.restart(plugin="ours")
+    cryptokey(server, "generate", "-f", "Work")
+    refused = cryptokey(server, "delete", "-m", "Work", old, check=False)
+    assert refused.returncode == 65 and b"Other" in refused.stderr, refused.stderr
+    assert mail in bodies(server, "Other")
+    with server.imap("alice") as session:
+        session.delete("Work")
+    refused = cryptokey(server, "delete", "-m", "INBOX", old, check=False)
+    assert refused.returncode == 65 and b"Other" in refused.stderr, refused.stderr
+
+
 @pytest.mark.packaged_defect(LOST)
 def test_whom_a_folder_is_shared_with_reads_when_it_has_another_guid(dovecot):
     users = {name: UserConfig(CryptConfig(password=f"key-of-{name}")) for name in ("alice", "bob")}
