@@ -102,14 +102,13 @@ impl Settings {
     /// [`crate::ErrorKind::Setting`] or [`crate::ErrorKind::WrongPassword`], where also nothing can
     /// be read; the text names the setting as in `line` and never its value, where that is a secret.
     pub fn load(line: Line, lookup: &mut Lookup<'_>) -> Result<Self> {
+        let fields = fields::Fields::read(line, lookup);
         if line == Line::V2_4 {
+            fields.check_names()?;
             if let Some(why) = lookup(FAILED) {
                 return Err(Error::setting(ask::text(&why).as_str().to_owned()));
             }
-        }
-        let fields = fields::Fields::read(line, lookup);
-        if line == Line::V2_4 {
-            fields.check(lookup)?;
+            fields.check_blocks(lookup)?;
         }
         let mut ask = Ask::new(line, lookup);
         let global_public = match fields.empty(Setting::GlobalPublic) {

@@ -65,17 +65,23 @@ impl Fields {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Setting`], with the name to use.
-    pub fn check(&self, lookup: &mut Lookup<'_>) -> Result<()> {
-        for field in &self.fields {
-            self.check_name(&field.name)?;
-        }
+    pub fn check_names(&self) -> Result<()> {
+        let mut names = self.fields.iter().map(|field| &field.name);
+        names.try_for_each(|name| self.check_name(name))
+    }
+
+    /// 2.4: whether all lists of keys have their blocks, and all blocks their lists.
+    ///
+    /// # Errors
+    /// As [`Fields::check_names`].
+    pub fn check_blocks(&self, lookup: &mut Lookup<'_>) -> Result<()> {
         for setting in BLOCKS {
             let first = Line::V2_3.name(setting);
             let blocks = numbered(lookup, |number| match number {
                 1 => format!("{first}_name"),
                 _ => format!("{first}{number}_name"),
             });
-            self.check_blocks(Line::V2_4.name(setting), &blocks)?;
+            self.check_listed(Line::V2_4.name(setting), &blocks)?;
             if let Some(e) = self.empty(setting) {
                 return Err(e);
             }
@@ -132,7 +138,7 @@ impl Fields {
     }
 
     /// A block counts only where its name is in the list of names.
-    fn check_blocks(&self, list: &str, blocks: &[Zeroizing<String>]) -> Result<()> {
+    fn check_listed(&self, list: &str, blocks: &[Zeroizing<String>]) -> Result<()> {
         for field in &self.fields {
             let Some((kind, rest)) = field.name.split_once('/') else {
                 continue;
