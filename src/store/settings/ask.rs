@@ -204,7 +204,7 @@ impl Ask<'_, '_> {
             return Ok(());
         }
         let what = match (self.line, self.text_at(&format!("{name}_file"))) {
-            (Line::V2_4, Some(file)) => format!("{said}: {} is empty", shown(&file)),
+            (Line::V2_4, Some(file)) => format!("{said}: {} is empty", file.escape_debug()),
             (Line::V2_4, None) => format!("{said} is empty"),
             (Line::V2_3, _) => {
                 format!("{said} is set, but empty (where it is < and a file, that is)")
