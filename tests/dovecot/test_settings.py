@@ -51,6 +51,16 @@ def test_a_field_without_a_value_is_no_password(dovecot, name):
     assert not server.store.private_keys("alice")
 
 
+@pytest.mark.packaged_defect("makes the key unprotected, or dies")
+def test_a_password_that_is_empty_for_one_user_makes_no_key(dovecot):
+    value = "%{user | domain}" if IS_24 else "%d"
+    server = dovecot(
+        users=alice(), extra=line_of("mail_crypt_private_password", value)
+    )
+    check_refused(server, names=[f"{PASSWORD_SETTING} is empty"])
+    assert not server.store.private_keys("alice")
+
+
 def test_without_its_password_mail_goes_to_keys_that_are_there(dovecot, store):
     users = {"alice": UserConfig(CryptConfig(password=PASSWORD))}
     deliver_and_read(dovecot(store=store, users=dict(users)))
@@ -303,7 +313,7 @@ def test_stores_on_small_curves_are_read_and_written(dovecot, store, plugin, cur
 # Users without settings
 
 
-@pytest.mark.packaged_defect("lmtp dies")
+@pytest.mark.packaged_defect("lmtp dies", on="2.3")
 def test_settings_can_be_in_userdb_alone(dovecot):
     """Dovecot's own user for mail on its way in has none."""
     crypt = CryptConfig(password=PASSWORD)
