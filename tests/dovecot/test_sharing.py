@@ -10,7 +10,7 @@ import os
 import threading
 
 import pytest
-from harness import CryptConfig, DovecotVersion, Instance, Key, Mail, Store, UserConfig
+from harness import CryptConfig, DovecotVersion, Instance, Key, Mail, Store, UserConfig, words
 from harness.folder import Folder
 from harness.store import key_attributes
 
@@ -244,7 +244,7 @@ def test_a_mail_doesnt_wait_for_sharees_who_are_gone(server):
 @pytest.mark.parametrize("what", ("mail", "acl"))
 def test_nobody_waits_for_a_reader_who_takes_long_to_look_up(dovecot, what):
     """The reader's key stands in a file that can't be read yet; whoever has the lock meanwhile keeps it."""
-    server = dovecot(users=dict(USERS), acl=True)
+    server = dovecot(users=dict(USERS), acl=True, extra=words.dotlocked_attributes())
     prepare(server)
     folder, other = Folder(server).create(), Folder(server).create()
     attributes = server.store.home("bob") / "dovecot-attributes"

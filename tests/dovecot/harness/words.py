@@ -180,6 +180,13 @@ def logging_mails(*fields: str) -> str:
     )
 
 
+def dotlocked_attributes() -> str:
+    """The attribute dict is under a dotlock: then whoever only reads it, opens it for reading only."""
+    if is_24():
+        return "mail_attribute {\ndict file {\nlock_method = dotlock\n}\n}\n"
+    return "mail_attribute_dict = file:%h/dovecot-attributes\n"
+
+
 def lmtp_with_tls(program: str, certificate: str, key: str) -> str:
     """LMTP is this program, with TLS at hand, and a new process for each connection."""
     if is_24():
