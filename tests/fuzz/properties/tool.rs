@@ -16,10 +16,15 @@ mod container;
 mod dict_file;
 #[path = "../../../src/bin/mail-crypt/failure.rs"]
 mod failure;
+// Some of it is for what isn't fuzzed.
+#[allow(dead_code)]
+#[path = "../../../src/bin/mail-crypt/wiped.rs"]
+pub mod wiped;
 
 /// What the tool's sources expect of the crate that they are in.
 pub mod root {
     pub use super::failure::{Failure, Result};
+    pub use super::wiped;
 
     pub mod secret {
         pub fn key_text(path: &std::path::Path) -> super::Result<zeroize::Zeroizing<String>> {
