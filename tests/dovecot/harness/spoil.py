@@ -55,7 +55,7 @@ class Spoilt:
 
     def named(self, uid: int, mark: int = 0) -> str:
         """What the log says of a mail that can't be read; it must name it."""
-        pattern = rf"\({self.user}\).*{self.folder}.*(UID|uid)[= ]{uid}\b.*mail_crypt: "
+        pattern = rf"[(>]{self.user}\).*{self.folder}.*(UID|uid)[= ]{uid}\b.*mail_crypt: "
         return self.server.log.wait_for(pattern, mark)[0]
 
     def expect(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from conf import plugins, settings
 from harness import CryptConfig, UserConfig, words
@@ -39,7 +41,7 @@ def test_a_mail_that_cannot_be_read_is_expunged_as_it_is(server, storage, way):
         else:
             done = server.doveadm("expunge", "-u", user, "mailbox", "INBOX", "all")
             for uid in SPOILT:
-                assert f"UID={uid}: mail_crypt".encode() in done.stderr
+                assert re.search(rf"UID[= ]{uid}: mail_crypt".encode(), done.stderr)
     with server.imap(user) as session:
         assert session.folder() == 0
         assert session.folder(EXPUNGED) == len(spoilt.mails)

@@ -37,7 +37,7 @@ def test_a_master_user_reads_what_the_owner_can(dovecot, open_folder):
     masters = open_folder / "masters"
     masters.write_text("boss:{PLAIN}of-the-boss\n")
     if words.is_24():
-        extra = f"auth_master_user_separator = *\npassdb passwd-file masters {{\nmaster = yes\npasswd_file_path = {masters}\n}}\n"
+        extra = f"auth_master_user_separator = *\npassdb masters {{\ndriver = passwd-file\nmaster = yes\npasswd_file_path = {masters}\n}}\n"
     else:
         extra = f"auth_master_user_separator = *\npassdb {{\ndriver = passwd-file\nmaster = yes\nargs = {masters}\n}}\n"
     server = dovecot(users={"alice": UserConfig(KEY)}, fetch_failure="no-after", extra=extra)

@@ -81,7 +81,7 @@ def test_a_public_namespace_under_a_global_key(dovecot, storage, open_folder):
             assert answer.items == {2: mails[1].data, 4: mails[3].data}
             assert answer.status == "NO" and session.noop()[0] == "OK"
         for uid in (1, 3):
-            assert server.log.wait_for(rf"\({user}\).*Public/Board.*UID={uid}: mail_crypt: ", mark)
+            assert server.log.wait_for(rf"\({user}\).*Public/Board.*UID[= ]{uid}: mail_crypt: ", mark)
     assert server.store.find_words(root, tuple(word for mail in mails for word in mail.words)) == []
 
 
