@@ -23,8 +23,8 @@ have_divert() { [ -z "$root" ] && command -v dpkg-divert >/dev/null && [ -d /var
 
 # ---- Which Dovecot -----------------------------------------------------------------------------
 
-# abi FILE: the ABI of the Dovecot that this was built with, such as 2.3.ABIv19(2.3.19.1); empty if it doesn't say.
-abi() { { grep -aoE '[0-9]+\.[0-9]+\.ABIv[0-9]+\([^)]*\)' "$1" 2>/dev/null || true; } | sed -n 1p; }
+# abi FILE: the ABI of the Dovecot that this was built with, 2.3.ABIv19(2.3.19.1) or 2.4.ABIv1; empty if it doesn't say.
+abi() { { grep -aoE '[0-9]+\.[0-9]+\.ABIv[0-9]+(\([^)]*\))?' "$1" 2>/dev/null || true; } | sed -n 1p; }
 
 # The file in which the installed Dovecot says what it compares a module's ABI with; empty if there is none.
 abi_file() {
