@@ -137,7 +137,7 @@ class Imap(imaplib.IMAP4):
         self.send(f"{tag} {line}\r\n".encode())
         untagged = []
         while True:
-            answer = self.readline().decode()
+            answer = self.readline().decode("utf-8", "backslashreplace")
             if not answer:
                 raise imaplib.IMAP4.abort("connection closed")
             if answer.startswith(tag):
@@ -178,13 +178,20 @@ class Lmtp(smtplib.LMTP):
         super().__init__(path, timeout=timeout)
         self.sock.settimeout(timeout)
 
-    def transaction(self, recipients: list[str], mail: bytes) -> dict[str, tuple[int, bytes]]:
-        """One mail, then QUIT; the refused recipients with code and text."""
-        refused = self.one(recipients, mail)
+    def transaction(
+        self, recipients: list[str], mail: bytes, stored: list[str] | None = None
+    ) -> dict[str, tuple[int, bytes]]:
+        """One mail, then QUIT; the refused recipients with code and text.
+
+        Those for whom it was stored are added to `stored` as the answers come.
+        """
+        refused = self.one(recipients, mail, stored)
         self.putcmd("quit")
         return refused
 
-    def one(self, recipients: list[str], mail: bytes) -> dict[str, tuple[int, bytes]]:
+    def one(
+        self, recipients: list[str], mail: bytes, stored: list[str] | None = None
+    ) -> dict[str, tuple[int, bytes]]:
         """One of several mails."""
         self.ehlo_or_helo_if_needed()
         code, text = self.mail("sender@example.org")
@@ -210,6 +217,8 @@ class Lmtp(smtplib.LMTP):
             code, text = self.getreply()
             if code != 250:
                 refused[recipient] = (code, text)
+            elif stored is not None:
+                stored.append(recipient)
         return refused
 
 

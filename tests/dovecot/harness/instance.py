@@ -269,14 +269,7 @@ class Instance:
 
     def run_program(self, argv: list[str], stdin: bytes | None = None, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess:
         """Run any program where the instance's modules are Dovecot's modules."""
-        process = subprocess.Popen(
-            self._wrap(argv, dies_with_us=True),
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            cwd=self.run,
-        )
+        process = self.start_program(argv, stdin is not None)
         try:
             out, err = process.communicate(stdin, timeout)
         except BaseException:
@@ -289,6 +282,17 @@ class Instance:
                 f"{' '.join(argv)}: exit {done.returncode}\n{err.decode('utf-8', 'replace')}"
             )
         return done
+
+    def start_program(self, argv: list[str], stdin: bool = False) -> subprocess.Popen:
+        """The same, not waited for; its process is the program's own, in a session of its own."""
+        return subprocess.Popen(
+            self._wrap(argv, dies_with_us=True),
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            cwd=self.run,
+        )
 
     # Processes
 
@@ -315,7 +319,8 @@ class Instance:
                 # Until it has died, it can still accept the connection that is meant for the next.
                 while proc.group(pid) == self._group:
                     time.sleep(0.001)
-            except (FileNotFoundError, ProcessLookupError):
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                # Who is dying can't be looked into any more.
                 pass
 
     def open_files(self, pid: int) -> dict[str, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 from . import modules
@@ -35,6 +36,14 @@ def members(of: str | int) -> list[int]:
 def name(pid: int) -> str:
     """The program's name: "imap", "lmtp"."""
     return _read(f"/proc/{pid}/comm").strip()
+
+
+def age(pid: int) -> float:
+    """For how many seconds a process has been running; 0 if it is gone."""
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    if not fields:
+        return 0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def open_files(pid: int) -> dict[str, Path]:
