@@ -100,7 +100,7 @@ comma := ,
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
 
-.PHONY: all bench bench-count bench-micro bench-table build build-folder built check check-sources clean core demo demo-stop docker-bench docker-memcheck docker-scenarios docker-table docker-test fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-install tool uninstall
+.PHONY: all bench bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core demo demo-stop docker-bench docker-chaos docker-memcheck docker-scenarios docker-table docker-test fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-install tool uninstall
 all: build
 
 # make asks for Dovecot's flags, line and folders when it starts, so what needs them is left to a make of its own, after
@@ -226,6 +226,17 @@ memcheck:
 	@$(MAKE) --no-print-directory stage
 	@VALGRIND_ARGS="$(VALGRIND_ARGS)" $(PYTHON) tests/memcheck/memcheck.py
 
+CHAOS_SIZES := SECONDS PLUGIN SEED FORMATS KILL FULL REBUILD CLIENTS USERS
+# Lists get commas, so that each is one word.
+space := $() $()
+chaos_size = $(if $($(1)),$(2)$(subst $(space),$(comma),$(strip $($(1)))))
+
+## chaos kill processes, fill the disk, delete indexes: is mail lost that isn't without a plugin? (SECONDS=60 SEED=1 PLUGIN=.. FORMATS=.. KILL=5 FULL=yes)
+chaos:
+	@scripts/ensure-deps.sh chaos
+	@$(MAKE) --no-print-directory stage
+	@$(PYTHON) tests/chaos/chaos.py $(foreach name,$(CHAOS_SIZES),$(call chaos_size,$(name),--$(shell echo $(name) | tr A-Z a-z)=))
+
 ## fuzz look for input that breaks a promise, SECONDS=60 for each target (TARGETS="spool dict": only these)
 fuzz:
 	@scripts/ensure-deps.sh fuzz
@@ -255,6 +266,11 @@ docker-bench:
 docker-memcheck:
 	@scripts/ensure-deps.sh docker
 	@VALGRIND_ARGS="$(VALGRIND_ARGS)" tests/docker/run.sh --memcheck $(or $(LINE),sid)
+
+## docker-chaos chaos on another Dovecot, in a container (LINE=trixie, and what chaos takes)
+docker-chaos:
+	@scripts/ensure-deps.sh docker
+	@CHAOS_ARGS="$(foreach name,$(CHAOS_SIZES),$(call chaos_size,$(name),$(name)=))" tests/docker/run.sh --chaos $(or $(LINE),trixie)
 
 ## docker-table put the table of what docker-test found last into README.md
 docker-table:

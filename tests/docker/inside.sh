@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# inside.sh build|test|bench|memcheck: runs in a container of one line. Builds against its Dovecot; then installs,
-# takes back, installs again, and tests; or measures, or runs it under valgrind. The sources are in /src, the crates in
-# /vendor, what is kept between runs in /target; LINE is the line's name, results go to /results.
+# inside.sh build|test|bench|chaos|memcheck: runs in a container of one line. Builds against its Dovecot; then installs,
+# takes back, installs again, and tests; or measures, tries to lose mail, or runs it under valgrind. The sources are in
+# /src, the crates in /vendor, what is kept between runs in /target; LINE is the line's name, results go to /results.
 set -euo pipefail
-step=${1:?inside.sh build|test|bench|memcheck}
+step=${1:?inside.sh build|test|bench|chaos|memcheck}
 cd /src
 . scripts/lib.sh
 export CI=true DEPS=no CARGO_TARGET_DIR=/target CARGO_NET_OFFLINE=true CARGO_BUILD_FLAGS="--locked --offline"
@@ -30,6 +30,13 @@ if [ "$step" = bench ]; then
 fi
 if [ "$step" = memcheck ]; then
     exec make memcheck
+fi
+if [ "$step" = chaos ]; then
+    code=0
+    # shellcheck disable=SC2086
+    make chaos ${CHAOS_ARGS:-} || code=$?
+    cp build/chaos/chaos.json "$results.chaos.json"
+    exit $code
 fi
 # For hosts that install it: the tree as `make install` wants it.
 rm -rf /target/install

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# run.sh [--build|--bench|--memcheck] [LINE..]: builds the plugin against each of these Dovecots (all that lines.sh
-# has, if none is named) and runs tests/dovecot against it, in a container. Results: build/docker/LINE.xml and
+# run.sh [--build|--bench|--chaos|--memcheck] [LINE..]: builds the plugin against each of these Dovecots (all that
+# lines.sh has, if none is named) and runs tests/dovecot against it, in a container. Results: build/docker/LINE.xml and
 # LINE.json. PYTEST_ARGS narrows it down; with --build there are no tests. With --bench it measures instead, as
-# `make bench` does with BENCH_ARGS: build/docker/LINE.bench.md and LINE.bench.json. With --memcheck it does as
-# `make memcheck`. What is compiled is kept in a volume for each line; a checkout that is tested at the same time as
-# another one takes volumes of its own by VOLUME_SUFFIX.
+# `make bench` does with BENCH_ARGS: build/docker/LINE.bench.md and LINE.bench.json. With --chaos it does what
+# `make chaos` does with CHAOS_ARGS: LINE.chaos.json. With --memcheck it does as `make memcheck`. What is compiled is
+# kept in a volume for each line; a checkout that is tested at the same time as another one takes volumes of its own by
+# VOLUME_SUFFIX.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . scripts/lib.sh
@@ -24,6 +25,10 @@ case ${1:-} in
     ;;
 --memcheck)
     step="memcheck" results_of_step=""
+    shift
+    ;;
+--chaos)
+    step="chaos" results_of_step="chaos.json"
     shift
     ;;
 esac
@@ -53,7 +58,7 @@ run_line() {
             --security-opt apparmor=unconfined --security-opt seccomp=unconfined \
             --tmpfs /tmp:exec,mode=1777 \
             -v "mail-crypt-target-$1${VOLUME_SUFFIX:-}:/target" -v "$PWD/vendor:/vendor:ro" \
-            -e PYTEST_ARGS -e BENCH_ARGS -e VALGRIND_ARGS -e LINE="$1" \
+            -e PYTEST_ARGS -e BENCH_ARGS -e CHAOS_ARGS -e VALGRIND_ARGS -e LINE="$1" \
             "$(line_image "$1")" sh -c 'mkdir /src && tar -x -C /src && find /src -type d -exec touch -d @1 {} + && exec /src/tests/docker/inside.sh "$0"' "$step" || code=$?
     for kind in $results_of_step; do
         rm -f "$results/$1.$kind"
