@@ -50,7 +50,7 @@ def test_what_happens_to_mails_is_told_for_each_of_them(server, storage):
         assert session.bodies("Kept") == list(spoilt.readable.values())
     for what in ("flag_change", "delete", "expunge"):
         for uid in (LOCKED, GOOD, DAMAGED):
-            (line,) = server.log.lines(rf"\({storage}\).*: Info: (Mailbox INBOX: )?{what}: .*\buid={uid}\b", mark)
+            (line,) = server.log.wait_for(rf"\({storage}\).*: Info: (Mailbox INBOX: )?{what}: .*\buid={uid}\b", mark)
             assert uid != GOOD or spoilt.mails[uid].subject in line
-    assert server.log.lines(rf"\({storage}\).*: Info: (Mailbox \S+: )?copy from INBOX: .*\buid={GOOD}\b", mark)
+    assert server.log.wait_for(rf"\({storage}\).*: Info: (Mailbox \S+: )?copy from INBOX: .*\buid={GOOD}\b", mark)
     assert spoilt.in_files() == []
