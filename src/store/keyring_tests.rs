@@ -440,7 +440,10 @@ fn a_mail_under_the_global_key_asks_for_the_global_private_key() {
     let private = ("mail_crypt_global_private_key", other.as_str());
     for (settings, why) in [
         (&[global][..], "mail_crypt_global_private_key is not set"),
-        (&[global, private], "no mail_crypt_global_private_key belongs"),
+        (
+            &[global, private],
+            "no mail_crypt_global_private_key belongs",
+        ),
     ] {
         let mut user = User::new(&dict, settings);
         let error = user.open(&mut folder, key.id()).err().unwrap();
