@@ -64,7 +64,7 @@ class Checked:
         self.runs += 1
         log = f"--log-file={self.where}/{self.runs:02}-{name}.%p"
         argv = [*VALGRIND, log, *argv]
-        done = self.server.run_program(argv, stdin, check=False, timeout=300)
+        done = self.server.run_program(argv, stdin, check=False, timeout=900)
         if done.returncode != expected:
             said = done.stderr.decode("utf-8", "replace")
             raise AssertionError(f"{' '.join(argv)}: exit {done.returncode}\n{said}")
