@@ -136,6 +136,7 @@ $(BUILD)/man/%: man/%.scd
 	scdoc <$< >$@
 
 core:
+	@[ -n "$(DOVECOT_CONFIG_FILE)" ] || { echo "error: no dovecot-config: install dovecot-dev, or set DOVECOT_CONFIG to the file" >&2; exit 1; }
 	$(CARGO) build --release $(CARGO_BUILD_FLAGS) --target-dir $(TARGET)
 	$(call copy,$(TARGET)/release/libmail_crypt_core.so,$(CORE))
 
