@@ -100,7 +100,7 @@ comma := ,
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
 
-.PHONY: all bench bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core demo demo-stop docker-bench docker-chaos docker-memcheck docker-scenarios docker-table docker-test fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-install tool uninstall
+.PHONY: all bench bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core demo demo-stop docker-bench docker-chaos docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-install tool uninstall
 all: build
 
 # make asks for Dovecot's flags, line and folders when it starts, so what needs them is left to a make of its own, after
@@ -257,6 +257,11 @@ docker-test:
 docker-scenarios:
 	@scripts/ensure-deps.sh docker
 	@LINE="$(LINE)" tests/docker/scenarios/run.sh
+
+## docker-upgrade Debian 12, its backports and 13 one after the other under an installed plugin, in a container
+docker-upgrade:
+	@scripts/ensure-deps.sh docker
+	@tests/docker/upgrade/run.sh
 
 ## docker-bench bench on another Dovecot and OpenSSL, in a container (LINE=trixie, and what bench takes)
 docker-bench:

@@ -51,7 +51,7 @@ for file in $SHIM_SOURCES; do
 done
 
 say "shell scripts"
-shellcheck --severity=warning -x scripts/*.sh scripts/cargo .ci/run tests/docker/*.sh tests/docker/scenarios/*.sh
+shellcheck --severity=warning -x scripts/*.sh scripts/cargo .ci/run tests/docker/*.sh tests/docker/scenarios/*.sh tests/docker/upgrade/*.sh
 
 say "the pure part stands alone, without Dovecot"
 "$cargo" test --locked --no-default-features --lib

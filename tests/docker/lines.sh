@@ -35,6 +35,14 @@ three_times() {
 # engine: is a Docker engine there and answering?
 engine() { command -v docker >/dev/null && timeout 60 docker version >/dev/null 2>&1; }
 
+# The crates come from Cargo.lock, once; containers have no registry.
+vendor_crates() {
+    ! cmp -s Cargo.lock vendor/.for || return 0
+    say "the crates, into vendor/"
+    three_times scripts/cargo vendor --locked --quiet vendor >/dev/null
+    cp Cargo.lock vendor/.for
+}
+
 # build_image IMAGE BASE-SUITE DOCKERFILE SUITE: an image from files that seldom change, so that the engine finds it again
 build_image() {
     local context code=0

@@ -40,12 +40,7 @@ mkdir -p $results
 container=
 trap '[ -z "$container" ] || docker rm -f "$container" >/dev/null 2>&1 || true' EXIT
 
-# The crates come from Cargo.lock, once; containers have no registry.
-if ! cmp -s Cargo.lock vendor/.for; then
-    say "the crates, into vendor/"
-    three_times scripts/cargo vendor --locked --quiet vendor >/dev/null
-    cp Cargo.lock vendor/.for
-fi
+vendor_crates
 
 # Mounting in private namespaces is how the tests put modules side by side: it takes SYS_ADMIN.
 run_line() {
