@@ -58,6 +58,18 @@ def test_a_missing_key_file_is_named(files, parameter):
     files.refuse(args, path, parameter, "/nonexistent/key", "no such file")
 
 
+@no_such_24
+@pytest.mark.packaged_refuses("other words")
+def test_an_empty_key_file_is_named_and_stops_no_reading_where_it_is_for_writing(files):
+    empty = files.write("empty", "")
+    for parameter in ("public_key_path", "private_key_path"):
+        refuse_to_write(files, f"{parameter}={empty}:posix:", parameter, f"{empty} is empty")
+    args = f"public_key_path={empty}:{files.private(KEY)}posix:"
+    refuse_to_write(files, args, "public_key_path", f"{empty} is empty")
+    path = files.put(files.keys(KEY) + "posix:", b"some words")
+    assert files.get(args, path) == b"some words"
+
+
 @other_words
 @pytest.mark.parametrize("parameter", ["public_key_path", "private_key_path"])
 def test_an_unusable_key_file_is_named_and_not_shown(files, parameter):

@@ -94,6 +94,36 @@ fn without_a_public_key_nothing_can_be_written() {
 }
 
 #[test]
+fn an_empty_setting_is_named_and_stops_no_reading_where_it_is_for_writing() {
+    let key = key();
+    let private = key.to_dovecot(Protect::None).unwrap();
+    let with = |empty: &'static str| {
+        let private = private.to_string();
+        move |name: &str| {
+            let value = match name {
+                name if name == empty => Some(String::new()),
+                "p_private_key" => Some(private.clone()),
+                _ => None,
+            };
+            Ok(value.map(|v| Zeroizing::new(v.into_bytes())))
+        }
+    };
+    let mut keys = fs_keys("set_prefix=p:posix:");
+    let mut lookup = with("p_public_key");
+    let error = text(keys.public_key(&mut lookup));
+    assert!(error.contains("p_public_key is set, but empty"), "{error}");
+    assert!(keys.private_key(&[key.id()], &mut lookup).is_ok());
+    for empty in ["p_private_key", "p_private_key2"] {
+        let mut keys = fs_keys("set_prefix=p:posix:");
+        let error = text(keys.private_key(&[key.id()], &mut with(empty)));
+        assert!(
+            error.contains(&format!("{empty} is set, but empty")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_private_key_of_another_id_is_no_key() {
     let mut keys = fs_keys("posix:");
     let id = KeyId([7; 32]);
