@@ -5,8 +5,10 @@
 mod make;
 mod own;
 mod password;
+mod store;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use zeroize::Zeroizing;
@@ -24,9 +26,10 @@ use crate::crypto::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protection, PublicKey, StoredKey};
 use crate::stream::Sender;
+use store::Made;
 
-pub(super) use make::{activate, publish};
 pub(super) use password::wrong_password;
+pub(super) use store::{activate, publish};
 
 /// Private keys remembered in one session: a user's folders, with room for other people's.
 const MAX_KEYS: usize = 1024;
@@ -47,6 +50,8 @@ pub struct Keyring {
     cache_secrets: Bounded<KeyId, Secret>,
     warned_unprotected: bool,
     folder_key_made: bool,
+    /// Keys that could not be stored: what the dict says of them may be wrong.
+    unstored: HashMap<KeyId, Made>,
     /// Keys that lack a place, for [`Keyring::settle`].
     unsettled: Vec<Unsettled>,
     warned_unsettled: bool,
@@ -64,6 +69,7 @@ impl Keyring {
             cache_secrets: Bounded::new(MAX_KEYS),
             warned_unprotected: false,
             folder_key_made: false,
+            unstored: HashMap::new(),
             unsettled: Vec::new(),
             warned_unsettled: false,
         }
@@ -295,6 +301,31 @@ impl Keyring {
             return Ok(Some(key));
         }
         Ok(None)
+    }
+
+    /// Sees to it that the key `id` of `level`, if this session has opened it, opens as it is stored now: it may have
+    /// been put under another password since.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`] where it doesn't; what asking for it says.
+    pub(super) fn check_still_opens(
+        &mut self,
+        level: Level,
+        id: &KeyId,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        if self.private.get(id).is_none() {
+            return Ok(());
+        }
+        self.private.remove(id);
+        let filed = Filed::read(at, Scope::Private, &level.private(id))?;
+        let opened = self.unlock_filed(level, id, at, &filed, host, 0);
+        opened.map(|_| ()).map_err(|e| {
+            Error::store(format!(
+                "the password was just changed, and nothing was done: {e}"
+            ))
+        })
     }
 
     /// Unlocks `text`, the stored private key `id`, with whatever its protection asks for.

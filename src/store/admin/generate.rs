@@ -39,6 +39,10 @@ pub fn user_key(ring: &mut Keyring, host: &mut dyn Host, force: bool) -> Result<
             return Ok(made);
         }
     }
+    // Those that were found to open before the lock was there.
+    for id in filing::listed(Level::User, inbox.as_mut()).unwrap_or_default() {
+        ring.check_still_opens(Level::User, &id, inbox.as_mut(), host)?;
+    }
     let key = ring.generate_user_key(inbox.as_mut(), host)?;
     warn_of_locked(ring, inbox.as_mut(), host);
     ring.forget();

@@ -340,6 +340,19 @@ fn a_password_changes_for_all_keys_or_none() {
 }
 
 #[test]
+fn no_new_user_key_is_made_under_a_password_that_was_just_changed() {
+    let mut user = User::new(&[SECRET]);
+    user.folder_key("Work", false).unwrap();
+    let id = user.user_key(false).unwrap().id;
+    user.export(Level::User, "INBOX", &id).unwrap();
+    let mut other = User::again(&user.dict, &[SECRET]);
+    other.password(None, NewPassword::Set(b"new")).unwrap();
+    let before = user.entries();
+    assert_eq!(error(user.user_key(true)).kind(), ErrorKind::Store);
+    assert_eq!(user.entries(), before);
+}
+
+#[test]
 fn a_password_change_that_was_interrupted_can_be_finished() {
     let mut user = User::new(&[SECRET]);
     let keys = [(); 3].map(|()| user.user_key(true).unwrap().id);

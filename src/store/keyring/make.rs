@@ -3,16 +3,15 @@
 
 use std::any::Any;
 
-use zeroize::Zeroizing;
-
-use super::super::attributes::{Access, Attributes, Change, Host, Level, Scope};
+use super::super::attributes::{Access, Attributes, Host, Level, Scope};
 use super::super::filing::{self, Active, Filed};
 use super::super::names::Setting;
 use super::super::senders;
 use super::super::settings::SaveVersion;
 use super::Keyring;
+use super::store::Made;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{KeyId, PrivateKey, Protect, PublicKey};
+use crate::key::{PrivateKey, Protect, PublicKey};
 
 /// A user key that was replaced while its folder keys were waited for; once is rare already.
 const MAX_REPLACED: u32 = 5;
@@ -188,6 +187,7 @@ impl Keyring {
             if gone == Some(active.id) {
                 break;
             }
+            self.store_again(&active.id, at)?;
             if let Some(key) = self.stored_public(level, &active, at, host)? {
                 return Ok(Some(key));
             }
@@ -254,8 +254,17 @@ impl Keyring {
             let filed = Filed::read(at, Scope::Private, &level.private(&id))?;
             // One that can't be unlocked is of no use for new mail; it stays where it is.
             if let Ok(key) = self.unlock_filed(level, &id, at, &filed, host, 0) {
+                self.store_again(&id, at)?;
                 let public = key.public();
-                activate(level, at, &id, &public)?;
+                self.store(
+                    at,
+                    Made {
+                        level,
+                        id,
+                        public: public.clone(),
+                        private: None,
+                    },
+                )?;
                 return Ok(Some(public));
             }
         }
@@ -281,50 +290,17 @@ impl Keyring {
         };
         let key = PrivateKey::generate(curve)?;
         let (id, public) = (key.id(), key.public());
-        // The private key first: some dicts apply a transaction in parts, and a private key
-        // without the rest is taken up later, where a public one alone would lose mail.
-        at.commit(vec![Change::set(
-            Scope::Private,
-            level.private(&id),
-            key.to_dovecot(protect)?,
-        )])?;
-        activate(level, at, &id, &public)?;
+        let private = Some(key.to_dovecot(protect)?);
+        self.store(
+            at,
+            Made {
+                level,
+                id,
+                public: public.clone(),
+                private,
+            },
+        )?;
         self.private.insert(id, key);
         Ok(public)
     }
-}
-
-/// Makes the public key `id` known.
-pub(in crate::store) fn publish(
-    level: Level,
-    at: &mut dyn Attributes,
-    id: &KeyId,
-    public: &PublicKey,
-) -> Result<()> {
-    at.commit(vec![public_change(level, id, public)])
-}
-
-/// Makes the public key `id` known and active.
-pub(in crate::store) fn activate(
-    level: Level,
-    at: &mut dyn Attributes,
-    id: &KeyId,
-    public: &PublicKey,
-) -> Result<()> {
-    let text = Zeroizing::new(id.to_string());
-    let active = Change::set(Scope::Shared, level.active(), text);
-    match level {
-        Level::Folder => at.commit(vec![public_change(level, id, public), active]),
-        // That it is the user's active one is filed as a private attribute as well, and those come first where a
-        // dict applies a transaction in parts.
-        Level::User => {
-            publish(level, at, id, public)?;
-            at.commit(vec![active])
-        }
-    }
-}
-
-fn public_change(level: Level, id: &KeyId, public: &PublicKey) -> Change {
-    let text = Zeroizing::new(public.to_dovecot());
-    Change::set(Scope::Shared, level.public(id), text)
 }

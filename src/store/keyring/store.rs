@@ -1,0 +1,91 @@
+//! Storing keys, so that no mail is encrypted to one that was not stored.
+//!
+//! Dovecot's file dict changes what it remembers before it writes, and doesn't change it back when writing fails: from then
+//! on it answers this session with keys that nobody else will ever see. Such keys are stored again before they are
+//! used: then the dict writes all that it remembers.
+#![forbid(unsafe_code)]
+
+use zeroize::Zeroizing;
+
+use super::super::attributes::{Attributes, Change, Level, Scope};
+use super::Keyring;
+use crate::error::Result;
+use crate::key::{KeyId, PublicKey};
+
+/// A key that is to be active.
+pub(super) struct Made {
+    pub level: Level,
+    pub id: KeyId,
+    pub public: PublicKey,
+    /// Its private half's text, if it is not stored yet.
+    pub private: Option<Zeroizing<String>>,
+}
+
+impl Made {
+    /// The private key first: some dicts apply a transaction in parts, and a private key without the rest is taken up
+    /// later, where a public one alone would lose mail.
+    fn commit(&self, at: &mut dyn Attributes) -> Result<()> {
+        if let Some(text) = &self.private {
+            let name = self.level.private(&self.id);
+            at.commit(vec![Change::set(Scope::Private, name, text.clone())])?;
+        }
+        activate(self.level, at, &self.id, &self.public)
+    }
+}
+
+impl Keyring {
+    /// Stores `made` and makes it active. The caller holds the lock.
+    pub(super) fn store(&mut self, at: &mut dyn Attributes, made: Made) -> Result<()> {
+        let done = made.commit(at);
+        if done.is_err() {
+            self.unstored.insert(made.id, made);
+        }
+        done
+    }
+
+    /// Stores the key `id` again if it is one that could not be stored in this session.
+    ///
+    /// # Errors
+    /// It must not be used.
+    pub(super) fn store_again(&mut self, id: &KeyId, at: &mut dyn Attributes) -> Result<()> {
+        match self.unstored.remove(id) {
+            Some(made) => self.store(at, made),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Makes the public key `id` known.
+pub(in crate::store) fn publish(
+    level: Level,
+    at: &mut dyn Attributes,
+    id: &KeyId,
+    public: &PublicKey,
+) -> Result<()> {
+    at.commit(vec![public_change(level, id, public)])
+}
+
+/// Makes the public key `id` known and active.
+pub(in crate::store) fn activate(
+    level: Level,
+    at: &mut dyn Attributes,
+    id: &KeyId,
+    public: &PublicKey,
+) -> Result<()> {
+    let text = Zeroizing::new(id.to_string());
+    let active = Change::set(Scope::Shared, level.active(), text);
+    match level {
+        Level::Folder => at.commit(vec![public_change(level, id, public), active]),
+        // That it is the user's active one is filed as a private attribute as well, and those come first where a
+        // dict applies a transaction in parts.
+        Level::User => {
+            publish(level, at, id, public)?;
+            at.commit(vec![active])
+        }
+    }
+}
+
+fn public_change(level: Level, id: &KeyId, public: &PublicKey) -> Change {
+    let text = Zeroizing::new(public.to_dovecot());
+    Change::set(Scope::Shared, level.public(id), text)
+}
