@@ -137,6 +137,7 @@ def _result(side: Side, took: float) -> dict:
     _say(f"{side.plugin}: reading everything ..")
     first = check.look(side)
     late = check.missing(side, first)
+    check.store_everywhere(side, first)
     keys = check.keys(side, first)
     plain = check.plaintext(side)
     check.resync(side)

@@ -86,7 +86,6 @@ class Side:
         self.instance = Instance(
             plugin=plugin,
             users={name: self.settings(name) for name in names},
-            attribute_dict="file",
             fetch_failure="no-after",
             store=Store(disk / "homes"),
         )

@@ -115,7 +115,7 @@ class Worker(threading.Thread):
                 self.side.diary.refused("SELECT", str(e))
                 return
             if count:
-                self._handle(user, folder, to, self._read(user, folder))
+                self._change(user, folder, to, self._read(user, folder))
 
     def _read(self, user: str, folder: str) -> dict[int, str]:
         """Fetch a few mails that stand together; what they are by uid."""
@@ -139,7 +139,7 @@ class Worker(threading.Thread):
         self.side.diary.counts["compared"] += len(found)
         return found
 
-    def _handle(self, user: str, folder: str, to: str | None, mails: dict[int, str]) -> None:
+    def _change(self, user: str, folder: str, to: str | None, mails: dict[int, str]) -> None:
         crowd = len(self.model.all_of(user)) > CROWDED * len(self.model.folders[user])
         doing = (None, self.copy, self.move, self.expunge)
         (do,) = self.dice.choices(doing, (10, 5 if crowd else 40, 30, 60 if crowd else 15))
