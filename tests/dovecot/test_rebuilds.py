@@ -196,6 +196,7 @@ def test_what_mdbox_merges_opens_wherever_it_was_copied_from(dovecot, alice, ver
 
 
 @pytest.mark.packaged_refuses("there, it depends on chance")
+@pytest.mark.timeout(300)
 def test_mdbox_opens_after_a_rebuild_was_killed(dovecot):
     """Dovecot then rebuilds by itself what it finds half done."""
     server = dovecot(storage="mdbox", users={"alice": UserConfig(CryptConfig(password="secret"))})
