@@ -49,7 +49,7 @@ unsafe fn text(text: *const c_char) -> String {
 }
 
 fn c_string(text: &str) -> Result<CString> {
-    CString::new(text).map_err(|_| Error::store("a NUL byte in an attribute"))
+    CString::new(text).map_err(|_| Error::internal("a NUL byte in an attribute"))
 }
 
 /// The user of one session.
@@ -76,7 +76,7 @@ impl Session {
 impl Host for Session {
     fn inbox(&mut self) -> Result<Box<dyn Attributes>> {
         if self.user.is_null() {
-            return Err(Error::store("the user's session has ended"));
+            return Err(Error::internal("the user's session has ended"));
         }
         // SAFETY: a live user, as `new` requires; its namespaces live as long.
         let list = unsafe {
@@ -163,7 +163,7 @@ impl Mailbox {
     /// `mailbox` is NULL, or open and alive for as long as the result is.
     pub unsafe fn lent(mailbox: *mut dc::mailbox) -> Result<Self> {
         if mailbox.is_null() {
-            return Err(Error::store("no mailbox"));
+            return Err(Error::internal("no mailbox"));
         }
         Ok(Mailbox {
             mailbox,
