@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from admin import KEYS, Admin
 from mails import MARKER
-from mischief import unlock
+from mischief import unlock_all
 from model import format_of
 from side import Side
 
@@ -38,7 +38,7 @@ def calm(side: Side) -> None:
         if not Admin(side, side.dice("calm")).finish_password(user):
             side.diary.wrong.append(f"{user}: the change of the password can't be finished")
     side.instance.stop()
-    unlock(side, all_dead=True)
+    unlock_all(side)
     side.instance.start()
 
 

@@ -64,7 +64,7 @@ class Killer(Mischief):
         return True
 
 
-def unlock(side: Side, all_dead: bool = False) -> None:
+def unlock(side: Side) -> None:
     """Removes what locks a Maildir for a process that is dead.
 
     Dovecot does so itself, but waits for minutes if another process has got that number, or the disk had no room to
@@ -75,12 +75,18 @@ def unlock(side: Side, all_dead: bool = False) -> None:
         lock = folder / "dovecot-uidlist.lock"
         try:
             pid, age = lock.read_text().partition(":")[0], time.time() - lock.stat().st_mtime
-            alive = pid.isdigit() and proc.name(int(pid)) in SERVICES
-            if all_dead or not (alive or age < 2):
+            if not (pid.isdigit() and proc.name(int(pid)) in SERVICES or age < 2):
                 lock.unlink()
         except OSError:
             # There is none, as a rule; or the folder has just gone.
             pass
+
+
+def unlock_all(side: Side) -> None:
+    """The same for every lock file of Dovecot's, now that all processes are dead: for that of an index it waits, too."""
+    for user in side.model.users:
+        for lock in side.instance.store.home(user).rglob("dovecot*.lock"):
+            lock.unlink(missing_ok=True)
 
 
 class Filler(Mischief):
