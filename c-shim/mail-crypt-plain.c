@@ -39,7 +39,7 @@ static uint64_t mail_crypt_recorded_size(struct mail *mail)
 	uoff_t size;
 
 	if (strcmp(storage, "maildir") == 0) {
-		/* to ask for the size itself could open the mail, which is what is going on */
+		/* asking for the size itself could open the mail, which is being opened already */
 		if (mail_get_special(mail, MAIL_FETCH_STORAGE_ID, &name) == 0 &&
 		    maildir_filename_get_size(name, MAILDIR_EXTRA_FILE_SIZE, &size))
 			return size;

@@ -1,8 +1,8 @@
 /* Mails that were just stored, and whose key was deleted meanwhile.
 
-   Whoever deletes a key takes the public one away first, and looks at the folder's mails then. So the look
-   for the public key has to come once the mail is there for others to see: if it is gone by then, the mail
-   may have been missed, and goes, too. Nobody was told yet that it is stored. */
+   Whoever deletes a key takes the public one away first, and looks at the folder's mails then. So we
+   look for the public key only once others can see the mail: if the key is gone by then, the mail may have
+   been missed, and is removed, too. Nobody was told yet that it is stored. */
 
 #include "compat.h"
 #include "array.h"

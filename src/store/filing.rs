@@ -1,7 +1,7 @@
 //! Where a key is found: under the GUID of its mailbox, where the packaged plugin looks, and under [`BY_ID`].
 //!
 //! Dovecot gives a mailbox another GUID whenever it rebuilds an index that it can't read, and takes mails of one
-//! GUID for one mail: a key that were only filed under a GUID would be lost with it. Each key is filed in
+//! GUID for one mail: a key that was only filed under a GUID would be lost with it. Each key is filed in
 //! both places by the transaction that stores it; one that lacks a place gets it in the session that meets it,
 //! as it is, without being unlocked.
 #![forbid(unsafe_code)]

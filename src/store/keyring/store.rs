@@ -46,7 +46,7 @@ impl Keyring {
     /// Stores the key `id` again if it is one that could not be stored in this session.
     ///
     /// # Errors
-    /// It must not be used.
+    /// The key must not be used.
     pub(super) fn store_again(&mut self, id: &KeyId, at: &mut dyn Attributes) -> Result<()> {
         match self.unstored.remove(id) {
             Some(made) => self.store(at, made),
