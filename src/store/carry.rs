@@ -2,7 +2,7 @@
 //! it. Each is found by its id all the same; this keeps the active key active, and the packaged plugin reading.
 #![forbid(unsafe_code)]
 
-use super::attributes::{Attributes, Change, Guid, Host, Level, Scope};
+use super::attributes::{Attributes, BY_ID, Change, Guid, Host, Level, Scope};
 use crate::error::{Error, Result};
 
 /// Files all keys that `folder` has, those of its user included where it is INBOX, under `guid` as well. What is there
@@ -22,7 +22,7 @@ pub fn carry(folder: &mut dyn Attributes, guid: &Guid, host: &mut dyn Host) -> R
                 continue;
             };
             if folder.under(guid).get(scope, &name)?.is_none() {
-                missing.push(Change::set(scope, name, value));
+                missing.push(as_filed(folder, Change::set(scope, name, value))?);
             }
         }
         // Private keys first, as where they are made.
@@ -36,6 +36,14 @@ pub fn carry(folder: &mut dyn Attributes, guid: &Guid, host: &mut dyn Host) -> R
         }
     }
     Ok(())
+}
+
+/// What is filed by its id already stays as it is: it may be newer, and under a password that this one isn't under.
+fn as_filed(folder: &mut dyn Attributes, mut change: Change) -> Result<Change> {
+    if let Some((scope, name)) = change.filed_by_id() {
+        change.only_here = folder.under(&BY_ID).get(scope, &name)?.is_some();
+    }
+    Ok(change)
 }
 
 /// The names of all keys' attributes.

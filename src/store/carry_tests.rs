@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+use super::admin::{self, NewPassword};
 use super::attributes::{Attributes, Change, Level, Scope};
 use super::testing::{Mailbox, Session, SharedDict, guid, keyring};
 use crate::error::ErrorKind;
@@ -48,6 +49,25 @@ fn keys_of_the_user_follow_inbox() {
         let new = name.replace("/INBOX/", "/new/");
         assert_eq!(dict.borrow().entries[&new], dict.borrow().entries[&name]);
     }
+}
+
+#[test]
+fn what_is_filed_by_its_id_is_not_replaced_by_what_an_old_guid_still_has() {
+    let dict = SharedDict::default();
+    store(&dict, "Work");
+    carry(&dict, "INBOX", "new");
+    // INBOX goes by another GUID while its password changes, and then by the old one again.
+    let (mut ring, mut session) = (keyring(&[]), Session::new(&dict));
+    admin::password(&mut ring, &mut session, None, NewPassword::Set(b"secret")).unwrap();
+    admin::user_key(&mut ring, &mut session, true).unwrap();
+    let by_id = |dict: &SharedDict| -> Vec<_> {
+        let names = dict.borrow().by_id("pvt/server/");
+        let value = |name: String| (dict.borrow().entries[&name].clone(), name);
+        names.into_iter().map(value).collect()
+    };
+    let before = by_id(&dict);
+    carry(&dict, "new", "newer");
+    assert_eq!(by_id(&dict), before);
 }
 
 #[test]
