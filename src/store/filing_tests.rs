@@ -131,6 +131,50 @@ fn a_key_that_cannot_be_filed_is_used_all_the_same() {
     assert_eq!(dict.borrow().warnings.len(), 1);
 }
 
+#[test]
+fn a_key_that_cannot_be_filed_is_tried_once_a_session() {
+    let dict = SharedDict::default();
+    store(&dict, "Work");
+    forget_ids(&dict);
+    let (mut ring, mut session) = (keyring(&[PASSWORD]), Session::new(&dict));
+    let mut folder = Mailbox::new(&dict, "Work");
+    dict.borrow_mut().commits_left = Some(0);
+    ring.sender(&mut folder, &mut session).unwrap();
+    dict.borrow_mut().commits_left = None;
+    ring.sender(&mut folder, &mut session).unwrap();
+    assert!(dict.borrow().by_id("").is_empty());
+    store(&dict, "Work");
+    assert!(!dict.borrow().by_id("").is_empty());
+}
+
+#[test]
+fn the_active_user_key_stays_when_another_one_is_deleted_and_inbox_gets_another_guid() {
+    let dict = SharedDict::default();
+    store(&dict, "Work");
+    let old = dict.borrow().by_id("").into_iter();
+    let old: Vec<_> = old
+        .map(|n| (dict.borrow().entries[&n].clone(), n))
+        .collect();
+    let (mut ring, mut session) = (keyring(&[PASSWORD]), Session::new(&dict));
+    let first = ring.user_public(&mut session).unwrap().id();
+    // As the packaged plugin makes another one.
+    let second = admin::user_key(&mut ring, &mut session, true).unwrap().id;
+    forget_ids(&dict);
+    for (value, name) in old.into_iter().filter(|(_, n)| n.contains("pvt/server/")) {
+        dict.borrow_mut().entries.insert(name, value);
+    }
+    let mut inbox = Mailbox::new(&dict, "INBOX");
+    let (level, name) = (Level::User, first.to_string());
+    let doomed =
+        admin::Doomed::find(&mut ring, level, &mut inbox, &mut session, &name, false).unwrap();
+    doomed
+        .delete(&mut ring, &mut inbox, &session, false)
+        .unwrap();
+    lose_guid(&dict, "INBOX");
+    let mut ring = keyring(&[PASSWORD]);
+    assert_eq!(ring.user_public(&mut session).unwrap().id(), second);
+}
+
 /// Another program changes the password under INBOX's GUID alone.
 fn change_elsewhere(dict: &SharedDict, id: &KeyId, new: &str) {
     let name = format!("priv/INBOX/{}", Level::User.private(id));

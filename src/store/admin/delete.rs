@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::super::attributes::{
     Access, Attributes, BY_ID, Change, Host, Level, Scope, shared_with_prefix,
 };
-use super::super::filing::{self, Filed};
+use super::super::filing::{self, Filed, Unsettled};
 use super::super::keyring::Keyring;
 use super::{ids, key_id, not_there, owner, public_of, stored_key};
 use crate::error::{Error, ErrorKind, Result};
@@ -217,6 +217,10 @@ impl Doomed {
             // As in `check_folder`.
             drop(at.lock(Level::Folder)?);
         }
+        if self.level == Level::User {
+            // By its id another one may still be active: this one, where another program made the new one.
+            settle_active_key(at)?;
+        }
         let _lock = at.lock(self.level)?;
         let active = self.check_active(at, host);
         let is_active = active.is_err();
@@ -258,4 +262,19 @@ impl Doomed {
         }
         Ok(copies)
     }
+}
+
+/// Files the active user key in both of its places.
+fn settle_active_key(inbox: &mut dyn Attributes) -> Result<()> {
+    let level = Level::User;
+    let Some(active) = filing::active(level, inbox)? else {
+        return Ok(());
+    };
+    let key = Unsettled {
+        level,
+        id: active.id,
+        mailbox: inbox.mailbox(),
+        text: None,
+    };
+    filing::settle(inbox, &key).map(|_| ())
 }
