@@ -1,9 +1,10 @@
 //! Whether a session can read at all, or lacks what unlocks the user's keys.
 
 use super::super::attributes::{Host, Level, Scope};
+use super::super::filing::{self, Active, Filed};
 use super::Keyring;
 use crate::error::Result;
-use crate::key::{KeyId, PrivateKey};
+use crate::key::PrivateKey;
 
 impl Keyring {
     /// Whether this session can open the user's own key, or in global mode the private one: where it
@@ -19,13 +20,15 @@ impl Keyring {
 
     fn own_private(&mut self, host: &mut dyn Host) -> Result<Option<PrivateKey>> {
         let mut inbox = host.inbox()?;
-        let active = inbox.get(Scope::Shared, &Level::User.active())?;
-        let Some(id) = active.and_then(|id| id.trim().parse::<KeyId>().ok()) else {
+        let level = Level::User;
+        let Some(Active { id, .. }) = filing::active(level, inbox.as_mut())? else {
             return Ok(None);
         };
-        match inbox.get(Scope::Private, &Level::User.private(&id))? {
-            Some(text) => self.unlock(&id, &text, host, 0).map(Some),
-            None => Ok(None),
+        let filed = Filed::read(inbox.as_mut(), Scope::Private, &level.private(&id))?;
+        if filed.is_none() {
+            return Ok(None);
         }
+        self.unlock_filed(level, &id, inbox.as_ref(), &filed, host, 0)
+            .map(Some)
     }
 }
