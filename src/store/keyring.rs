@@ -8,7 +8,7 @@ mod password;
 mod store;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use zeroize::Zeroizing;
@@ -54,6 +54,8 @@ pub struct Keyring {
     unstored: HashMap<KeyId, Made>,
     /// Keys that lack a place, for [`Keyring::settle`].
     unsettled: Vec<Unsettled>,
+    /// Those that could not be filed: trying again for each mail would wait for locks and a failing dict each time.
+    unfiled: HashSet<KeyId>,
     warned_unsettled: bool,
 }
 
@@ -71,6 +73,7 @@ impl Keyring {
             folder_key_made: false,
             unstored: HashMap::new(),
             unsettled: Vec::new(),
+            unfiled: HashSet::new(),
             warned_unsettled: false,
         }
     }
@@ -110,6 +113,7 @@ impl Keyring {
     pub fn settle(&mut self, folder: &mut dyn Attributes, host: &mut dyn Host) {
         for key in std::mem::take(&mut self.unsettled) {
             if let Err(e) = self.settle_one(&key, folder, host) {
+                self.unfiled.insert(key.id);
                 if !std::mem::replace(&mut self.warned_unsettled, true) {
                     host.warn(&format!(
                         "key {} of mailbox {} can't be filed in both of its places: {e}",
@@ -248,6 +252,9 @@ impl Keyring {
         at: &dyn Attributes,
         text: Option<Zeroizing<String>>,
     ) {
+        if self.unfiled.contains(&id) {
+            return;
+        }
         let mailbox = at.mailbox();
         self.unsettled.push(Unsettled {
             level,
