@@ -21,7 +21,9 @@ pub fn carry(folder: &mut dyn Attributes, guid: &Guid, host: &mut dyn Host) -> R
             let Some(value) = folder.get(scope, &name)? else {
                 continue;
             };
-            if folder.under(guid).get(scope, &name)?.is_none() {
+            let there = folder.under(guid).get(scope, &name)?;
+            // The same again: a file dict remembers what it could not write.
+            if there.is_none_or(|there| there == value) {
                 missing.push(as_filed(folder, Change::set(scope, name, value))?);
             }
         }

@@ -116,7 +116,7 @@ def test_sharing(dovecot, tmp_path, who):
         assert imap.bodies("Work") == [mail.data]
 
 
-@pytest.mark.parametrize("file, moments", [("dovecot-attributes", 4), ("dovecot-uidlist", 2)])
+@pytest.mark.parametrize("file, moments", [("dovecot-attributes", 8), ("dovecot-uidlist", 2)])
 def test_another_guid(server, tmp_path, file, moments):
     mail = Mail.make()
     server.deliver("alice", mail)
