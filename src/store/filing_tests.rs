@@ -243,6 +243,49 @@ fn whom_a_folder_is_shared_with_reads_under_any_guid() {
 }
 
 #[test]
+fn who_may_read_no_more_keeps_no_copy_when_the_folder_has_another_guid() {
+    use super::acl::{Entry, Mode, Update, Who};
+    let dict = SharedDict::default();
+    let id = store(&dict, "Work");
+    let key = open(&dict, "Work", id, "secret").unwrap();
+    let open_copy = Level::Folder.private(&id);
+    for name in [shared_with("bob", &id), open_copy] {
+        let text = key.to_dovecot(Protect::None).unwrap();
+        let change = super::Change::set(Scope::Shared, name, text);
+        Mailbox::new(&dict, "Work").commit(vec![change]).unwrap();
+    }
+    lose_guid(&dict, "Work");
+    open(&dict, "Work", id, "secret").unwrap();
+    let bob = Who::User("bob".to_owned());
+    let entry = Entry {
+        global: false,
+        who: bob.clone(),
+        read: Some(true),
+        denied: None,
+    };
+    let update = Update {
+        who: bob,
+        mode: Mode::Clear,
+        denied_mode: Mode::Clear,
+        read: None,
+        denied: None,
+    };
+    let mut ring = keyring(&[PASSWORD]);
+    let (mut folder, mut session) = (Mailbox::new(&dict, "Work"), Session::new(&dict));
+    let mut sharing =
+        super::Sharing::new("alice", &[entry], Some(update), &ring, &mut folder).unwrap();
+    while let Some(name) = sharing.wanted() {
+        sharing.answer(&name, Ok(super::Sharee::Unknown)).unwrap();
+    }
+    sharing.apply(&mut ring, &mut folder, &mut session).unwrap();
+    let left = dict.borrow().entries.clone();
+    let left = left
+        .keys()
+        .filter(|n| n.starts_with("shared/") && n.contains("privkeys/"));
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
 fn a_mail_names_its_key_by_another_id_than_the_dict_under_any_guid() {
     let dict = SharedDict::default();
     let id = store(&dict, "Work");

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use zeroize::Zeroizing;
 
 use super::acl::{self, Entry, Readers, Update, Who};
-use super::attributes::{Access, Attributes, Change, Host, Level, Scope, shared_with};
+use super::attributes::{Access, Attributes, BY_ID, Change, Host, Level, Scope, shared_with};
 use super::filing::{self, Active};
 use super::keyring::Keyring;
 use super::names::Setting;
@@ -158,10 +158,10 @@ impl Sharing {
         }
         let mut changes = Changes::default();
         let open = self.open_wanted(ring, folder, host)?;
-        self.unshare(&mut changes);
+        self.unshare(folder, &mut changes)?;
         let keys = self.unlock(open, ring, folder, host)?;
         self.share(&keys, &mut changes)?;
-        self.share_open(open, &keys, &mut changes)?;
+        self.share_open(open, &keys, folder, &mut changes)?;
         self.store(changes, folder)
     }
 
@@ -248,7 +248,10 @@ impl Sharing {
     }
 
     /// Removes the copies of the user who can read no more, and what no reader could find.
-    fn unshare(&self, changes: &mut Changes) {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`] where the dict can't say what is filed by id, as where the folder has another GUID since.
+    fn unshare(&self, folder: &mut dyn Attributes, changes: &mut Changes) -> Result<()> {
         let mut gone = Vec::new();
         if let Some(user) = self.updated_user() {
             if !self.after.users.contains(user) {
@@ -264,6 +267,27 @@ impl Sharing {
                 changes.unset(copy);
             }
         }
+        for copy in gone
+            .iter()
+            .flat_map(|g| self.keys.iter().map(move |id| format!("{g}{id}")))
+        {
+            self.unset_by_id(&copy, folder, changes)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the copy `copy` if it is filed by its id.
+    fn unset_by_id(
+        &self,
+        copy: &str,
+        folder: &mut dyn Attributes,
+        changes: &mut Changes,
+    ) -> Result<()> {
+        let name = format!("{}{copy}", Level::Folder.private_prefix());
+        if folder.under(&BY_ID).get(Scope::Shared, &name)?.is_some() {
+            changes.unset(copy);
+        }
+        Ok(())
     }
 
     /// The keys that have to be stored anew for somebody, by the id under which they are kept.
@@ -326,6 +350,7 @@ impl Sharing {
         &self,
         open: Open,
         keys: &[(KeyId, PrivateKey)],
+        folder: &mut dyn Attributes,
         changes: &mut Changes,
     ) -> Result<()> {
         let is_there = |id: &KeyId| self.copies.contains(&id.to_string());
@@ -334,6 +359,9 @@ impl Sharing {
             Open::Remove => {
                 for copy in self.copies.iter().filter(|c| !c.contains('/')) {
                     changes.unset(copy);
+                }
+                for id in &self.keys {
+                    self.unset_by_id(&id.to_string(), folder, changes)?;
                 }
             }
             Open::Store => {
