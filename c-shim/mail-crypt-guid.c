@@ -11,14 +11,14 @@ int mail_crypt_get_metadata(struct mailbox *box,
 			    enum mailbox_metadata_items items,
 			    struct mailbox_metadata *metadata_r)
 {
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
+	struct mail_crypt_outer_box *obox = MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(box);
 	guid_128_t guid;
 
 	if (mcrs_mailbox_guid(box, guid) == 0)
-		return mbox->module_ctx.super.get_metadata(box, items, metadata_r);
+		return obox->module_ctx.super.get_metadata(box, items, metadata_r);
 	items &= ENUM_NEGATE(MAILBOX_METADATA_GUID);
 	if (items != 0 &&
-	    mbox->module_ctx.super.get_metadata(box, items, metadata_r) < 0)
+	    obox->module_ctx.super.get_metadata(box, items, metadata_r) < 0)
 		return -1;
 	guid_128_copy(metadata_r->guid, guid);
 	return 0;

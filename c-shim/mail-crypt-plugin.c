@@ -322,6 +322,8 @@ static void mail_crypt_outer_mailbox_allocated(struct mailbox *box)
 		v->save_begin = mail_crypt_unfit_save_begin;
 	v->save_finish = mail_crypt_outer_save_finish;
 	v->transaction_commit = mail_crypt_saved_commit;
+	/* also where no mail is encrypted: mbox may have INBOX, and so the user's keys */
+	v->get_metadata = mail_crypt_get_metadata;
 	v->close = mail_crypt_outer_close;
 	MODULE_CONTEXT_SET(box, mail_crypt_outer_storage_module, obox);
 }
@@ -342,7 +344,6 @@ static void mail_crypt_mailbox_allocated(struct mailbox *box)
 	v->save_begin = mail_crypt_save_begin;
 	v->save_finish = mail_crypt_save_finish;
 	v->copy = mail_crypt_copy;
-	v->get_metadata = mail_crypt_get_metadata;
 	v->create_box = mail_crypt_create_box;
 	v->update_box = mail_crypt_update_box;
 	v->transaction_save_commit_pre = mail_crypt_transaction_save_commit_pre;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 import pytest
-from harness import CryptConfig, DovecotVersion, Mail, UserConfig
+from harness import CryptConfig, DovecotVersion, Mail, UserConfig, words
 from test_doveadm import cryptokey, rows
 
 PASSWORD = CryptConfig(password="of-her-key")
@@ -185,3 +185,18 @@ def test_keys_are_found_in_a_dict_that_cannot_list(dovecot):
         assert bodies(server, folder) == sorted(mails[folder])
     users = list(server.store.home("alice").glob("attributes/**/server/**/crypt/pubkeys/*"))
     assert len({path.name for path in users}) == 1
+
+
+@pytest.mark.packaged_refuses("it has one place for keys")
+def test_an_inbox_in_mbox_has_the_users_keys_in_both_places(dovecot):
+    """No mail is encrypted there, but the user's keys are filed with INBOX."""
+    location = words.location("maildir", "~/other")
+    server = dovecot(
+        storage="mbox",
+        users={"alice": UserConfig(PASSWORD)},
+        extra=f"namespace other {{\nprefix = Other/\nseparator = /\n{location}\n}}\n",
+    )
+    mail = put(server, "Other/Work")
+    assert bodies(server, "Other/Work") == [mail]
+    assert [name for name in server.store.keys_by_id("alice") if "/pvt/server/" in name]
+    assert not [name for name in server.store.private_keys("alice") if name.endswith("/active")]
