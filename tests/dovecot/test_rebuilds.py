@@ -5,9 +5,7 @@ Keys are filed under a folder's GUID, the user's under that of INBOX.
 
 from __future__ import annotations
 
-import random
 import shutil
-import time
 
 import pytest
 from harness import CryptConfig, Mail, UserConfig, words
@@ -47,8 +45,7 @@ def stored_in(server, *folders, user="alice", count=3):
 
 def holds(server, mails, user="alice"):
     """Each folder has these mails, in any order, and they open."""
-    # Dovecot waits for the locks that killed processes have left.
-    with server.imap(user, timeout=150) as session:
+    with server.imap(user) as session:
         for folder, stored in mails.items():
             assert sorted(session.bodies(folder)) == sorted(mail.data for mail in stored), folder
 
@@ -195,29 +192,6 @@ def test_what_mdbox_merges_opens_wherever_it_was_copied_from(dovecot, alice, ver
         holds(server, mails)
 
 
-@pytest.mark.packaged_refuses("there, it depends on chance")
-@pytest.mark.timeout(300)
-def test_mdbox_opens_after_a_rebuild_was_killed(dovecot):
-    """Dovecot then rebuilds by itself what it finds half done."""
-    server = dovecot(storage="mdbox", users={"alice": UserConfig(CryptConfig(password="secret"))})
-    server.log.expect("rebuilding indexes", "fscking", "view is now inconsistent", "Error:")
-    mails = stored_in(server, "A", "B", count=8)
-    with server.imap("alice") as session:
-        session.folder("A")
-        assert session.uid("COPY", "1:*", "B")[0] == "OK"
-    mails["B"] += mails["A"]
-    resync = ["doveadm", "-c", str(server.places.config), "force-resync", "-u", "alice", "*"]
-    mark, dice = server.log.mark(), random.Random(1)
-    until = time.monotonic() + 60
-    while not server.log.lines("imap.*rebuilding indexes", mark):
-        assert time.monotonic() < until, "never half done"
-        process = server.start_program(resync)
-        time.sleep(dice.uniform(0.01, 0.1))
-        process.kill()
-        process.communicate()
-        holds(server, mails)
-
-
 @packaged_loses
 def test_mdbox_opens_after_its_other_storage_was_away(dovecot):
     """A rebuild without it takes another copy of the mail, with another folder's key."""
@@ -271,6 +245,8 @@ def test_a_dict_that_cannot_list_finds_keys_all_the_same(dovecot, storage):
     )
     users = {"alice": UserConfig(CryptConfig(password="secret"))}
     server = dovecot(storage=storage, users=users, attribute_dict=None, extra=extra)
+    # 2.4 says so itself, whoever asks.
+    server.log.expect("dict-fs doesn't currently support DICT_ITERATE_FLAG_RECURSE")
     mails = stored_in(server, *FOLDERS)
     lose_index(server, storage, *FOLDERS)
     holds(server, mails)
