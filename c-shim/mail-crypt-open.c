@@ -7,6 +7,7 @@
 #include "istream.h"
 #include "istream-seekable.h"
 #include "mail-storage-private.h"
+#include "message-size.h"
 #include "index-mail.h"
 
 #include "istream-mail-crypt.h"
@@ -127,6 +128,24 @@ static void mail_crypt_pass_over(struct mail *_mail)
 		mail_set_expunged(_mail);
 }
 
+/* When Dovecot mends an sdbox or mdbox file, it notes for each mail in it the size of what it sees: that is the
+   ciphertext, and FETCH ends the session when the mail turns out to be shorter. What was decrypted is counted anew: mails in
+   memory, where that costs next to nothing. */
+static void mail_crypt_count_size(struct mail *mail, struct istream *stream)
+{
+	const char *name = mail->box->storage->name;
+	struct index_mail *imail = INDEX_MAIL(mail);
+	struct message_size size;
+	bool has_nuls;
+
+	if ((strcmp(name, "mdbox") != 0 && strcmp(name, "sdbox") != 0) ||
+	    mail->saving || mail_crypt_has_attachments(mail->box))
+		return;
+	if (message_get_body_size(stream, &size, &has_nuls) == 0)
+		imail->data.virtual_size = size.virtual_size;
+	i_stream_seek(stream, 0);
+}
+
 static int
 mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 {
@@ -198,6 +217,8 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 	if (obox->checking_save)
 		return mmail->module_ctx.super.istream_opened(_mail, stream);
 	ret = mail_crypt_unpack(&muser->unpacked, _mail, stream, &spool, &error);
+	if (ret == 0 && file.size <= MCRS_SMALL_SIZE)
+		mail_crypt_count_size(_mail, *stream);
 	if (ret > 0 && i_stream_check_twice(*stream, &error) < 0) {
 		spool_cache_clear(&muser->unpacked);
 		ret = -1;

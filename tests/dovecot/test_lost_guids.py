@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 
 import pytest
 from harness import CryptConfig, DovecotVersion, Mail, UserConfig, words
@@ -200,3 +201,27 @@ def test_an_inbox_in_mbox_has_the_users_keys_in_both_places(dovecot):
     assert bodies(server, "Other/Work") == [mail]
     assert [name for name in server.store.keys_by_id("alice") if "/pvt/server/" in name]
     assert not [name for name in server.store.private_keys("alice") if name.endswith("/active")]
+
+
+@pytest.mark.packaged_defect("ends the session")
+@pytest.mark.parametrize("storage", DBOX)
+def test_mail_is_read_whose_file_dovecot_has_mended(dovecot, storage):
+    """Dovecot then notes the size of the ciphertext as the mail's, since that is all that it sees."""
+    server = dovecot(storage=storage, users={"alice": UserConfig(PASSWORD)})
+    mail = put(server)
+    (stored,) = server.store.stored("alice")
+    whole = stored.path.read_bytes()
+    (size,) = re.findall(rb"\nV([0-9a-f]+)\n", whole)
+    data = stored.data
+    wrong = b"%x" % (len(data) + data.count(b"\n") - data.count(b"\r\n"))
+    assert int(wrong, 16) > int(size, 16) and len(wrong) == len(size)
+    stored.path.write_bytes(whole.replace(b"\nV" + size + b"\n", b"\nV" + wrong + b"\n"))
+    for path in server.store.files("alice"):
+        if path.name == "dovecot.index.cache":
+            path.unlink()
+    for _ in range(2):
+        with server.imap("alice") as session:
+            session.folder()
+            assert session.fetch_uids().items[1] == mail
+            assert session.fetch_uids("BODY.PEEK[HEADER]").status == "OK"
+            assert session.noop()[0] == "OK"
