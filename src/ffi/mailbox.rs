@@ -266,7 +266,32 @@ fn list(mailbox: *mut dc::mailbox, scope: Scope, prefix: &str) -> Result<Vec<Str
     Ok(names)
 }
 
+/// One transaction for each tree, private attributes first: Dovecot's Redis dict has one at a time, and its process fails an
+/// assertion at the second.
 fn commit(mailbox: *mut dc::mailbox, guid: Option<Guid>, changes: Vec<Change>) -> Result<()> {
+    for tree in [Scope::Private, Scope::Shared] {
+        let mut sets = Vec::new();
+        for change in &changes {
+            if change.scope == tree {
+                sets.push((guid, change.name.clone(), change));
+            }
+            match change.filed_by_id() {
+                Some((scope, name)) if scope == tree => sets.push((Some(BY_ID), name, change)),
+                _ => {}
+            }
+        }
+        if !sets.is_empty() {
+            commit_tree(mailbox, tree, &sets)?;
+        }
+    }
+    Ok(())
+}
+
+fn commit_tree(
+    mailbox: *mut dc::mailbox,
+    tree: Scope,
+    sets: &[(Option<Guid>, String, &Change)],
+) -> Result<()> {
     let _frame = Frame::new();
     // SAFETY: an open mailbox and a NUL-terminated reason; ended below on every path.
     let mut t = unsafe {
@@ -276,12 +301,8 @@ fn commit(mailbox: *mut dc::mailbox, guid: Option<Guid>, changes: Vec<Change>) -
             c"mail_crypt keys".as_ptr(),
         )
     };
-    for change in &changes {
-        let mut done = set(mailbox, guid, t, change.scope, &change.name, change);
-        if let Some((scope, name)) = change.filed_by_id() {
-            done = done.and_then(|()| set(mailbox, Some(BY_ID), t, scope, &name, change));
-        }
-        if let Err(e) = done {
+    for (guid, name, change) in sets {
+        if let Err(e) = set(mailbox, *guid, t, tree, name, change) {
             // SAFETY: begun above, not yet ended.
             unsafe { dc::mailbox_transaction_rollback(&raw mut t) };
             return Err(e);
