@@ -23,6 +23,8 @@
 
 struct mail_crypt_mail {
 	union mail_module_context module_ctx;
+	/* The size of the ciphertext that is open; 0 if the mail is stored in plaintext. */
+	uoff_t stored_size;
 	bool attachments_checked;
 };
 
@@ -128,22 +130,11 @@ static void mail_crypt_pass_over(struct mail *_mail)
 		mail_set_expunged(_mail);
 }
 
-/* When Dovecot mends an sdbox or mdbox file, it notes for each mail in it the size of what it sees: that is the
-   ciphertext, and FETCH ends the session when the mail turns out to be shorter. What was decrypted is counted anew: mails in
-   memory, where that costs next to nothing. */
-static void mail_crypt_count_size(struct mail *mail, struct istream *stream)
+static uoff_t mail_crypt_stored_size(struct istream *stream)
 {
-	const char *name = mail->box->storage->name;
-	struct index_mail *imail = INDEX_MAIL(mail);
-	struct message_size size;
-	bool has_nuls;
+	uoff_t size;
 
-	if ((strcmp(name, "mdbox") != 0 && strcmp(name, "sdbox") != 0) ||
-	    mail->saving || mail_crypt_has_attachments(mail->box))
-		return;
-	if (message_get_body_size(stream, &size, &has_nuls) == 0)
-		imail->data.virtual_size = size.virtual_size;
-	i_stream_seek(stream, 0);
+	return i_stream_get_size(stream, FALSE, &size) > 0 ? size : 0;
 }
 
 static int
@@ -163,6 +154,7 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 	size_t size;
 	int ret;
 
+	mmail->stored_size = mail_crypt_stored_size(*stream);
 	if (muser->scan == NULL &&
 	    mail_crypt_unpack_again(&muser->unpacked, _mail, stream, &spool))
 		return mail_crypt_unpacked_opened(_mail, stream, spool);
@@ -174,6 +166,7 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 		return -1;
 	}
 	if (!mcrs_is_encrypted(data, size)) {
+		mmail->stored_size = 0;
 		if (mail_crypt_mail_check_plain(_mail, *stream, &error) < 0) {
 			mail_crypt_mail_fail(_mail, &error);
 			mail_crypt_pass_over(_mail);
@@ -217,8 +210,6 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 	if (obox->checking_save)
 		return mmail->module_ctx.super.istream_opened(_mail, stream);
 	ret = mail_crypt_unpack(&muser->unpacked, _mail, stream, &spool, &error);
-	if (ret == 0 && file.size <= MCRS_SMALL_SIZE)
-		mail_crypt_count_size(_mail, *stream);
 	if (ret > 0 && i_stream_check_twice(*stream, &error) < 0) {
 		spool_cache_clear(&muser->unpacked);
 		ret = -1;
@@ -273,6 +264,57 @@ static bool mail_crypt_mail_set_uid(struct mail *_mail, uint32_t uid)
    others. */
 #define MAIL_CRYPT_REASON_PART "MIME part"
 
+/* When Dovecot mends an sdbox or mdbox file, it notes the size of what it sees as the mail's: that of the ciphertext.
+   FETCH then cuts the mail, or ends the session. A mail whose recorded size may be such a one is counted anew. The index
+   keeps what was counted. Returns 0, or -1 if the mail can't be read to its end. */
+static int mail_crypt_correct_size(struct mail *mail, struct istream *stream)
+{
+	struct mail_crypt_mail *mmail =
+		MAIL_CRYPT_MAIL_CONTEXT_REQUIRE((struct mail_private *)mail);
+	struct index_mail *imail = INDEX_MAIL(mail);
+	struct message_size counted;
+	bool has_nuls;
+	uoff_t size;
+
+	if (mail->saving || mmail->stored_size == 0 ||
+	    mail_get_virtual_size(mail, &size) < 0 ||
+	    !mcrs_may_be_ciphertext_size(size, mmail->stored_size))
+		return 0;
+	i_stream_seek(stream, 0);
+	if (message_get_body_size(stream, &counted, &has_nuls) < 0) {
+		mail_crypt_mail_fail_read(mail, stream);
+		return -1;
+	}
+	i_stream_seek(stream, 0);
+	if (counted.virtual_size != size) {
+		imail->data.virtual_size = counted.virtual_size;
+		imail->data.physical_size = counted.physical_size;
+		imail->data.body_size_set = FALSE;
+	}
+	return 0;
+}
+
+/* Where attachments lie in files of their own, a mail that has lost one must be known before its size is announced. */
+static int mail_crypt_check_whole(struct mail *_mail)
+{
+	struct mail_private *mail = (struct mail_private *)_mail;
+	struct mail_crypt_mail *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
+	struct mcrs_error error;
+
+	if (mmail->attachments_checked || !mail_crypt_has_attachments(_mail->box) ||
+	    null_strcmp(mail->get_stream_reason, MAIL_CRYPT_REASON_PART) == 0)
+		return 0;
+	if (mail_crypt_check_attachments(_mail, &error) < 0) {
+		mail_crypt_mail_fail(_mail, &error);
+		if (!error.temporary)
+			mail_crypt_pass_over(_mail);
+		return -1;
+	}
+	mmail->attachments_checked = TRUE;
+	return 0;
+}
+
+/* For sdbox and mdbox. */
 static int
 mail_crypt_get_stream(struct mail *_mail, bool get_body,
 		      struct message_size *hdr_size,
@@ -280,22 +322,15 @@ mail_crypt_get_stream(struct mail *_mail, bool get_body,
 {
 	struct mail_private *mail = (struct mail_private *)_mail;
 	struct mail_crypt_mail *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
-	struct mcrs_error error;
+	const struct index_mail *imail = INDEX_MAIL(_mail);
+	bool opened = imail->data.stream != NULL;
 
-	if (!get_body || mmail->attachments_checked ||
-	    null_strcmp(mail->get_stream_reason, MAIL_CRYPT_REASON_PART) == 0) {
-		return mmail->module_ctx.super.get_stream(_mail, get_body,
-			hdr_size, body_size, stream_r);
-	}
 	/* without the sizes first: for these it may read all of the mail */
 	if (mmail->module_ctx.super.get_stream(_mail, get_body, NULL, NULL,
-					       stream_r) < 0)
+					       stream_r) < 0 ||
+	    (get_body && mail_crypt_check_whole(_mail) < 0) ||
+	    (!opened && mail_crypt_correct_size(_mail, *stream_r) < 0))
 		return -1;
-	if (mail_crypt_check_attachments(_mail, &error) < 0) {
-		mail_crypt_mail_fail(_mail, &error);
-		return -1;
-	}
-	mmail->attachments_checked = TRUE;
 	return mmail->module_ctx.super.get_stream(_mail, get_body, hdr_size,
 						  body_size, stream_r);
 }
@@ -323,7 +358,14 @@ static void mail_crypt_mail_close(struct mail *_mail)
 	if (!mmail->attachments_checked)
 		mail_crypt_explain_attachments(_mail);
 	mmail->attachments_checked = FALSE;
+	mmail->stored_size = 0;
 	mmail->module_ctx.super.close(_mail);
+}
+
+static bool mail_crypt_is_dbox(struct mailbox *box)
+{
+	return strcmp(box->storage->name, "sdbox") == 0 ||
+		strcmp(box->storage->name, "mdbox") == 0;
 }
 
 void mail_crypt_mail_allocated(struct mail *_mail)
@@ -342,7 +384,7 @@ void mail_crypt_mail_allocated(struct mail *_mail)
 
 	v->istream_opened = mail_crypt_istream_opened;
 	v->set_uid = mail_crypt_mail_set_uid;
-	if (mail_crypt_has_attachments(_mail->box))
+	if (mail_crypt_is_dbox(_mail->box))
 		v->get_stream = mail_crypt_get_stream;
 	v->close = mail_crypt_mail_close;
 	v->get_binary_stream = mail_crypt_get_binary_stream;

@@ -11,7 +11,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x71cebd9eu
+#define MCRS_VERSION 0x85a2ac49u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -467,6 +467,13 @@ void mcrs_writer_free(struct mcrs_writer **writer);
  `data` has `size` bytes.
  */
 bool mcrs_is_encrypted(const uint8_t *data, size_t size);
+
+/*
+ Whether `recorded` may be the size that Dovecot notes for a mail of `stored` bytes of ciphertext when it mends an
+ sdbox or mdbox file. The mail's own size may look like that, too.
+ */
+bool mcrs_may_be_ciphertext_size(uint64_t recorded,
+                                 uint64_t stored);
 
 /*
  Whether a mail that isn't encrypted, and begins with these bytes, is surely text; else it is to be

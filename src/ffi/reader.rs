@@ -14,7 +14,9 @@ use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
 use crate::error::{Error, ErrorKind};
 use crate::store::{Attributes, FileState};
-use crate::stream::{Sizes, begins_as_text, is_encrypted, refuse_damaged, refuse_twice};
+use crate::stream::{
+    Sizes, begins_as_text, is_encrypted, may_be_ciphertext_size, refuse_damaged, refuse_twice,
+};
 
 /// One mail being read.
 pub struct mcrs_reader(Handle<Reader>);
@@ -43,6 +45,13 @@ const _: () = assert!(MCRS_MAGIC_SIZE == crate::stream::MAGIC.len());
 pub unsafe extern "C" fn mcrs_is_encrypted(data: *const u8, size: usize) -> bool {
     // SAFETY: as this function's contract says.
     is_encrypted(unsafe { bytes(data, size) })
+}
+
+/// Whether `recorded` may be the size that Dovecot notes for a mail of `stored` bytes of ciphertext when it mends an
+/// sdbox or mdbox file. The mail's own size may look like that, too.
+#[unsafe(no_mangle)]
+pub extern "C" fn mcrs_may_be_ciphertext_size(recorded: u64, stored: u64) -> bool {
+    may_be_ciphertext_size(recorded, stored)
 }
 
 /// Whether a mail that isn't encrypted, and begins with these bytes, is surely text; else it is to be

@@ -4,6 +4,7 @@ mod damage;
 mod forge;
 mod large;
 mod legacy;
+mod recorded_size;
 mod roundtrip;
 mod vectors;
 mod window;

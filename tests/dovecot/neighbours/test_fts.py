@@ -8,6 +8,7 @@ import pytest
 from conf import need, plugins, settings
 from harness import CryptConfig, Mail, UserConfig, words
 from harness.spoil import LATER, LOCKED, READABLE, SPOILT, spoil
+from test_attachments import Letter, attachments, options
 
 #: engine -> the package that it is in
 ENGINES = {"xapian": "dovecot-fts-xapian", "flatcurve": "dovecot-flatcurve"}
@@ -70,6 +71,24 @@ def test_an_index_passes_over_mails_that_cannot_be_read(server):
     server.doveadm("fts", "rescan", "-u", "alice")
     server.doveadm("index", "-u", "alice", "INBOX")
     assert found(server, "alice", spoilt.mails[LOCKED].words[1]) == [LOCKED]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_index_passes_over_a_mail_whose_attachment_is_damaged(dovecot, store, engine):
+    need(f"lib21_fts_{engine}_plugin.so", ENGINES[engine])
+    config = options("files", store, storage="sdbox")
+    config["extra"] += configuration(engine)
+    server = dovecot(**config, fetch_failure="no-after")
+    server.log.expect("tampered", "Stream is smaller")
+    for subject in (b"first", b"second"):
+        server.deliver("alice", Letter.make().data.replace(b"Subject: one", b"Subject: " + subject))
+    for damaged in attachments(store)[:1]:
+        damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    assert server.doveadm("index", "-u", "alice", "INBOX", check=False).returncode == 0
+    with server.imap("alice") as session:
+        session.folder()
+        ((readable, _),) = session.fetch_uids().items.items()
+        assert session.uids("SUBJECT", "second" if readable == 2 else "first") == [readable]
 
 
 def test_an_index_passes_over_nothing_where_the_password_is_not_at_hand(server):
