@@ -142,7 +142,9 @@ def test_a_delivered_mail_is_never_left_under_a_deleted_key(dovecot, storage, lo
         outcomes.add((deleted, stored))
         if pid is None:
             break
-    assert outcomes >= {(True, False), (False, True), (None, True)}, outcomes
+    assert outcomes >= {(False, True), (None, True)}, outcomes
+    # Where both get in each other's way, both may give up.
+    assert outcomes & {(True, False), (False, False)}, outcomes
     # The sender tries again.
     assert refused == {451}
 
