@@ -14,6 +14,9 @@ pub mod rsa;
 mod sha256;
 pub mod xdh;
 
+#[cfg(test)]
+mod vectors;
+
 use std::ops::{Deref, DerefMut};
 
 use zeroize::Zeroize;

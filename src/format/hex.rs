@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(encode(&all), plain);
         assert_eq!(*decode(&plain).unwrap(), all);
         assert_eq!(*decode(&plain.to_uppercase()).unwrap(), all);
-        assert_eq!(*decode("").unwrap(), []);
+        assert!(decode("").unwrap().is_empty());
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 mod made;
 mod refused;
+mod spki;
 mod survived;
+
 mod written_by_dovecot;
 
 use super::*;
