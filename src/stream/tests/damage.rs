@@ -108,6 +108,60 @@ fn a_mail_with_any_bit_flipped_is_never_served_differently() {
     }
 }
 
+/// `file`, whose header names another cipher, or another kind of integrity.
+fn renamed(file: &[u8], cipher: &str, integrity: Integrity) -> Vec<u8> {
+    let len = header_len(file).unwrap().unwrap();
+    let mut header = Header::parse(&file[..len]).unwrap();
+    header.cipher = Cipher::from_name(cipher).unwrap();
+    header.integrity = integrity;
+    [&header.write().unwrap(), &file[len..]].concat()
+}
+
+#[test]
+fn an_authenticated_mail_is_not_served_under_another_cipher() {
+    let key = key();
+    let file = seal(&key, &plain(150));
+    for (cipher, integrity) in [
+        ("aria-256-gcm", Integrity::Aead),
+        ("chacha20-poly1305", Integrity::Aead),
+        ("aes-128-gcm", Integrity::Aead),
+        ("aes-256-gcm", Integrity::Hmac),
+        ("aes-256-cbc", Integrity::Hmac),
+        ("aes-256-ofb", Integrity::None),
+    ] {
+        for limits in [SMALL, LARGE] {
+            let found = kind(open(&key, limits, &renamed(&file, cipher, integrity)));
+            assert_eq!(found, ErrorKind::Tampered, "{cipher}");
+        }
+    }
+}
+
+/// An HMAC covers the ciphertext, not the header: docs/security.md says what that means.
+#[test]
+fn under_an_hmac_another_cipher_gives_garbage() {
+    let key = key();
+    let (hmac, none) = (Integrity::Hmac, Integrity::None);
+    for (cipher, other, integrity, right) in [
+        ("aes-256-cbc", "aes-256-ofb", hmac, 0),
+        ("aes-256-cfb", "aes-256-ofb", hmac, 16),
+        ("camellia-256-ctr", "camellia-256-cfb", hmac, 16),
+        ("aes-128-ofb", "aes-256-cfb", none, 0),
+    ] {
+        let file = Forge::new(cipher, hmac).write(&[&key], &plain(150));
+        for limits in [SMALL, LARGE] {
+            let data = open(&key, limits, &renamed(&file, other, integrity)).unwrap();
+            let same = data.iter().zip(plain(150)).take_while(|(a, b)| **a == *b);
+            // By chance a byte more may be right.
+            assert!(
+                (right..right + 4).contains(&same.count()),
+                "{cipher} as {other}"
+            );
+        }
+        let shorter = renamed(&file, "aes-192-cbc", hmac);
+        assert_eq!(kind(open(&key, SMALL, &shorter)), ErrorKind::Tampered);
+    }
+}
+
 #[test]
 fn bytes_after_the_tag_are_tampering() {
     let key = key();
