@@ -1,4 +1,4 @@
-/* What is remembered of mails in Dovecot's index cache. */
+/* What is remembered of mails in Dovecot's index cache: docs/format.md has the bytes. */
 
 #include "compat.h"
 #include "mail-storage-private.h"

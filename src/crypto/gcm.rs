@@ -3,7 +3,7 @@
 //! GCM's tag is a polynomial over the ciphertext's blocks, evaluated at a secret point H. The
 //! polynomial of a whole is made of those of its pieces, so one pass of bare GHASH (twice as
 //! fast as decrypting) yields both the proof that the whole is unchanged and, for each piece,
-//! a tag with which a later reader opens that piece alone.
+//! a tag with which a later reader opens that piece alone. docs/security.md has the proofs.
 #![forbid(unsafe_code)]
 
 use openssl::cipher_ctx::CipherCtx;

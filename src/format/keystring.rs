@@ -1,5 +1,5 @@
 //! Dovecot's key strings, versions 1 (fields joined by TAB) and 2 (by a colon): the values of
-//! key attributes, also taken in settings.
+//! key attributes, also taken in settings. docs/format.md has them field by field.
 //!
 //! Only the text is dealt with here: fields, numbers, hexadecimal digits and their limits. The
 //! rules are those of the public implementation (`lib-dcrypt`), which splits at both separators

@@ -1,4 +1,4 @@
-//! The header of an encrypted stream: a mail file, an attachment, any file of the fs driver.
+//! The header of an encrypted stream: a mail file, an attachment, any file of the fs driver. Its bytes are in docs/format.md.
 //!
 //! Everything here is checked before anything is computed: each length against what is really
 //! there, the fields' sum against the declared header length, counts and rounds against limits.

@@ -1,4 +1,4 @@
-//! Where keys live: the names of the mailbox attributes, and what the store asks of its host.
+//! Where keys live: the names of the mailbox attributes (docs/format.md lists them), and what the store asks of its host.
 #![forbid(unsafe_code)]
 
 use std::any::Any;

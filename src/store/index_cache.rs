@@ -3,7 +3,7 @@
 //!
 //! An entry is useless without the folder's private key, from which its own key is derived, and
 //! fits one mail only: the hash of the mail's header is authenticated with it. A damaged or stale
-//! entry is ignored; the mail is then opened the long way.
+//! entry is ignored; the mail is then opened the long way. The bytes are in docs/format.md.
 #![forbid(unsafe_code)]
 
 use super::key_source::FileState;

@@ -35,14 +35,10 @@ struct Ephemeral {
 
 /// A recipient, with one ephemeral key for the streams that a process writes to it.
 ///
-/// Why sharing it is safe: it only wraps key blocks, each of which is fresh random bytes. With
-/// one secret the CBC wrap has one key and one IV for all of them, which would betray equal
-/// beginnings of plaintexts; but a block's first 16 bytes are uniformly random, so CBC's chains
-/// are as independent as with random IVs (two among 2^16 coincide with probability 2^-97).
-/// Nothing repeats in the payloads: their keys and IVs are in the blocks. What it gives away is
-/// that these files were written by one process. And the secret dies with the process: use and
-/// age are bounded so that a long-lived one doesn't hold a single secret for ever;
-/// [`Sender::expire`] is for the age where nobody writes any more.
+/// docs/security.md has the proof that sharing it is safe: it only wraps key blocks, each of which is fresh
+/// random bytes. What it gives away is that these files were written by one process. Use and age are bounded,
+/// so that a long-lived process doesn't hold one secret for ever; [`Sender::expire`] is for the age where
+/// nobody writes any more.
 ///
 /// RSA recipients have no ephemeral key. Version 1 gets a fresh one each time: it wraps with a
 /// keystream, and two blocks under one keystream would betray their difference.
