@@ -421,5 +421,4 @@ fn no_field() -> Error {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#[path = "reader_tests.rs"]
 mod tests;

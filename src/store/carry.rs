@@ -93,3 +93,6 @@ fn active(
         (Scope::Shared, level.active()),
     ])
 }
+
+#[cfg(test)]
+mod tests;

@@ -308,3 +308,6 @@ pub fn unsettled_user(host: &mut dyn Host) -> Result<Option<Unsettled>> {
         text: None,
     }))
 }
+
+#[cfg(test)]
+mod tests;

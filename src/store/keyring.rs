@@ -472,3 +472,6 @@ fn naming(error: Error, id: &KeyId) -> Error {
     }
     error.context(format!("key {id}"))
 }
+
+#[cfg(test)]
+mod tests;

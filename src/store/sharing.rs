@@ -485,3 +485,6 @@ pub fn active_key(inbox: &mut dyn Attributes) -> Result<Option<PublicKey>> {
     }
     Ok(Some(key))
 }
+
+#[cfg(test)]
+mod tests;

@@ -294,5 +294,4 @@ fn out_of_order() -> Error {
 }
 
 #[cfg(test)]
-#[path = "spool_tests.rs"]
 mod tests;

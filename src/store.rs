@@ -21,14 +21,6 @@ pub mod settings;
 pub mod sharing;
 
 #[cfg(test)]
-mod carry_tests;
-#[cfg(test)]
-mod filing_tests;
-#[cfg(test)]
-mod keyring_tests;
-#[cfg(test)]
-mod sharing_tests;
-#[cfg(test)]
 pub mod testing;
 
 pub use attributes::{Access, Attributes, BY_ID, Change, Guid, Host, Level, Scope};

@@ -1,11 +1,11 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
-use super::admin::{self, NewPassword};
-use super::attributes::{Attributes, Change, Level, Scope};
-use super::testing::{Mailbox, Session, SharedDict, guid, keyring};
 use crate::error::ErrorKind;
 use crate::key::KeyId;
+use crate::store::admin::{self, NewPassword};
+use crate::store::attributes::{Attributes, Change, Level, Scope};
+use crate::store::testing::{Mailbox, Session, SharedDict, guid, keyring};
 
 /// A mail is stored in `folder` in a session of its own; the key that it is encrypted to.
 fn store(dict: &SharedDict, folder: &str) -> KeyId {
@@ -25,7 +25,7 @@ fn readable(dict: &SharedDict, folder: &str, id: KeyId) -> bool {
 
 fn carry(dict: &SharedDict, from: &str, to: &str) {
     let mut from = Mailbox::new(dict, from);
-    super::carry::carry(&mut from, &guid(to), &mut Session::new(dict)).unwrap();
+    crate::store::carry::carry(&mut from, &guid(to), &mut Session::new(dict)).unwrap();
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn what_the_new_guid_has_already_stays_active_and_both_can_be_read() {
 fn keys_that_are_shared_follow() {
     let dict = SharedDict::default();
     store(&dict, "old");
-    let name = super::attributes::shared_with("bob", &KeyId([7; 32]));
+    let name = crate::store::attributes::shared_with("bob", &KeyId([7; 32]));
     let change = Change::set(Scope::Shared, name.clone(), "key".to_owned().into());
     Mailbox::new(&dict, "old").commit(vec![change]).unwrap();
     carry(&dict, "old", "new");
@@ -107,7 +107,7 @@ fn a_dict_that_is_down_keeps_the_guid_from_changing() {
     store(&dict, "old");
     dict.borrow_mut().down = true;
     let mut old = Mailbox::new(&dict, "old");
-    let done = super::carry::carry(&mut old, &guid("new"), &mut Session::new(&dict));
+    let done = crate::store::carry::carry(&mut old, &guid("new"), &mut Session::new(&dict));
     assert_eq!(done.err().unwrap().kind(), ErrorKind::Store);
 }
 

@@ -1,11 +1,11 @@
 //! Sharing that is refused or fails: who gets no keys, and what stays as it was.
 
-use super::super::acl::{Who, updated};
-use super::super::attributes::{Attributes, Change, Level, Scope};
-use super::super::testing::keyring;
 use super::{Alice, delete, error, new_key, set, user};
 use crate::ErrorKind;
 use crate::key::Protect;
+use crate::store::acl::{Who, updated};
+use crate::store::attributes::{Attributes, Change, Level, Scope};
+use crate::store::testing::keyring;
 
 #[test]
 fn whoever_has_no_key_is_refused_where_sharing_must_be_secure() {

@@ -1,11 +1,11 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
-use super::admin::{self, NewPassword};
-use super::attributes::{Attributes, Level, Scope, shared_with};
-use super::testing::{Mailbox, Session, SharedDict, keyring};
 use crate::error::Result;
 use crate::key::{KeyId, PrivateKey, Protect};
+use crate::store::admin::{self, NewPassword};
+use crate::store::attributes::{Attributes, Level, Scope, shared_with};
+use crate::store::testing::{Mailbox, Session, SharedDict, keyring};
 
 const PASSWORD: (&str, &str) = ("mail_crypt_private_password", "secret");
 
@@ -222,11 +222,11 @@ fn whom_a_folder_is_shared_with_reads_under_any_guid() {
     let key = open(&dict, "Work", id, "secret").unwrap();
     let name = shared_with("alice", &id);
     let text = key.to_dovecot(Protect::None).unwrap();
-    let change = super::Change::set(Scope::Shared, name.clone(), text);
+    let change = crate::store::Change::set(Scope::Shared, name.clone(), text);
     Mailbox::new(&dict, "Work").commit(vec![change]).unwrap();
     lose_guid(&dict, "Work");
     let mut folder = Mailbox::new(&dict, "Work");
-    folder.access = super::Access::Shared;
+    folder.access = crate::store::Access::Shared;
     let before = dict.borrow().entries.clone();
     let (mut ring, mut session) = (keyring(&[]), Session::new(&dict));
     ring.private_key(&[id], &mut folder, &mut session).unwrap();
@@ -237,21 +237,21 @@ fn whom_a_folder_is_shared_with_reads_under_any_guid() {
         "the owner's dict is the owner's"
     );
     // Taking the right back takes both.
-    let change = super::Change::unset(Scope::Shared, name);
+    let change = crate::store::Change::unset(Scope::Shared, name);
     folder.commit(vec![change]).unwrap();
     assert!(dict.borrow().by_id("616c696365").is_empty());
 }
 
 #[test]
 fn who_may_read_no_more_keeps_no_copy_when_the_folder_has_another_guid() {
-    use super::acl::{Entry, Mode, Update, Who};
+    use crate::store::acl::{Entry, Mode, Update, Who};
     let dict = SharedDict::default();
     let id = store(&dict, "Work");
     let key = open(&dict, "Work", id, "secret").unwrap();
     let open_copy = Level::Folder.private(&id);
     for name in [shared_with("bob", &id), open_copy] {
         let text = key.to_dovecot(Protect::None).unwrap();
-        let change = super::Change::set(Scope::Shared, name, text);
+        let change = crate::store::Change::set(Scope::Shared, name, text);
         Mailbox::new(&dict, "Work").commit(vec![change]).unwrap();
     }
     lose_guid(&dict, "Work");
@@ -273,9 +273,11 @@ fn who_may_read_no_more_keeps_no_copy_when_the_folder_has_another_guid() {
     let mut ring = keyring(&[PASSWORD]);
     let (mut folder, mut session) = (Mailbox::new(&dict, "Work"), Session::new(&dict));
     let mut sharing =
-        super::Sharing::new("alice", &[entry], Some(update), &ring, &mut folder).unwrap();
+        crate::store::Sharing::new("alice", &[entry], Some(update), &ring, &mut folder).unwrap();
     while let Some(name) = sharing.wanted() {
-        sharing.answer(&name, Ok(super::Sharee::Unknown)).unwrap();
+        sharing
+            .answer(&name, Ok(crate::store::Sharee::Unknown))
+            .unwrap();
     }
     sharing.apply(&mut ring, &mut folder, &mut session).unwrap();
     let left = dict.borrow().entries.clone();

@@ -2,14 +2,16 @@
 
 use zeroize::Zeroizing;
 
-use super::admin;
-use super::attributes::{Access, Attributes, Change, Host, Level, Scope, shared_with_prefix};
-use super::keyring::Keyring;
-use super::names::Line;
-use super::settings::Settings;
-use super::testing::{Mailbox, Session, SharedDict, keyring};
 use crate::ErrorKind;
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
+use crate::store::admin;
+use crate::store::attributes::{
+    Access, Attributes, Change, Host, Level, Scope, shared_with_prefix,
+};
+use crate::store::keyring::Keyring;
+use crate::store::names::Line;
+use crate::store::settings::Settings;
+use crate::store::testing::{Mailbox, Session, SharedDict, keyring};
 
 struct User {
     ring: Keyring,

@@ -1,8 +1,8 @@
 //! The second look, under the lock, at what may have changed since the first.
 
-use super::super::acl::updated;
 use super::{Alice, delete, error, set, user};
 use crate::ErrorKind;
+use crate::store::acl::updated;
 
 #[test]
 fn nobody_is_asked_about_twice_and_who_came_in_between_is_not_forgotten() {

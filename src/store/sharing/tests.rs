@@ -3,12 +3,12 @@
 mod refused;
 mod twice;
 
-use super::acl::{Entry, Mode, Update, Who, updated};
-use super::attributes::{Access, Attributes, Change, Level, Scope, shared_with};
-use super::keyring::Keyring;
-use super::sharing::{Sharee, Sharing, active_key};
-use super::testing::{Mailbox, Session, SharedDict, keyring};
 use crate::key::{KeyId, PrivateKey, Protect, Protection, PublicKey, StoredKey};
+use crate::store::acl::{Entry, Mode, Update, Who, updated};
+use crate::store::attributes::{Access, Attributes, Change, Level, Scope, shared_with};
+use crate::store::keyring::Keyring;
+use crate::store::sharing::{Sharee, Sharing, active_key};
+use crate::store::testing::{Mailbox, Session, SharedDict, keyring};
 use crate::{Error, ErrorKind};
 use zeroize::Zeroizing;
 
