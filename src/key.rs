@@ -41,9 +41,9 @@ impl FromStr for KeyId {
     }
 }
 
-/// What a key can be.
+/// The type of a key.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]
-pub enum KeyKind {
+pub enum KeyType {
     /// A named curve in Weierstrass form, e.g. prime256v1.
     Ec,
     /// RFC 7748, written by Dovecot 2.4.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::public::{Kind, PublicKey};
+use super::public::{AnyPublic, PublicKey};
 use super::{KeyId, as_setting, is_private, jwk};
 use crate::crypto::ec::{Curve, EcPublic};
 use crate::error::{Error, Result};
@@ -60,7 +60,7 @@ impl PublicKey {
             KeyString::Public(PublicString::V2 { spki, id }) => (Self::from_spki(&spki)?, id),
             KeyString::Public(PublicString::V1 { nid, point, id }) => {
                 let point = EcPublic::from_bytes(&Curve::by_number(nid)?, &point)?;
-                (Self::new(Kind::Ec(Arc::new(point)))?, id)
+                (Self::new(AnyPublic::Ec(Arc::new(point)))?, id)
             }
         };
         if !key.matches(&KeyId(id)) {

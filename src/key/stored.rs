@@ -1,7 +1,7 @@
 //! Private keys as they are stored: perhaps under a password or another key.
 #![forbid(unsafe_code)]
 
-use super::private::KeyAlgorithm;
+use super::private::KeyEncoding;
 use super::{KeyId, PrivateKey, as_setting, is_public, jwk, wrap};
 use crate::crypto::{Secret, pkcs8};
 use crate::error::{Error, ErrorKind, Result};
@@ -87,7 +87,7 @@ impl StoredKey {
         match &self.0 {
             Form::Ready(key) => Ok(key.clone()),
             Form::String(string) if string.lock == Lock::None => {
-                let algorithm = KeyAlgorithm::of(&string.algorithm)?;
+                let algorithm = KeyEncoding::of(&string.algorithm)?;
                 let key = PrivateKey::from_string_bytes(&algorithm, &string.key)
                     .map_err(|e| e.context(self.name()))?;
                 if key.matches(&KeyId(string.id)) {
@@ -199,7 +199,7 @@ fn opened(
     wrong: impl Fn() -> Error,
 ) -> Result<PrivateKey> {
     // First, so that a kind of key that is not known doesn't look like a wrong password.
-    let algorithm = KeyAlgorithm::of(&string.algorithm)?;
+    let algorithm = KeyEncoding::of(&string.algorithm)?;
     let key = bytes.and_then(|bytes| PrivateKey::from_string_bytes(&algorithm, &bytes));
     match key {
         Ok(key) if key.matches(&KeyId(string.id)) => Ok(key),

@@ -55,7 +55,7 @@ pub(super) fn under_password(key: &[u8], password: &[u8]) -> Result<(Lock, Secre
 
 /// Encrypts `key` to another key.
 pub(super) fn under_key(key: &[u8], other: &PublicKey) -> Result<(Lock, Secret)> {
-    let (ephemeral, secret) = if other.kind() == super::KeyKind::Rsa {
+    let (ephemeral, secret) = if other.key_type() == super::KeyType::Rsa {
         let mut secret = Zeroizing::new(vec![0; RSA_SECRET_LEN]);
         crypto::random(&mut secret)?;
         (other.rsa_encrypt(&secret)?, secret)
@@ -97,7 +97,7 @@ pub(super) fn with_key(
             format!("it is under key {by}, not under key {}", key.id()),
         ));
     }
-    let secret = if key.kind() == super::KeyKind::Rsa {
+    let secret = if key.key_type() == super::KeyType::Rsa {
         key.rsa_decrypt(ephemeral)?
     } else {
         key.agree(ephemeral)?

@@ -8,7 +8,7 @@ use crate::crypto::cipher::{Cipher, aes256_cbc_encrypt, aes256_ctr};
 use crate::crypto::digest::Digest;
 use crate::error::Result;
 use crate::format::stream::{Header, Integrity, Recipient, Version, Wrap};
-use crate::key::{KeyId, KeyKind, PublicKey};
+use crate::key::{KeyId, KeyType, PublicKey};
 
 use super::algorithm::Algorithm;
 use super::block::{ContentKey, HASH_COUNT};
@@ -132,7 +132,7 @@ impl Sender {
         let digest = algorithm.digest();
         let id = self.to.id().0;
         let block = block.as_bytes();
-        let recipient = if self.to.kind() == KeyKind::Rsa {
+        let recipient = if self.to.key_type() == KeyType::Rsa {
             Recipient {
                 wrap: Wrap::Rsa,
                 id,

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use mail_crypt_core::ErrorKind;
-use mail_crypt_core::key::{KeyId, KeyKind, PrivateKey, Protect, Protection, PublicKey, StoredKey};
+use mail_crypt_core::key::{KeyId, KeyType, PrivateKey, Protect, Protection, PublicKey, StoredKey};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -34,9 +34,9 @@ pub fn show(options: &Options) -> Result<()> {
     let facts = match &public {
         Some(public) => json!({
             "kind": kind,
-            "type": match public.kind() {
-                KeyKind::Rsa => "RSA",
-                KeyKind::Ec | KeyKind::X25519 | KeyKind::X448 => "elliptic curve",
+            "type": match public.key_type() {
+                KeyType::Rsa => "RSA",
+                KeyType::Ec | KeyType::X25519 | KeyType::X448 => "elliptic curve",
             },
             "curve": public.curve_name(),
             "bits": public.bits(),

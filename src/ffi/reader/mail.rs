@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::super::user::busy;
 use crate::crypto::{Plain, Secret};
 use crate::error::{Error, Result};
-use crate::key::KeyKind;
+use crate::key::KeyType;
 use crate::store::{Attributes, FileState, KeySource, Memory, VerifiedFile, index_cache};
 use crate::stream::{Body, Feed, Opener, Verified, Window};
 
@@ -187,7 +187,7 @@ impl Reader {
             let secrets = &mut keys.memory().secrets;
             let known = secrets.misses();
             opener.unlock(&key, secrets)?;
-            self.dear = secrets.misses() != known || key.kind() == KeyKind::Rsa;
+            self.dear = secrets.misses() != known || key.key_type() == KeyType::Rsa;
         }
         let known = known_tags.zip(secret.as_ref()).and_then(|(entry, with)| {
             index_cache::open_chunk_tags(with, &header, self.file, opener, &entry)

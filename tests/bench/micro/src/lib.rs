@@ -6,7 +6,7 @@ use std::fmt;
 use mail_crypt_core::Result;
 use mail_crypt_core::crypto::cipher::aes256_cbc_encrypt;
 use mail_crypt_core::format::stream::{Header, Version, header_len};
-use mail_crypt_core::key::{KeyKind, PrivateKey};
+use mail_crypt_core::key::{KeyType, PrivateKey};
 use mail_crypt_core::stream::{
     Algorithm, Body, Encryptor, Feed, Limits, Opened, Opener, SecretCache, Sender,
 };
@@ -63,7 +63,7 @@ pub fn file(
     let mut file = Vec::new();
     encryptor.update(plain, &mut file)?;
     encryptor.finish(&mut file)?;
-    if writer == Writer::Ours || key.kind() == KeyKind::Rsa {
+    if writer == Writer::Ours || key.key_type() == KeyType::Rsa {
         return Ok(file);
     }
     let end = header_len(&file)?.unwrap_or_default();
