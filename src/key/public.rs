@@ -80,7 +80,9 @@ impl PublicKey {
                 let curve = super::wrap::curve_by_oid(oid)?;
                 AnyPublic::Ec(Arc::new(EcPublic::from_bytes(&curve, bytes)?))
             }
-            Algorithm::X25519 => AnyPublic::X(Arc::new(XPublic::from_bytes(XCurve::X25519, bytes)?)),
+            Algorithm::X25519 => {
+                AnyPublic::X(Arc::new(XPublic::from_bytes(XCurve::X25519, bytes)?))
+            }
             Algorithm::X448 => AnyPublic::X(Arc::new(XPublic::from_bytes(XCurve::X448, bytes)?)),
             Algorithm::Rsa => AnyPublic::Rsa(Arc::new(RsaPublic::from_pkcs1(bytes)?)),
         })
