@@ -19,6 +19,7 @@ use std::ops::{Deref, DerefMut};
 use zeroize::Zeroize;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex;
 
 /// Bytes that are wiped when they go out of scope: keys, shared secrets, plaintext.
 pub type Secret = zeroize::Zeroizing<Vec<u8>>;
@@ -106,7 +107,7 @@ pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
 
 /// The dotted text of a DER object identifier, for error texts; hex where it isn't one.
 pub fn oid_text(der: &[u8]) -> String {
-    let hex = || format!("0x{}", hex(der));
+    let hex = || format!("0x{}", hex::encode(der));
     let [6, len, body @ ..] = der else {
         return hex();
     };
@@ -132,11 +133,6 @@ pub fn oid_text(der: &[u8]) -> String {
     }
     let arcs: Vec<String> = arcs.iter().map(u64::to_string).collect();
     arcs.join(".")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let hex: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    hex.concat()
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 
 pub mod base64;
 pub mod der;
-pub mod hex;
 pub mod jwk;
 pub mod keyinfo;
 pub mod keystring;

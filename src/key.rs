@@ -12,7 +12,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{hex, keystring};
+use crate::format::keystring;
+use crate::hex;
 
 pub use private::{PrivateKey, Protect, check_curve};
 pub use public::PublicKey;

@@ -6,7 +6,6 @@
 pub mod acl;
 pub mod admin;
 pub mod attributes;
-pub mod bounded;
 pub mod carry;
 pub mod filing;
 pub mod fs_keys;

@@ -305,12 +305,12 @@ mod tests {
             .hmac(b"Jefe", &[b"what do ya want ", b"for nothing?"])
             .unwrap();
         assert_eq!(
-            super::super::hex(&mac),
+            crate::hex::encode(&mac),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
         let key = Digest::Sha1.pbkdf2(b"password", b"salt", 2, 20).unwrap();
         assert_eq!(
-            super::super::hex(&key),
+            crate::hex::encode(&key),
             "ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957"
         );
         assert!(Digest::Sha256.pbkdf2(b"p", b"s", 0, 32).is_err());

@@ -8,8 +8,8 @@
 
 use zeroize::Zeroizing;
 
-use super::hex;
 use crate::error::{Error, Result};
+use crate::hex;
 
 /// The longest text that is looked at, in bytes. The largest that makes sense, an RSA key of
 /// 16384 bits wrapped by another, has 25 KB.

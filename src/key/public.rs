@@ -11,7 +11,8 @@ use crate::crypto::rsa::RsaPublic;
 use crate::crypto::xdh::{XCurve, XPublic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keyinfo::{self, Algorithm};
-use crate::format::{hex, keystring, pem};
+use crate::format::{keystring, pem};
+use crate::hex;
 
 /// A public key with its ids. A clone is another reference to the same key.
 #[derive(Clone)]

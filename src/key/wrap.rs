@@ -11,8 +11,9 @@ use crate::crypto::digest::Digest;
 use crate::crypto::ec::Curve;
 use crate::crypto::{self, Secret};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::der;
 use crate::format::keystring::{Lock, Stretch};
-use crate::format::{der, hex};
+use crate::hex;
 
 /// PBKDF2 rounds for a password. They are paid once per login by whoever reads with a password:
 /// 25 ms on a CPU with SHA instructions, 50 ms when the packaged plugin reads the string, which

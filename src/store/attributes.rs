@@ -6,6 +6,7 @@ use std::any::Any;
 use zeroize::Zeroizing;
 
 use crate::error::Result;
+use crate::hex;
 use crate::key::KeyId;
 
 /// Which of the two attribute trees of a mailbox; Dovecot's `priv/` and `shared/`.
@@ -206,12 +207,6 @@ pub fn shared_with(user: &str, id: &KeyId) -> String {
 
 /// What the names of a folder's private keys encrypted to `user`'s key begin with.
 pub fn shared_with_prefix(user: &str) -> String {
-    use std::fmt::Write;
-    let mut name = Level::Folder.private_prefix();
-    for byte in user.bytes() {
-        // Writing to a String can't fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    name.push('/');
-    name
+    let user = hex::encode(user.as_bytes());
+    format!("{}{user}/", Level::Folder.private_prefix())
 }

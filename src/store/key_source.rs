@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::attributes::Attributes;
-use super::bounded::Bounded;
+use crate::bounded::Bounded;
 use crate::crypto::Secret;
 use crate::error::Result;
 use crate::key::{KeyId, PrivateKey};

@@ -14,13 +14,13 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use super::attributes::{Access, Attributes, Host, Level, Scope, shared_with_prefix};
-use super::bounded::Bounded;
 use super::filing::{self, Filed, Unsettled};
 use super::index_cache;
 use super::key_source::Memory;
 use super::names::Setting;
 use super::senders;
 use super::settings::Settings;
+use crate::bounded::Bounded;
 use crate::crypto::Secret;
 use crate::crypto::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};

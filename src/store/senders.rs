@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::bounded::Bounded;
+use crate::bounded::Bounded;
 use crate::error::Result;
 use crate::key::{KeyId, PublicKey};
 use crate::stream::Sender;

@@ -19,6 +19,7 @@ use super::filing::{self, Active};
 use super::keyring::Keyring;
 use super::names::Setting;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex;
 use crate::key::{KeyId, PrivateKey, Protect, PublicKey};
 
 /// What is known about somebody with whom a folder is shared.
@@ -462,8 +463,7 @@ fn names<'a>(id: &KeyId, key: &'a PrivateKey) -> Vec<(KeyId, &'a PrivateKey)> {
 
 /// What the copies for `user` begin with, after [`Level::private_prefix`].
 fn hex_folder(user: &str) -> String {
-    let hex: Vec<String> = user.bytes().map(|b| format!("{b:02x}")).collect();
-    hex.concat() + "/"
+    hex::encode(user.as_bytes()) + "/"
 }
 
 /// The active key of the user whose INBOX is `inbox`; `None` for a user without keys.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use mail_crypt_core::error::Error;
+use mail_crypt_core::hex;
 use mail_crypt_core::store::{Access, Attributes, Change, Guid, Host, Level, Scope};
 use zeroize::Zeroizing;
 
@@ -122,7 +123,7 @@ impl Attributes for FileDict {
 
     fn under(&self, guid: &Guid) -> Box<dyn Attributes + '_> {
         let mut under = self.clone();
-        under.guid = Some(guid.iter().map(|byte| format!("{byte:02x}")).collect());
+        under.guid = Some(hex::encode(guid));
         Box::new(under)
     }
 }

@@ -1,7 +1,8 @@
 //! DER, PEM, base64, hexadecimal, JSON Web Keys, stream headers: what is read is written the same.
 
 use mail_crypt_core::format::stream::{Header, header_len};
-use mail_crypt_core::format::{base64, der, hex, jwk, keyinfo, keystring, pem};
+use mail_crypt_core::format::{base64, der, jwk, keyinfo, keystring, pem};
+use mail_crypt_core::hex;
 
 /// Any bytes as anything.
 pub fn any(data: &[u8]) {
