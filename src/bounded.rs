@@ -16,10 +16,10 @@ pub struct Bounded<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V> Bounded<K, V> {
-    /// An empty map for at most `limit` entries (at least one).
+    /// An empty map for at most `limit` entries; with 0 nothing is remembered.
     pub fn new(limit: usize) -> Self {
         Bounded {
-            limit: limit.max(1),
+            limit,
             map: HashMap::new(),
             order: VecDeque::new(),
         }

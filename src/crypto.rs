@@ -78,18 +78,19 @@ fn reasons(stack: &openssl::error::ErrorStack) -> String {
     let mut texts: Vec<String> = Vec::new();
     for error in stack.errors() {
         let parts: Vec<&str> = error.library().into_iter().chain(error.reason()).collect();
-        let text = match parts.is_empty() {
-            true => format!("error {:#x}", error.code()),
-            false => parts.join(": "),
+        let text = if parts.is_empty() {
+            format!("error {:#x}", error.code())
+        } else {
+            parts.join(": ")
         };
         if !texts.contains(&text) {
             texts.push(text);
         }
     }
-    match texts.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", texts.join("; ")),
+    if texts.is_empty() {
+        return String::new();
     }
+    format!(" ({})", texts.join("; "))
 }
 
 /// Fills `buf` with bytes from libcrypto's random generator.

@@ -10,28 +10,29 @@
 mod algorithm;
 mod block;
 mod blocks;
-mod check;
+
+mod chunk_cache;
 mod damage;
 mod encrypt;
 mod guard;
 mod open;
 mod payload;
-mod recent;
 mod recorded_size;
 mod secrets;
 mod sender;
 pub mod spool;
 mod verified;
+mod verifier;
 mod window;
 
 pub use crate::format::stream::{Header, Integrity, MAGIC, Version, is_encrypted};
 pub use algorithm::Algorithm;
 pub use block::ContentKey;
+pub use chunk_cache::ChunkCache;
 pub use damage::{Sizes, begins_as_text, is_encrypted_mail, mended, refuse_damaged, refuse_twice};
 pub use encrypt::Encryptor;
 pub use guard::Guard;
 pub use open::{Body, Feed, Limits, Opened, Opener, SMALL};
-pub use recent::Recent;
 pub use recorded_size::may_be_ciphertext_size;
 pub use secrets::SecretCache;
 pub use sender::Sender;

@@ -23,14 +23,14 @@ pub const EXPLICIT_0: u8 = 0xa0;
 pub const EXPLICIT_1: u8 = 0xa1;
 
 /// Reads the elements of one level, in order.
-pub struct Reader<'a> {
+pub struct DerReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> DerReader<'a> {
     /// A reader over `data`, the contents of an element or a whole document.
     pub fn new(data: &'a [u8]) -> Self {
-        Reader { rest: data }
+        DerReader { rest: data }
     }
 
     /// The tag of the next element, if there is one.
@@ -73,15 +73,15 @@ impl<'a> Reader<'a> {
     /// A reader over the contents of the next element, which must have this tag.
     ///
     /// # Errors
-    /// As [`Reader::read`].
-    pub fn enter(&mut self, tag: u8) -> Result<Reader<'a>> {
-        self.read(tag).map(Reader::new)
+    /// As [`DerReader::read`].
+    pub fn enter(&mut self, tag: u8) -> Result<DerReader<'a>> {
+        self.read(tag).map(DerReader::new)
     }
 
     /// The next element if it has this tag, else nothing is read.
     ///
     /// # Errors
-    /// As [`Reader::read`].
+    /// As [`DerReader::read`].
     pub fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>> {
         if self.peek() == Some(tag) {
             self.read(tag).map(Some)
@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
     /// The next element, a non-negative INTEGER of at most 8 bytes.
     ///
     /// # Errors
-    /// As [`Reader::read`]; corrupt if it is negative or larger.
+    /// As [`DerReader::read`]; corrupt if it is negative or larger.
     pub fn small_integer(&mut self) -> Result<u64> {
         let bytes = self.read(INTEGER)?;
         let bad = bytes.is_empty() || bytes[0] >= 0x80 || bytes.len() > 8;
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
     /// The next element, a BIT STRING of whole bytes.
     ///
     /// # Errors
-    /// As [`Reader::read`].
+    /// As [`DerReader::read`].
     pub fn bit_string(&mut self) -> Result<&'a [u8]> {
         match self.read(BIT_STRING)?.split_first() {
             Some((0, bytes)) => Ok(bytes),
@@ -176,7 +176,7 @@ mod tests {
             &[4, 0x82, 0, 1, 1],
             &[4, 0x85, 0, 0, 0, 0, 1, 1],
         ] {
-            let e = Reader::new(bad).read(4).unwrap_err();
+            let e = DerReader::new(bad).read(4).unwrap_err();
             assert_eq!(e.kind(), ErrorKind::Corrupt, "{bad:?}");
         }
     }
@@ -185,7 +185,7 @@ mod tests {
     fn a_cut_element_is_truncated() {
         let whole = element(4, &[&[7; 300]]);
         for len in 0..whole.len() {
-            let e = Reader::new(&whole[..len]).read(4).unwrap_err();
+            let e = DerReader::new(&whole[..len]).read(4).unwrap_err();
             assert_eq!(e.kind(), ErrorKind::Truncated, "{len}");
         }
     }
@@ -203,7 +203,7 @@ mod tests {
         fn elements_are_read_back(data: Vec<u8>, n in 0..=i64::MAX as u64) {
             let mut both = element(OCTET_STRING, &[&data]).to_vec();
             both.extend_from_slice(&small_integer(n));
-            let mut r = Reader::new(&both);
+            let mut r = DerReader::new(&both);
             prop_assert_eq!(r.read(OCTET_STRING).unwrap(), &data);
             prop_assert_eq!(r.small_integer().unwrap(), n);
             r.end().unwrap();
@@ -211,7 +211,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_survived(data: Vec<u8>) {
-            let mut r = Reader::new(&data);
+            let mut r = DerReader::new(&data);
             while let Some(tag) = r.peek() {
                 if r.read(tag).is_err() { break; }
             }

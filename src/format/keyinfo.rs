@@ -4,7 +4,7 @@
 
 use zeroize::Zeroizing;
 
-use super::der::{self, Reader, element};
+use super::der::{self, DerReader, element};
 use crate::error::{Error, Result};
 
 /// id-ecPublicKey, 1.2.840.10045.2.1.
@@ -40,7 +40,7 @@ pub enum Algorithm<'a> {
 }
 
 impl<'a> Algorithm<'a> {
-    fn read(mut r: Reader<'a>) -> Result<Self> {
+    fn read(mut r: DerReader<'a>) -> Result<Self> {
         let oid = r.read(der::OID)?;
         if oid != EC_PUBLIC_KEY {
             return match oid {
@@ -96,7 +96,7 @@ fn oid_text(oid: &[u8]) -> String {
 /// # Errors
 /// Truncated or corrupt DER; unsupported algorithm or explicit curve parameters.
 pub fn read_public(spki: &[u8]) -> Result<(Algorithm<'_>, &[u8])> {
-    let mut outer = Reader::new(spki);
+    let mut outer = DerReader::new(spki);
     let mut r = outer.enter(der::SEQUENCE)?;
     outer.end()?;
     let algorithm = Algorithm::read(r.enter(der::SEQUENCE)?)?;
@@ -129,7 +129,7 @@ pub struct PrivateParts<'a> {
 /// # Errors
 /// As [`read_public`].
 pub fn read_pkcs8(pkcs8: &[u8]) -> Result<PrivateParts<'_>> {
-    let mut outer = Reader::new(pkcs8);
+    let mut outer = DerReader::new(pkcs8);
     let mut r = outer.enter(der::SEQUENCE)?;
     outer.end()?;
     if r.small_integer()? > 1 {
@@ -146,7 +146,7 @@ pub fn read_pkcs8(pkcs8: &[u8]) -> Result<PrivateParts<'_>> {
         }),
         Algorithm::X25519 | Algorithm::X448 => Ok(PrivateParts {
             algorithm,
-            key: Reader::new(inner).read(der::OCTET_STRING)?,
+            key: DerReader::new(inner).read(der::OCTET_STRING)?,
             point: None,
         }),
         Algorithm::Ec(curve) => read_sec1(inner, Some(curve)),
@@ -158,7 +158,7 @@ pub fn read_pkcs8(pkcs8: &[u8]) -> Result<PrivateParts<'_>> {
 /// # Errors
 /// As [`read_public`]; corrupt if no curve is named or two different ones.
 pub fn read_sec1<'a>(sec1: &'a [u8], curve: Option<&'a [u8]>) -> Result<PrivateParts<'a>> {
-    let mut outer = Reader::new(sec1);
+    let mut outer = DerReader::new(sec1);
     let mut r = outer.enter(der::SEQUENCE)?;
     outer.end()?;
     if r.small_integer()? != 1 {
@@ -174,10 +174,10 @@ pub fn read_sec1<'a>(sec1: &'a [u8], curve: Option<&'a [u8]>) -> Result<PrivateP
                 "an EC key with explicit curve parameters instead of a curve's name",
             ));
         }
-        own = Some(Reader::new(parameters).read(der::OID)?);
+        own = Some(DerReader::new(parameters).read(der::OID)?);
     }
     let point = match r.optional(der::EXPLICIT_1)? {
-        Some(bits) => Some(Reader::new(bits).bit_string()?),
+        Some(bits) => Some(DerReader::new(bits).bit_string()?),
         None => None,
     };
     r.end()?;
@@ -229,7 +229,7 @@ pub fn write_pkcs8(parts: &PrivateParts<'_>) -> Zeroizing<Vec<u8>> {
 /// # Errors
 /// Truncated or corrupt DER; unsupported ways to stretch the password.
 pub fn stretching_rounds(encrypted: &[u8]) -> Result<u64> {
-    let mut outer = Reader::new(encrypted);
+    let mut outer = DerReader::new(encrypted);
     let mut r = outer.enter(der::SEQUENCE)?;
     outer.end()?;
     let mut algorithm = r.enter(der::SEQUENCE)?;

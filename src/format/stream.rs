@@ -131,7 +131,7 @@ pub fn header_len(prefix: &[u8]) -> Result<Option<usize>> {
             let Some(field) = prefix.get(14..FIXED_V2) else {
                 return Ok(None);
             };
-            let len = Reader(field).u32()? as usize;
+            let len = HeaderFields(field).u32()? as usize;
             if len < FIXED_V2 {
                 return Err(Error::corrupt("header length is too small"));
             }
@@ -158,14 +158,14 @@ impl Header {
             return Err(Error::corrupt("header isn't as long as it says"));
         }
         if bytes[MAGIC.len()] == 1 {
-            Self::parse_v1(Reader(&bytes[FIXED_V1..]))
+            Self::parse_v1(HeaderFields(&bytes[FIXED_V1..]))
         } else {
-            let flags = Reader(&bytes[10..]).u32()?;
-            Self::parse_v2(flags, Reader(&bytes[FIXED_V2..]))
+            let flags = HeaderFields(&bytes[10..]).u32()?;
+            Self::parse_v2(flags, HeaderFields(&bytes[FIXED_V2..]))
         }
     }
 
-    fn parse_v1(mut fields: Reader<'_>) -> Result<Self> {
+    fn parse_v1(mut fields: HeaderFields<'_>) -> Result<Self> {
         let ephemeral = fields.field_u16()?;
         let id = fields.field_u16()?;
         let key_hash = fields.field_u16()?;
@@ -195,7 +195,7 @@ impl Header {
         })
     }
 
-    fn parse_v2(flags: u32, mut fields: Reader<'_>) -> Result<Self> {
+    fn parse_v2(flags: u32, mut fields: HeaderFields<'_>) -> Result<Self> {
         let (integrity, same_cipher) = parse_flags(flags)?;
         let cipher = Cipher::from_oid_der(fields.oid()?)?;
         let digest = Digest::from_oid_der(fields.oid()?)?;
@@ -383,9 +383,9 @@ fn check_len(what: &str, len: usize, sane: std::ops::RangeInclusive<usize>) -> R
 }
 
 /// Takes fields from the front of what is left of a header.
-struct Reader<'a>(&'a [u8]);
+struct HeaderFields<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> HeaderFields<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8]> {
         let (field, rest) = self
             .0

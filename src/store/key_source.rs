@@ -8,7 +8,7 @@ use crate::bounded::Bounded;
 use crate::crypto::Secret;
 use crate::error::Result;
 use crate::key::{KeyId, PrivateKey};
-use crate::stream::{ContentKey, Recent, SecretCache, Verified};
+use crate::stream::{ChunkCache, ContentKey, SecretCache, Verified};
 
 /// Large files whose chunk tags are remembered: a client reads one or a few at a time.
 const MAX_VERIFIED: usize = 8;
@@ -56,7 +56,7 @@ pub struct Memory {
     /// Large files that were verified, by the hash of their header.
     pub verified: Bounded<[u8; 32], VerifiedFile>,
     /// What was served last of a large file that is read piece by piece.
-    pub recent: Recent,
+    pub chunks: ChunkCache,
     /// Files that weren't what they had been verified to be, by the hash of their header: when they
     /// are opened again, all of them is verified.
     pub changed: Bounded<[u8; 32], ()>,
@@ -70,7 +70,7 @@ impl Memory {
         Memory {
             secrets: SecretCache::new(max_secrets),
             verified: Bounded::new(MAX_VERIFIED),
-            recent: Recent::default(),
+            chunks: ChunkCache::default(),
             changed: Bounded::new(MAX_CHANGED),
             content_keys: Bounded::new(MAX_CONTENT_KEYS),
         }

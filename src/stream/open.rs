@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::block::{self, ContentKey};
-use super::check::Check;
 use super::payload::{check_granule, tampered, truncated_tag};
 use super::secrets::SecretCache;
 use super::verified::Verified;
+use super::verifier::Verifier;
 use crate::crypto::digest::Hmac;
 use crate::crypto::{Secret, ct_eq};
 use crate::error::{Error, ErrorKind, Result};
@@ -51,7 +51,7 @@ pub struct Opened {
     pub plain_size: u64,
     /// The stream's header; none for an empty file.
     pub header: Option<Header>,
-    /// The plaintext, or the way to it.
+    /// The plaintext, or what decrypts it chunk by chunk.
     pub body: Body,
 }
 
@@ -81,7 +81,7 @@ pub struct Opener {
 
 enum Reading {
     Small(Vec<u8>),
-    Large(Box<Check>),
+    Large(Box<Verifier>),
 }
 
 impl Default for Opener {
@@ -187,13 +187,13 @@ impl Opener {
                     kept.extend_from_slice(data);
                     return Ok(());
                 }
-                let mut check = Box::new(Check::new(header, key, self.limits.chunk)?);
-                check.feed(kept)?;
-                check.feed(data)?;
-                self.body = Reading::Large(check);
+                let mut verifier = Box::new(Verifier::new(header, key, self.limits.chunk)?);
+                verifier.feed(kept)?;
+                verifier.feed(data)?;
+                self.body = Reading::Large(verifier);
                 Ok(())
             }
-            Reading::Large(check) => check.feed(data),
+            Reading::Large(verifier) => verifier.feed(data),
         }
     }
 
@@ -278,8 +278,8 @@ impl Opener {
                 let plain = open_small(&header, &key, &sealed)?;
                 (plain.len() as u64, Body::Small(plain))
             }
-            Reading::Large(check) => {
-                let verified = check.finish(&header, &key, self.start.len() as u64)?;
+            Reading::Large(verifier) => {
+                let verified = verifier.finish(&header, &key, self.start.len() as u64)?;
                 (verified.plain_size(), Body::Large(Box::new(verified)))
             }
         };

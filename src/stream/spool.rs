@@ -55,7 +55,7 @@ pub struct Spool<F> {
     tail: Secret,
     start: u64,
     key: Zeroizing<[u8; 32]>,
-    window: Window,
+    lent: ReadBuffer,
     failure: Option<io::Error>,
 }
 
@@ -67,7 +67,7 @@ enum Keep<F> {
 
 /// What is lent to the reader: in one piece, as long as it wants.
 #[derive(Default)]
-struct Window {
+struct ReadBuffer {
     plain: Secret,
     start: u64,
 }
@@ -85,7 +85,7 @@ impl<F: File> Spool<F> {
             tail: Secret::default(),
             start: 0,
             key,
-            window: Window::default(),
+            lent: ReadBuffer::default(),
             failure: None,
         })
     }
@@ -161,27 +161,26 @@ impl<F: File> Spool<F> {
     /// Tampered or truncated: the file is not what was written.
     pub fn read(&mut self, keep: u64, next: u64) -> Result<Option<&[u8]>> {
         let keep = keep.min(next);
-        if !self.window.covers(keep, next) {
-            self.window.restart(keep);
+        if !self.lent.covers(keep, next) {
+            self.lent.restart(keep);
         }
-        while self.window.end() <= next {
-            let at = self.window.end();
+        while self.lent.end() <= next {
+            let at = self.lent.end();
             let behind = at.checked_sub(self.start).map(usize::try_from);
             if let Some(Ok(i)) = behind {
                 let Some(rest) = self.tail.get(i..).filter(|rest| !rest.is_empty()) else {
                     return Ok(None);
                 };
-                self.window.push(keep, &rest[..rest.len().min(CHUNK)]);
+                self.lent.push(keep, &rest[..rest.len().min(CHUNK)]);
             } else if let Keep::Sealed(file) = &mut self.keep {
                 let plain = open(file, &self.key, at / CHUNK as u64)?;
                 let skip = usize::try_from(at % CHUNK as u64).unwrap_or(CHUNK);
-                self.window
-                    .push(keep, plain.get(skip..).unwrap_or_default());
+                self.lent.push(keep, plain.get(skip..).unwrap_or_default());
             } else {
                 return Ok(None);
             }
         }
-        Ok(Some(self.window.from(keep)))
+        Ok(Some(self.lent.from(keep)))
     }
 
     fn end(&self) -> u64 {
@@ -212,7 +211,7 @@ impl<F: File> Spool<F> {
     }
 }
 
-impl Window {
+impl ReadBuffer {
     fn end(&self) -> u64 {
         self.start + self.plain.len() as u64
     }

@@ -66,7 +66,7 @@ const CONTEXTS: usize = 2048;
 /// The file may have changed since, or be another: a chunk that isn't what was checked is never
 /// served. Cheap to keep (see [`Self::mem_size`]); holds the mail's content key.
 pub struct Verified {
-    pub(super) way: RefCell<Way>,
+    pub(super) cipher: RefCell<ChunkCipher>,
     /// Bytes of a block in `previous`.
     pub(super) chain_len: usize,
     pub(super) chunk: usize,
@@ -78,17 +78,17 @@ pub struct Verified {
 }
 
 /// How a chunk is recognised and decrypted. Kept, since to set it up takes as long as a tenth of a chunk.
-pub(super) enum Way {
+pub(super) enum ChunkCipher {
     /// GCM, by tags under the mail's own key: both at once.
-    Pieces(Box<Pieces>),
+    Gcm(Box<Pieces>),
     /// By tags under a key that lives as long as this, and then in the mode without authentication.
-    Seek(Gmac, Seekable),
+    Other(Gmac, Seekable),
 }
 
-impl Way {
+impl ChunkCipher {
     /// For a mail under GCM.
-    pub(super) fn pieces(mac_key: &MacKey) -> Result<Self> {
-        Ok(Way::Pieces(Box::new(Pieces::new(mac_key.as_ref())?)))
+    pub(super) fn gcm(mac_key: &MacKey) -> Result<Self> {
+        Ok(ChunkCipher::Gcm(Box::new(Pieces::new(mac_key.as_ref())?)))
     }
 
     /// Decrypts a chunk into `out`, as [`Verified::open_chunk`].
@@ -99,17 +99,19 @@ impl Way {
         tag: &[u8; 16],
         out: &mut [u8],
     ) -> Result<usize> {
-        let changed = || tampered().context("the file changed while it was read");
         match self {
-            Way::Pieces(pieces) => match pieces.open(at.offset, ciphertext, tag, out)? {
-                true => Ok(ciphertext.len()),
-                false => Err(changed()),
-            },
-            Way::Seek(mac, payload) => match ct_eq(&mac.of(ciphertext)?, tag) {
-                true => payload.decrypt_into(at, ciphertext, out),
-                false => Err(changed()),
-            },
+            ChunkCipher::Gcm(pieces) => {
+                if pieces.open(at.offset, ciphertext, tag, out)? {
+                    return Ok(ciphertext.len());
+                }
+            }
+            ChunkCipher::Other(mac, payload) => {
+                if ct_eq(&mac.of(ciphertext)?, tag) {
+                    return payload.decrypt_into(at, ciphertext, out);
+                }
+            }
         }
+        Err(tampered().context("the file changed while it was read"))
     }
 }
 
@@ -179,7 +181,7 @@ impl Verified {
             previous: previous.map_or(&[], |block| &block[..self.chain_len]),
             last: chunk + 1 == self.tags.len(),
         };
-        self.way.borrow_mut().open(at, ciphertext, tag, out)
+        self.cipher.borrow_mut().open(at, ciphertext, tag, out)
     }
 
     /// Chunk size, payload size and tags, by which [`super::Opener::recall`] knows the mail again. Only of
@@ -187,7 +189,7 @@ impl Verified {
     ///
     /// To be kept under encryption: two of the tags and their chunks give away the key of all.
     pub fn to_record(&self) -> Option<Zeroizing<Vec<u8>>> {
-        if !matches!(*self.way.borrow(), Way::Pieces(_)) {
+        if !matches!(*self.cipher.borrow(), ChunkCipher::Gcm(_)) {
             return None;
         }
         let mut record = Zeroizing::new(Vec::with_capacity(RECORD_START + 16 * self.tags.len()));
@@ -231,7 +233,7 @@ impl Verified {
         let parts = key.parts(header)?;
         let mac_key = MacKey::of_mail(header.cipher, parts.key, parts.iv);
         Ok(Verified {
-            way: RefCell::new(Way::pieces(&mac_key)?),
+            cipher: RefCell::new(ChunkCipher::gcm(&mac_key)?),
             chain_len: 0,
             chunk,
             payload_at,

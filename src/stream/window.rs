@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::recent::Recent;
+use super::chunk_cache::ChunkCache;
 use super::verified::Verified;
 use crate::crypto::Plain;
 use crate::crypto::cipher::MARGIN;
@@ -38,15 +38,15 @@ impl Window {
 
     /// Whether the chunk at `offset` is at hand: then the plaintext from `offset` to its end is lent. It
     /// takes a stream's reader that has consumed all before `offset`.
-    pub fn serve_recent(
+    pub fn serve_cached(
         &mut self,
         verified: &Verified,
-        recent: &Recent,
+        cache: &ChunkCache,
         keep: u64,
         offset: u64,
     ) -> bool {
         let number = chunk_of(verified, offset);
-        let Some(plain) = recent.get(number).filter(|_| keep == offset) else {
+        let Some(plain) = cache.get(number).filter(|_| keep == offset) else {
             return false;
         };
         let plain = Rc::clone(plain);
@@ -74,7 +74,7 @@ impl Window {
 
     /// Takes that ciphertext, or its first part (none of it: the file has ended). Returns whether
     /// the chunk is complete: then the plaintext from `keep` (at most `offset`) to its end is lent, and
-    /// kept in `recent`, if that is given and the stream's reader has consumed all before.
+    /// kept in `cache`, if that is given and the stream's reader has consumed all before.
     ///
     /// # Errors
     /// Tampered or truncated: the file was changed since it was verified. What was lent before
@@ -82,7 +82,7 @@ impl Window {
     pub fn serve(
         &mut self,
         verified: &Verified,
-        recent: Option<&mut Recent>,
+        cache: Option<&mut ChunkCache>,
         keep: u64,
         offset: u64,
         data: &[u8],
@@ -90,7 +90,7 @@ impl Window {
         let number = chunk_of(verified, offset);
         let (_, size) = verified.ciphertext_range(number);
         if self.gathered(number).is_empty() && (data.len() == size || data.is_empty()) {
-            self.decrypt(verified, recent, keep, offset, data)?;
+            self.decrypt(verified, cache, keep, offset, data)?;
             return Ok(true);
         }
         if self.gathering != number {
@@ -102,7 +102,7 @@ impl Window {
             return Ok(false);
         }
         let chunk = std::mem::take(&mut self.gathered);
-        self.decrypt(verified, recent, keep, offset, &chunk)?;
+        self.decrypt(verified, cache, keep, offset, &chunk)?;
         // Its memory serves the next chunk too.
         self.gathered = chunk;
         self.gathered.clear();
@@ -112,22 +112,23 @@ impl Window {
     fn decrypt(
         &mut self,
         verified: &Verified,
-        recent: Option<&mut Recent>,
+        cache: Option<&mut ChunkCache>,
         keep: u64,
         offset: u64,
         data: &[u8],
     ) -> Result<()> {
         let number = chunk_of(verified, offset);
-        if let Some(recent) = recent.filter(|_| keep == offset) {
-            let (plain, len) = recent.open(verified, number, data)?;
+        if let Some(cache) = cache.filter(|_| keep == offset) {
+            let (plain, len) = cache.open(verified, number, data)?;
             return self.lend_shared(plain, len, verified, offset);
         }
         let kept = self.kept(keep, offset);
         // What is lent stays in its place: this may fail yet.
         let elsewhere = !kept.is_empty() && self.shared.is_none();
-        let into = match elsewhere {
-            true => &mut self.spare,
-            false => &mut self.own,
+        let into = if elsewhere {
+            &mut self.spare
+        } else {
+            &mut self.own
         };
         fit(into, kept.len() + data.len() + MARGIN);
         let len = verified.open_chunk(number, data, &mut into[kept.len()..])?;

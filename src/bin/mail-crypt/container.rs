@@ -37,9 +37,10 @@ impl Mail {
         let mut head = vec![0; MAX_FILE_HEADER];
         let read = read_up_to(&mut file, &mut head).map_err(io)?;
         head.truncate(read);
-        let first = match is_encrypted(&head) {
-            true => None,
-            false => first_dbox_mail(&head),
+        let first = if is_encrypted(&head) {
+            None
+        } else {
+            first_dbox_mail(&head)
         };
         let (start, size) = match (first, number) {
             (Some(at), number) => dbox_mail(&mut file, at, number.unwrap_or(1), len)?,

@@ -91,9 +91,10 @@ fn first_line(mut from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>> {
 /// The text of a key file; `-` is standard input.
 pub fn key_text(path: &Path) -> Result<Zeroizing<String>> {
     let failed = |e| Failure::io(path.display(), e);
-    let file = match path == Path::new("-") {
-        true => standard_input()?,
-        false => File::open(path).map_err(failed)?,
+    let file = if path == Path::new("-") {
+        standard_input()?
+    } else {
+        File::open(path).map_err(failed)?
     };
     let mut bytes = Growing::read(file.take(MAX_KEY_FILE)).map_err(failed)?;
     match String::from_utf8(std::mem::take(&mut *bytes)) {

@@ -121,7 +121,7 @@ impl Reader {
             if let (State::Large(..), Ok(mut keys)) = (&state, self.keys.try_borrow_mut()) {
                 let memory = keys.memory();
                 memory.verified.remove(&self.header);
-                memory.recent.of(&self.header).clear();
+                memory.chunks.of(&self.header).clear();
                 memory.changed.insert(self.header, ());
             }
             self.state = state.failed();
@@ -269,8 +269,8 @@ impl Reader {
             State::Large(verified, window) => {
                 let mut keys = self.keys.try_borrow_mut();
                 if let (true, Ok(keys)) = (self.again, &mut keys) {
-                    let recent = keys.memory().recent.of(&self.header);
-                    if window.serve_recent(verified, recent, keep, offset) {
+                    let chunks = keys.memory().chunks.of(&self.header);
+                    if window.serve_cached(verified, chunks, keep, offset) {
                         return Ok(Served::Moved(window.plain()));
                     }
                 }
@@ -287,11 +287,11 @@ impl Reader {
             return Err(not_open());
         };
         let mut keys = self.keys.try_borrow_mut();
-        let recent = match &mut keys {
-            Ok(keys) if self.again => Some(keys.memory().recent.of(&self.header)),
+        let chunks = match &mut keys {
+            Ok(keys) if self.again => Some(keys.memory().chunks.of(&self.header)),
             _ => None,
         };
-        let complete = window.serve(verified, recent, keep, offset, data)?;
+        let complete = window.serve(verified, chunks, keep, offset, data)?;
         Ok(complete.then(|| window.plain()))
     }
 }

@@ -3,7 +3,7 @@ use crate::crypto::Secret;
 use crate::error::{ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey};
 use crate::store::{KeySource, Memory, index_cache};
-use crate::stream::{Algorithm, Encryptor, Sender, Version};
+use crate::stream::{Algorithm, Encryptor, SecretCache, Sender, Version};
 
 struct OneKey(PrivateKey, Memory);
 
@@ -135,7 +135,7 @@ fn a_mail_whose_file_was_touched_is_verified_again() {
 #[test]
 fn a_session_unwraps_the_content_key_of_a_mail_once() {
     let (reader, file, _) = large();
-    reader.keys.borrow_mut().memory().secrets.clear();
+    reader.keys.borrow_mut().memory().secrets = SecretCache::default();
     let misses = || reader.keys.borrow_mut().memory().secrets.misses();
     let known = misses();
     let mut again = Reader::new(Rc::clone(&reader.keys), state(&file, 2));

@@ -103,7 +103,7 @@ impl Rig {
     }
 
     fn memory(&self) -> usize {
-        self.spool.tail.capacity() + self.spool.window.plain.capacity()
+        self.spool.tail.capacity() + self.spool.lent.plain.capacity()
     }
 }
 
@@ -237,8 +237,8 @@ fn what_was_lent_stays_until_there_is_more() {
     spool.take(0, b"some").unwrap();
     let lent = spool.read(0, 0).unwrap().unwrap().as_ptr();
     assert!(spool.read(0, 4).unwrap().is_none());
-    assert_eq!(spool.window.plain.as_ptr(), lent);
-    assert_eq!(&**spool.window.plain, b"some");
+    assert_eq!(spool.lent.plain.as_ptr(), lent);
+    assert_eq!(&**spool.lent.plain, b"some");
     spool.take(4, b" more").unwrap();
     assert_eq!(spool.read(2, 4).unwrap().unwrap(), b"me more");
 }

@@ -7,7 +7,7 @@ use mail_crypt_core::hex;
 /// Any bytes as anything.
 pub fn any(data: &[u8]) {
     header(data);
-    elements(der::Reader::new(data), 0);
+    elements(der::DerReader::new(data), 0);
     key_infos(data);
     digits(data);
     if let Ok(text) = std::str::from_utf8(data) {
@@ -28,20 +28,20 @@ fn header(data: &[u8]) {
     }
 }
 
-fn elements(mut reader: der::Reader<'_>, depth: usize) {
+fn elements(mut reader: der::DerReader<'_>, depth: usize) {
     while let Some(tag) = reader.peek() {
         let Ok(contents) = reader.read(tag) else {
             return;
         };
         let written = der::element(tag, &[contents]);
-        let read = der::Reader::new(&written).read(tag).unwrap().to_vec();
+        let read = der::DerReader::new(&written).read(tag).unwrap().to_vec();
         assert_eq!(read, contents);
-        if let Ok(number) = der::Reader::new(&written).small_integer() {
+        if let Ok(number) = der::DerReader::new(&written).small_integer() {
             let again = der::small_integer(number);
-            assert_eq!(der::Reader::new(&again).small_integer().unwrap(), number);
+            assert_eq!(der::DerReader::new(&again).small_integer().unwrap(), number);
         }
         if depth < 8 && tag & 0x20 != 0 {
-            elements(der::Reader::new(contents), depth + 1);
+            elements(der::DerReader::new(contents), depth + 1);
         }
     }
     reader.end().unwrap();

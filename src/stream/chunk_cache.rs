@@ -15,14 +15,14 @@ const CHUNKS: usize = 10;
 
 /// Decrypted chunks of one mail. Wiped when they make room for others.
 #[derive(Default)]
-pub struct Recent {
+pub struct ChunkCache {
     /// The hash of the mail's header.
     mail: [u8; 32],
     /// By number; the oldest first.
     chunks: VecDeque<(usize, Rc<Plain>)>,
 }
 
-impl Recent {
+impl ChunkCache {
     /// What is kept of the mail whose header hashes to `mail`: nothing yet, if it is another one than
     /// the last time.
     pub fn of(&mut self, mail: &[u8; 32]) -> &mut Self {

@@ -8,7 +8,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::block::ContentKey;
 use super::blocks::Blocks;
 use super::payload::{check_granule, tampered, truncated_tag};
-use super::verified::{MacKey, Verified, Way, proven_by_chunks};
+use super::verified::{ChunkCipher, MacKey, Verified, proven_by_chunks};
 use crate::crypto::cipher::{Cipher, MARGIN, Mode, Position, Stream};
 use crate::crypto::digest::Hmac;
 use crate::crypto::gcm::{self, Gmac};
@@ -29,7 +29,7 @@ enum Proof {
 }
 
 /// Phase one over a payload that is too large to be kept.
-pub(super) struct Check {
+pub(super) struct Verifier {
     proof: Proof,
     chunks: Chunks,
     mac_key: MacKey,
@@ -55,7 +55,7 @@ struct Chunks {
     keystream: Option<Box<Stream>>,
 }
 
-impl Check {
+impl Verifier {
     pub(super) fn new(header: &Header, key: &ContentKey, chunk: usize) -> Result<Self> {
         let parts = key.parts(header)?;
         let proof = match header.integrity {
@@ -76,7 +76,7 @@ impl Check {
             Mode::Ofb => Some(Box::new(header.cipher.decrypt(parts.key, parts.iv, &[])?)),
             _ => None,
         };
-        Ok(Check {
+        Ok(Verifier {
             proof,
             chunks: Chunks {
                 mac: Gmac::new(mac_key.as_ref())?,
@@ -162,15 +162,14 @@ impl Check {
             .plain_size(header.cipher, parts.key, parts.iv, self.len)?;
         self.chunks.tags.shrink();
         self.chunks.previous.shrink();
-        let way = match proven_by_chunks(header) {
-            true => Way::pieces(&self.mac_key)?,
-            false => Way::Seek(
-                self.chunks.mac,
-                header.cipher.seekable(parts.key, parts.iv)?,
-            ),
+        let cipher = if proven_by_chunks(header) {
+            ChunkCipher::gcm(&self.mac_key)?
+        } else {
+            let cipher = header.cipher.seekable(parts.key, parts.iv)?;
+            ChunkCipher::Other(self.chunks.mac, cipher)
         };
         Ok(Verified {
-            way: RefCell::new(way),
+            cipher: RefCell::new(cipher),
             chain_len: self.chunks.block,
             chunk: self.chunks.size,
             payload_at,
