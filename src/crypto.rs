@@ -11,56 +11,14 @@ pub mod gcm;
 mod lookup;
 pub mod pkcs8;
 pub mod rsa;
+mod secret;
 mod sha256;
 pub mod xdh;
 
-use std::ops::{Deref, DerefMut};
-
-use zeroize::Zeroize;
+pub use secret::{Secret, SecretText, SecretVec};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::hex;
-
-/// Bytes that are wiped when they go out of scope: keys, shared secrets, plaintext.
-pub type Secret = zeroize::Zeroizing<Vec<u8>>;
-
-/// A mail's plaintext: as [`Secret`], but wiped as a whole and not byte by byte, since there is much of it.
-#[derive(Default)]
-pub struct Plain(Vec<u8>);
-
-impl Plain {
-    /// Takes over what a cipher gave.
-    pub fn new(mut secret: Secret) -> Self {
-        Plain(std::mem::take(&mut *secret))
-    }
-
-    /// Wipes it all and empties it.
-    pub fn wipe(&mut self) {
-        // What lies beyond a Vec's length is wiped in one go.
-        self.0.clear();
-        self.0.zeroize();
-    }
-}
-
-impl Deref for Plain {
-    type Target = Vec<u8>;
-
-    fn deref(&self) -> &Vec<u8> {
-        &self.0
-    }
-}
-
-impl DerefMut for Plain {
-    fn deref_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.0
-    }
-}
-
-impl Drop for Plain {
-    fn drop(&mut self) {
-        self.wipe();
-    }
-}
 
 impl From<openssl::error::ErrorStack> for Error {
     fn from(stack: openssl::error::ErrorStack) -> Self {

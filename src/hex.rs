@@ -3,6 +3,7 @@
 
 use zeroize::Zeroizing;
 
+use crate::crypto::{Secret, SecretText};
 use crate::error::{Error, Result};
 
 /// Decodes `text`: hexadecimal digits of either case, an even number of them, nothing else.
@@ -11,8 +12,8 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// Corrupt, without the text.
-pub fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>> {
-    let mut out = Zeroizing::new(vec![0; text.len() / 2]);
+pub fn decode(text: &str) -> Result<Secret> {
+    let mut out = Secret::zeroed(text.len() / 2);
     let decoded = base16ct::mixed::decode(text, &mut out).map(|_| ());
     decoded.map_err(|e| match e {
         base16ct::Error::InvalidLength => Error::corrupt("odd number of hexadecimal digits"),
@@ -24,7 +25,7 @@ pub fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>> {
 /// `data` in lower-case hexadecimal digits.
 pub fn encode(data: &[u8]) -> String {
     let mut out = String::with_capacity(data.len() * 2);
-    push(&mut out, data);
+    digits(data, |text| out.push_str(text));
     out
 }
 
@@ -35,14 +36,17 @@ pub fn encode_upper(data: &[u8]) -> String {
     out
 }
 
-/// Appends `data` in lower-case hexadecimal digits. Reserve room before appending a secret: a
-/// string that grows leaves its old copy behind.
-pub fn push(out: &mut String, data: &[u8]) {
+/// Appends `data`, which may be secret, in lower-case hexadecimal digits.
+pub fn push(out: &mut SecretText, data: &[u8]) {
+    digits(data, |text| out.push_str(text));
+}
+
+fn digits(data: &[u8], mut push: impl FnMut(&str)) {
     let mut digits = Zeroizing::new([0; 128]);
     for part in data.chunks(64) {
-        // Twice the room that 64 bytes need can't be too little.
+        // 64 bytes have 128 digits.
         if let Ok(text) = base16ct::lower::encode_str(part, &mut *digits) {
-            out.push_str(text);
+            push(text);
         }
     }
 }
@@ -54,7 +58,7 @@ mod tests {
 
     #[test]
     fn either_case_is_read_and_the_asked_one_written() {
-        assert_eq!(decode("00fFaB").unwrap().as_slice(), [0, 255, 0xab]);
+        assert_eq!(*decode("00fFaB").unwrap(), [0, 255, 0xab]);
         assert_eq!(encode(&[0, 255, 0xab]), "00ffab");
         assert_eq!(encode_upper(&[0, 255, 0xab]), "00FFAB");
         let all: Vec<u8> = (0..=255).collect();
@@ -62,7 +66,7 @@ mod tests {
         assert_eq!(encode(&all), plain);
         assert_eq!(*decode(&plain).unwrap(), all);
         assert_eq!(*decode(&plain.to_uppercase()).unwrap(), all);
-        assert_eq!(*decode("").unwrap(), []);
+        assert!(decode("").unwrap().is_empty());
     }
 
     #[test]

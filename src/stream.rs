@@ -9,7 +9,6 @@
 
 mod algorithm;
 mod block;
-mod blocks;
 
 mod chunk_cache;
 mod damage;

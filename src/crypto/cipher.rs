@@ -175,24 +175,24 @@ impl Cipher {
         Ok(())
     }
 
-    /// Encrypts from the start; see [`Stream`]. `aad` is for authenticated ciphers.
-    pub fn encrypt(self, key: &[u8], iv: &[u8], aad: &[u8]) -> Result<Stream> {
+    /// Encrypts from the start; see [`Crypter`]. `aad` is for authenticated ciphers.
+    pub fn encrypt(self, key: &[u8], iv: &[u8], aad: &[u8]) -> Result<Crypter> {
         self.check(key, iv)?;
         let mut ctx = CipherCtx::new()?;
         ctx.encrypt_init(Some(self.fetch()?), Some(key), Some(iv))?;
-        Stream::start(self, ctx, aad)
+        Crypter::start(self, ctx, aad)
     }
 
-    /// Decrypts from the start; see [`Stream`]. `aad` is for authenticated ciphers.
-    pub fn decrypt(self, key: &[u8], iv: &[u8], aad: &[u8]) -> Result<Stream> {
+    /// Decrypts from the start; see [`Crypter`]. `aad` is for authenticated ciphers.
+    pub fn decrypt(self, key: &[u8], iv: &[u8], aad: &[u8]) -> Result<Crypter> {
         self.check(key, iv)?;
         let mut ctx = CipherCtx::new()?;
         ctx.decrypt_init(Some(self.fetch()?), Some(key), Some(iv))?;
-        Stream::start(self, ctx, aad)
+        Crypter::start(self, ctx, aad)
     }
 
-    /// Decrypts `data` from the middle of a payload and appends it to `out`, authenticating
-    /// nothing: whoever calls it has checked the data.
+    /// Decrypts `data` from the middle of a payload, authenticating nothing: whoever calls it has
+    /// checked the data.
     ///
     /// # Errors
     /// Corrupt if the position isn't one that the mode can start at, or CBC's padding is wrong.
@@ -202,9 +202,11 @@ impl Cipher {
         iv: &[u8],
         at: Position<'_>,
         data: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
-        self.seekable(key, iv)?.decrypt(at, data, out)
+    ) -> Result<Secret> {
+        let mut out = Secret::zeroed(data.len() + MARGIN);
+        let len = self.seekable(key, iv)?.decrypt(at, data, &mut out)?;
+        out.truncate(len);
+        Ok(out)
     }
 
     /// The same without authentication.
@@ -220,8 +222,8 @@ impl Cipher {
         ctx.decrypt_init(Some(bare.fetch()?), Some(key), None)?;
         Ok(Seekable {
             cipher: self,
-            iv: Zeroizing::new(iv.to_vec()),
-            stream: Stream { cipher: bare, ctx },
+            iv: Secret::new(iv.to_vec()),
+            crypter: Crypter { cipher: bare, ctx },
         })
     }
 
@@ -257,14 +259,12 @@ impl Cipher {
     /// # Errors
     /// Corrupt if CBC's padding is wrong.
     pub fn open_bare(self, key: &[u8], iv: &[u8], data: &[u8]) -> Result<Secret> {
-        let mut out = Zeroizing::new(Vec::with_capacity(data.len() + MARGIN));
         let whole = Position {
             offset: 0,
             previous: &[],
             last: true,
         };
-        self.decrypt_at(key, iv, whole, data, &mut out)?;
-        Ok(out)
+        self.decrypt_at(key, iv, whole, data)
     }
 
     /// Opens an authenticated message whole.
@@ -279,12 +279,9 @@ impl Cipher {
         data: &[u8],
         tag: &[u8],
     ) -> Result<Secret> {
-        let mut stream = self.decrypt(key, iv, aad)?;
-        stream.set_tag(tag)?;
-        let mut out = Zeroizing::new(Vec::with_capacity(data.len() + MARGIN));
-        stream.update(data, &mut out)?;
-        stream.finish(&mut out)?;
-        Ok(out)
+        let mut crypter = self.decrypt(key, iv, aad)?;
+        crypter.set_tag(tag)?;
+        crypter.whole(data)
     }
 }
 
@@ -313,8 +310,8 @@ impl fmt::Debug for Cipher {
     }
 }
 
-/// A cipher at work. libcrypto wipes its key when this is dropped.
-pub struct Stream {
+/// A cipher at work, for a message in pieces. libcrypto wipes its key when this is dropped.
+pub struct Crypter {
     cipher: Cipher,
     ctx: CipherCtx,
 }
@@ -324,34 +321,22 @@ pub struct Seekable {
     cipher: Cipher,
     iv: Secret,
     /// In the mode without authentication, under the payload's key.
-    stream: Stream,
+    crypter: Crypter,
 }
 
 impl Seekable {
-    /// Decrypts the data at a position and appends it to `out`: see [`Cipher::decrypt_at`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn decrypt(&mut self, at: Position<'_>, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let before = out.len();
-        out.resize(before + data.len() + MARGIN, 0);
-        let result = self.decrypt_into(at, data, &mut out[before..]);
-        out.truncate(before + result.as_ref().map_or(0, |len| *len));
-        result.map(|_| ())
-    }
-
     /// Decrypts the data at a position into the beginning of `out`, which has [`MARGIN`] bytes more than
     /// the data, and returns the plaintext's size.
     ///
     /// # Errors
     /// As [`Cipher::decrypt_at`].
-    pub fn decrypt_into(&mut self, at: Position<'_>, data: &[u8], out: &mut [u8]) -> Result<usize> {
+    pub fn decrypt(&mut self, at: Position<'_>, data: &[u8], out: &mut [u8]) -> Result<usize> {
         if at.offset % 64 != 0 || out.len() < data.len() + MARGIN {
             return Err(Error::corrupt("decryption can't start there"));
         }
         // OFB's is keystream.
         let start = Zeroizing::new(self.cipher.start_iv(&self.iv, at)?);
-        let Stream { cipher, ctx } = &mut self.stream;
+        let Crypter { cipher, ctx } = &mut self.crypter;
         ctx.decrypt_init(None, None, Some(&start[..cipher.iv_len()]))?;
         ctx.set_padding(at.last);
         let mut len = 0;
@@ -367,23 +352,22 @@ fn bad_end() -> Error {
     Error::corrupt("the ciphertext's end is wrong")
 }
 
-/// Room to reserve beyond the data, for padding and libcrypto's scratch block: a `Vec` that
-/// grows leaves copies behind.
+/// Room that output needs beyond the data, for padding and libcrypto's scratch block.
 pub const MARGIN: usize = 48;
 
 /// libcrypto counts in `int`; one call never gets more than this.
 pub(super) const MAX_CALL: usize = 1 << 28;
 
-impl Stream {
+impl Crypter {
     fn start(cipher: Cipher, mut ctx: CipherCtx, aad: &[u8]) -> Result<Self> {
         if !aad.is_empty() {
             ctx.cipher_update(aad, None)?;
         }
-        Ok(Stream { cipher, ctx })
+        Ok(Crypter { cipher, ctx })
     }
 
     /// Runs `data` through the cipher and appends what comes out. It doesn't fit exactly: block
-    /// modes keep a part of a block back. `out` may grow; where it holds secrets, reserve first.
+    /// modes keep a part of a block back. For ciphertext: `out` may grow, and isn't wiped.
     pub fn update(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
         for part in data.chunks(MAX_CALL) {
             self.ctx.cipher_update_vec(part, out)?;
@@ -391,19 +375,47 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends the stream and appends what was kept back.
+    /// Runs `data` through the cipher into the beginning of `out`, which has [`MARGIN`] bytes more
+    /// than the data, and returns how many came out.
+    pub fn update_into(&mut self, data: &[u8], out: &mut [u8]) -> Result<usize> {
+        let mut len = 0;
+        for part in data.chunks(MAX_CALL) {
+            len += self.ctx.cipher_update(part, Some(&mut out[len..]))?;
+        }
+        Ok(len)
+    }
+
+    /// Ends an encryption and appends what was kept back.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.ctx.cipher_final_vec(out)?;
+        Ok(())
+    }
+
+    /// Ends the message and writes what was kept back to the beginning of `out`, which has room for
+    /// [`MARGIN`] bytes; returns how many these are.
     ///
     /// # Errors
     /// When decrypting: Tampered if the tag doesn't match, Corrupt if the padding is wrong.
-    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        match self.ctx.cipher_final_vec(out) {
-            Ok(_) => Ok(()),
-            Err(_) if self.cipher.is_aead() => Err(Error::new(
-                ErrorKind::Tampered,
-                "the authentication tag doesn't match",
-            )),
-            Err(_) => Err(bad_end()),
-        }
+    pub fn finish_into(&mut self, out: &mut [u8]) -> Result<usize> {
+        self.ctx.cipher_final(out).map_err(|_| {
+            if self.cipher.is_aead() {
+                Error::new(ErrorKind::Tampered, "the authentication tag doesn't match")
+            } else {
+                bad_end()
+            }
+        })
+    }
+
+    /// Runs a whole message through the cipher.
+    ///
+    /// # Errors
+    /// As [`Self::finish_into`].
+    pub fn whole(mut self, data: &[u8]) -> Result<Secret> {
+        let mut out = Secret::zeroed(data.len() + MARGIN);
+        let len = self.update_into(data, &mut out)?;
+        let end = self.finish_into(&mut out[len..])?;
+        out.truncate(len + end);
+        Ok(out)
     }
 
     /// The tag, after [`Self::finish`] of an authenticated encryption.
@@ -422,29 +434,14 @@ impl Stream {
     }
 }
 
-fn one_shot(mut stream: Stream, data: &[u8]) -> Result<Secret> {
-    let mut out = Zeroizing::new(Vec::with_capacity(data.len() + MARGIN));
-    stream.update(data, &mut out)?;
-    stream.finish(&mut out)?;
-    Ok(out)
-}
-
 /// AES-256-CBC with PKCS#7 padding.
 pub fn aes256_cbc_encrypt(key: &[u8], iv: &[u8], data: &[u8]) -> Result<Secret> {
-    one_shot(Cipher::AES_256_CBC.encrypt(key, iv, &[])?, data)
-}
-
-/// Undoes [`aes256_cbc_encrypt`].
-///
-/// # Errors
-/// Corrupt if the padding is wrong.
-pub fn aes256_cbc_decrypt(key: &[u8], iv: &[u8], data: &[u8]) -> Result<Secret> {
-    one_shot(Cipher::AES_256_CBC.decrypt(key, iv, &[])?, data)
+    Cipher::AES_256_CBC.encrypt(key, iv, &[])?.whole(data)
 }
 
 /// AES-256-CTR, either way; the IV is a 128-bit big-endian counter.
 pub fn aes256_ctr(key: &[u8], iv: &[u8], data: &[u8]) -> Result<Secret> {
-    one_shot(Cipher::AES_256_CTR.encrypt(key, iv, &[])?, data)
+    Cipher::AES_256_CTR.encrypt(key, iv, &[])?.whole(data)
 }
 
 #[cfg(test)]

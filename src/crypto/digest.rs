@@ -10,7 +10,6 @@ use std::fmt;
 
 use openssl::md::MdRef;
 use openssl::md_ctx::MdCtx;
-use zeroize::Zeroizing;
 
 use super::Secret;
 use super::lookup::{self, Slot};
@@ -151,7 +150,7 @@ impl Digest {
         if rounds == 0 {
             return Err(Error::corrupt("PBKDF2 with 0 rounds"));
         }
-        let mut out = Zeroizing::new(vec![0; out_len]);
+        let mut out = Secret::zeroed(out_len);
         if self == Digest::Sha256 {
             sha256::pbkdf2(secret, salt, rounds, &mut out);
             return Ok(out);

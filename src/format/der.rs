@@ -1,8 +1,7 @@
 //! The few pieces of DER that keys are made of.
 #![forbid(unsafe_code)]
 
-use zeroize::Zeroizing;
-
+use crate::crypto::Secret;
 use crate::error::{Error, Result};
 
 /// Tag of an INTEGER.
@@ -129,10 +128,10 @@ impl<'a> DerReader<'a> {
 
 /// One element with this tag around the concatenation of `parts`. Wiped when dropped, as it may
 /// hold a private key.
-pub fn element(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+pub fn element(tag: u8, parts: &[&[u8]]) -> Secret {
     let len = parts.iter().map(|part| part.len()).sum::<usize>();
     let bytes = len.to_be_bytes();
-    let mut out = Zeroizing::new(Vec::with_capacity(len + 2 + bytes.len()));
+    let mut out = Secret::with_capacity(len + 2 + bytes.len());
     out.push(tag);
     if len < 0x80 {
         out.push(bytes[bytes.len() - 1]);
@@ -146,7 +145,7 @@ pub fn element(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
 }
 
 /// A non-negative INTEGER.
-pub fn small_integer(n: u64) -> Zeroizing<Vec<u8>> {
+pub fn small_integer(n: u64) -> Secret {
     // One byte more than the number needs at most, so that the sign bit is clear.
     let mut bytes = [0; 9];
     bytes[1..].copy_from_slice(&n.to_be_bytes());
@@ -192,10 +191,10 @@ mod tests {
 
     #[test]
     fn numbers_are_written_in_the_shortest_form() {
-        assert_eq!(small_integer(0).as_slice(), [2, 1, 0]);
-        assert_eq!(small_integer(127).as_slice(), [2, 1, 127]);
-        assert_eq!(small_integer(128).as_slice(), [2, 2, 0, 128]);
-        assert_eq!(small_integer(600_000).as_slice(), [2, 3, 9, 0x27, 0xc0]);
+        assert_eq!(*small_integer(0), [2, 1, 0]);
+        assert_eq!(*small_integer(127), [2, 1, 127]);
+        assert_eq!(*small_integer(128), [2, 2, 0, 128]);
+        assert_eq!(*small_integer(600_000), [2, 3, 9, 0x27, 0xc0]);
     }
 
     proptest! {

@@ -5,6 +5,7 @@
 use zeroize::Zeroizing;
 
 use super::base64;
+use crate::crypto::{Secret, SecretText};
 use crate::error::{Error, Result};
 
 /// How deep values that are skipped may be nested.
@@ -58,7 +59,7 @@ impl Jwk {
     ///
     /// # Errors
     /// Corrupt, with the name, if it is missing, too long or not base64url.
-    pub fn bytes(&self, name: &str) -> Result<Zeroizing<Vec<u8>>> {
+    pub fn bytes(&self, name: &str) -> Result<Secret> {
         let text = self
             .get(name)
             .filter(|text| text.len() <= MAX_NUMBER * 4 / 3 + 4)
@@ -142,15 +143,14 @@ impl Parser<'_> {
 
     fn string(&mut self) -> Result<Zeroizing<String>> {
         self.expect('"')?;
-        // Never longer than what is left, so that it doesn't grow.
         let end = self.rest.find('"').ok_or_else(bad)?;
-        let mut out = Zeroizing::new(String::with_capacity(end));
+        let mut out = SecretText::with_capacity(end);
         let mut chars = self.rest.chars();
         while let Some(c) = chars.next() {
             match c {
                 '"' => {
                     self.rest = chars.as_str();
-                    return Ok(out);
+                    return Ok(out.finish());
                 }
                 '\\' => match chars.next() {
                     Some(c @ ('"' | '\\' | '/')) => out.push(c),
@@ -178,7 +178,7 @@ mod tests {
             "x5c":[], "d":"AQ\/\u0041","e":"AQAB", "b":true,"o":{} } "#;
         let jwk = Jwk::parse(text).unwrap();
         assert_eq!(jwk.get("kty"), Some("EC"));
-        assert_eq!(jwk.bytes("e").unwrap().as_slice(), [1, 0, 1]);
+        assert_eq!(*jwk.bytes("e").unwrap(), [1, 0, 1]);
         assert_eq!(jwk.get("exp"), None);
         for name in ["exp", "missing", "d"] {
             assert!(jwk.bytes(name).is_err());

@@ -4,6 +4,7 @@
 use zeroize::Zeroizing;
 
 use super::base64;
+use crate::crypto::{Secret, SecretText};
 use crate::error::{Error, Result};
 
 /// What every PEM text starts with.
@@ -15,7 +16,7 @@ pub struct Block<'a> {
     /// The words between `-----BEGIN ` and `-----`.
     pub label: &'a str,
     /// The decoded data, wiped when dropped.
-    pub data: Zeroizing<Vec<u8>>,
+    pub data: Secret,
 }
 
 /// The first block of `text` whose label is not in `skip`. Text around blocks is ignored.
@@ -62,7 +63,7 @@ fn no_block() -> Error {
 /// A PEM block. `data` may be a private key.
 pub fn write(label: &str, data: &[u8]) -> Zeroizing<String> {
     let base64_len = data.len().div_ceil(3) * 4 + data.len().div_ceil(48);
-    let mut out = Zeroizing::new(String::with_capacity(base64_len + 2 * label.len() + 40));
+    let mut out = SecretText::with_capacity(base64_len + 2 * label.len() + 40);
     for part in [BEGIN, label, "-----\n"] {
         out.push_str(part);
     }
@@ -70,7 +71,7 @@ pub fn write(label: &str, data: &[u8]) -> Zeroizing<String> {
     for part in ["-----END ", label, "-----\n"] {
         out.push_str(part);
     }
-    out
+    out.finish()
 }
 
 #[cfg(test)]
@@ -91,7 +92,7 @@ mod tests {
             .map(|b| (b.label.to_owned(), b.data))
             .unwrap();
         assert_eq!(
-            (block.0.as_str(), block.1.as_slice()),
+            (block.0.as_str(), &*block.1),
             ("PRIVATE KEY", &[2; 100][..])
         );
     }

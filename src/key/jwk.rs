@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::public::AnyPublic;
 use super::{PrivateKey, PublicKey, is_private, is_public};
 use crate::crypto::ec::{Curve, EcPublic};
@@ -12,7 +10,7 @@ use crate::crypto::rsa::{RsaPrivate, RsaPublic};
 use crate::crypto::xdh::{XCurve, XPublic};
 use crate::error::{Error, Result};
 use crate::format::jwk::Jwk;
-use crate::format::keyinfo::{Algorithm, PrivateParts};
+use crate::format::keyinfo::{AlgorithmIdentifier, PrivateKeyInfo};
 
 /// Whether the text looks like one.
 pub(super) fn looks_like(text: &str) -> bool {
@@ -93,8 +91,8 @@ pub(super) fn parse_private(text: &str) -> Result<PrivateKey> {
         return Err(is_public());
     }
     match key_type {
-        JwkType::Ec(curve) => PrivateKey::from_parts(PrivateParts {
-            algorithm: Algorithm::Ec(curve.oid()),
+        JwkType::Ec(curve) => PrivateKey::from_parts(PrivateKeyInfo {
+            algorithm: AlgorithmIdentifier::Ec(curve.oid()),
             key: &jwk.bytes("d")?,
             point: Some(&point(&jwk, &curve)?),
         }),
@@ -111,10 +109,7 @@ pub(super) fn parse_private(text: &str) -> Result<PrivateKey> {
             for name in ["n", "e", "d", "p", "q", "dp", "dq", "qi"] {
                 numbers.push(jwk.bytes(name)?);
             }
-            let slices: Vec<&[u8]> = numbers
-                .iter()
-                .map(|n: &Zeroizing<Vec<u8>>| &n[..])
-                .collect();
+            let slices: Vec<&[u8]> = numbers.iter().map(|n| &n[..]).collect();
             let slices = slices.try_into().map_err(|_| Error::corrupt("JWK"))?;
             PrivateKey::from_rsa(RsaPrivate::from_numbers(slices)?)
         }

@@ -14,7 +14,7 @@ use crate::crypto::rsa::RsaPrivate;
 use crate::crypto::xdh::{XCurve, XPrivate};
 use crate::crypto::{self, Secret};
 use crate::error::{Error, Result};
-use crate::format::keyinfo::{self, Algorithm, PrivateParts};
+use crate::format::keyinfo::{self, AlgorithmIdentifier, PrivateKeyInfo};
 use crate::format::keystring::{self, Lock};
 use crate::format::pem;
 
@@ -114,12 +114,12 @@ impl PrivateKey {
         Self::new(AnyPrivate::Rsa(key))
     }
 
-    pub(super) fn from_parts(parts: PrivateParts<'_>) -> Result<Self> {
+    pub(super) fn from_parts(parts: PrivateKeyInfo<'_>) -> Result<Self> {
         match parts.algorithm {
-            Algorithm::Rsa => Self::from_pkcs1(parts.key),
-            Algorithm::X25519 => Self::from_raw(XCurve::X25519, parts.key),
-            Algorithm::X448 => Self::from_raw(XCurve::X448, parts.key),
-            Algorithm::Ec(oid) => {
+            AlgorithmIdentifier::Rsa => Self::from_pkcs1(parts.key),
+            AlgorithmIdentifier::X25519 => Self::from_raw(XCurve::X25519, parts.key),
+            AlgorithmIdentifier::X448 => Self::from_raw(XCurve::X448, parts.key),
+            AlgorithmIdentifier::Ec(oid) => {
                 let curve = wrap::curve_by_oid(oid)?;
                 let key = EcPrivate::from_bytes(&curve, parts.key)?;
                 if let Some(point) = parts.point {
@@ -254,18 +254,18 @@ impl PrivateKey {
         let parts = match &self.0.key {
             AnyPrivate::Ec(key) => {
                 (bytes, point) = (key.to_bytes()?, key.public().uncompressed()?);
-                PrivateParts {
-                    algorithm: Algorithm::Ec(key.public().curve().oid()),
+                PrivateKeyInfo {
+                    algorithm: AlgorithmIdentifier::Ec(key.public().curve().oid()),
                     key: &bytes,
                     point: Some(&point),
                 }
             }
             AnyPrivate::X(key) => {
                 bytes = key.to_bytes()?;
-                PrivateParts {
+                PrivateKeyInfo {
                     algorithm: match key.public().curve() {
-                        XCurve::X25519 => Algorithm::X25519,
-                        XCurve::X448 => Algorithm::X448,
+                        XCurve::X25519 => AlgorithmIdentifier::X25519,
+                        XCurve::X448 => AlgorithmIdentifier::X448,
                     },
                     key: &bytes,
                     point: None,
@@ -273,8 +273,8 @@ impl PrivateKey {
             }
             AnyPrivate::Rsa(key) => {
                 bytes = key.to_pkcs1()?;
-                PrivateParts {
-                    algorithm: Algorithm::Rsa,
+                PrivateKeyInfo {
+                    algorithm: AlgorithmIdentifier::Rsa,
                     key: &bytes,
                     point: None,
                 }
@@ -301,11 +301,11 @@ impl KeyEncoding {
     ///
     /// # Errors
     /// Unsupported.
-    pub(super) fn of(named: &keystring::Named) -> Result<Self> {
+    pub(super) fn of(named: &keystring::AlgorithmName) -> Result<Self> {
         match named {
-            keystring::Named::Nid(nid) => Ok(KeyEncoding::Number(Curve::by_number(*nid)?)),
-            keystring::Named::Oid(oid) if oid == RSA_OID => Ok(KeyEncoding::Pkcs1),
-            keystring::Named::Oid(oid) => match XCurve::by_name(oid) {
+            keystring::AlgorithmName::Nid(nid) => Ok(KeyEncoding::Number(Curve::by_number(*nid)?)),
+            keystring::AlgorithmName::Oid(oid) if oid == RSA_OID => Ok(KeyEncoding::Pkcs1),
+            keystring::AlgorithmName::Oid(oid) => match XCurve::by_name(oid) {
                 Some(curve) => Ok(KeyEncoding::Raw(curve)),
                 None => Ok(KeyEncoding::Mpi(Curve::by_name(oid)?)),
             },
@@ -331,7 +331,7 @@ fn write_mpi(number: &[u8]) -> Secret {
     let zeros = number.iter().take_while(|b| **b == 0).count();
     let number = &number[zeros..];
     let sign = usize::from(number.first().is_some_and(|top| top & 0x80 != 0));
-    let mut out = Zeroizing::new(Vec::with_capacity(4 + 1 + number.len()));
+    let mut out = Secret::with_capacity(4 + 1 + number.len());
     out.extend_from_slice(&((number.len() + sign) as u32).to_be_bytes());
     out.extend_from_slice(&[0][..sign]);
     out.extend_from_slice(number);

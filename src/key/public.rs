@@ -10,7 +10,7 @@ use crate::crypto::ec::EcPublic;
 use crate::crypto::rsa::RsaPublic;
 use crate::crypto::xdh::{XCurve, XPublic};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::keyinfo::{self, Algorithm};
+use crate::format::keyinfo::{self, AlgorithmIdentifier};
 use crate::format::{keystring, pem};
 use crate::hex;
 
@@ -33,12 +33,12 @@ pub(super) enum AnyPublic {
 }
 
 impl AnyPublic {
-    fn algorithm(&self) -> Algorithm<'_> {
+    fn algorithm(&self) -> AlgorithmIdentifier<'_> {
         match self {
-            AnyPublic::Ec(key) => Algorithm::Ec(key.curve().oid()),
-            AnyPublic::X(key) if key.curve() == XCurve::X25519 => Algorithm::X25519,
-            AnyPublic::X(_) => Algorithm::X448,
-            AnyPublic::Rsa(_) => Algorithm::Rsa,
+            AnyPublic::Ec(key) => AlgorithmIdentifier::Ec(key.curve().oid()),
+            AnyPublic::X(key) if key.curve() == XCurve::X25519 => AlgorithmIdentifier::X25519,
+            AnyPublic::X(_) => AlgorithmIdentifier::X448,
+            AnyPublic::Rsa(_) => AlgorithmIdentifier::Rsa,
         }
     }
 
@@ -61,7 +61,7 @@ fn sha256(data: &[u8]) -> Result<KeyId> {
 
 impl PublicKey {
     pub(super) fn new(key: AnyPublic) -> Result<Self> {
-        let id = sha256(&keyinfo::write_public(&key.algorithm(), key.bytes()))?;
+        let id = sha256(&keyinfo::write_spki(&key.algorithm(), key.bytes()))?;
         // Dovecot 2.4 gives X25519 and X448 keys an old id too, over the raw key.
         let old_id = match &key {
             AnyPublic::Rsa(_) => None,
@@ -75,17 +75,19 @@ impl PublicKey {
     /// # Errors
     /// Truncated, corrupt or unsupported.
     pub fn from_spki(spki: &[u8]) -> Result<Self> {
-        let (algorithm, bytes) = keyinfo::read_public(spki)?;
+        let (algorithm, bytes) = keyinfo::read_spki(spki)?;
         Self::new(match algorithm {
-            Algorithm::Ec(oid) => {
+            AlgorithmIdentifier::Ec(oid) => {
                 let curve = super::wrap::curve_by_oid(oid)?;
                 AnyPublic::Ec(Arc::new(EcPublic::from_bytes(&curve, bytes)?))
             }
-            Algorithm::X25519 => {
+            AlgorithmIdentifier::X25519 => {
                 AnyPublic::X(Arc::new(XPublic::from_bytes(XCurve::X25519, bytes)?))
             }
-            Algorithm::X448 => AnyPublic::X(Arc::new(XPublic::from_bytes(XCurve::X448, bytes)?)),
-            Algorithm::Rsa => AnyPublic::Rsa(Arc::new(RsaPublic::from_pkcs1(bytes)?)),
+            AlgorithmIdentifier::X448 => {
+                AnyPublic::X(Arc::new(XPublic::from_bytes(XCurve::X448, bytes)?))
+            }
+            AlgorithmIdentifier::Rsa => AnyPublic::Rsa(Arc::new(RsaPublic::from_pkcs1(bytes)?)),
         })
     }
 
@@ -136,7 +138,7 @@ impl PublicKey {
     /// A version 2 key string.
     pub fn to_dovecot(&self) -> String {
         let key = &self.0.key;
-        let spki = keyinfo::write_public(&key.algorithm(), key.bytes());
+        let spki = keyinfo::write_spki(&key.algorithm(), key.bytes());
         keystring::write_public(&spki, &self.0.id.0)
     }
 
@@ -147,8 +149,8 @@ impl PublicKey {
     pub fn to_pem(&self) -> Result<String> {
         let algorithm = self.0.key.algorithm();
         let spki = match &self.0.key {
-            AnyPublic::Ec(key) => keyinfo::write_public(&algorithm, &key.uncompressed()?),
-            key => keyinfo::write_public(&algorithm, key.bytes()),
+            AnyPublic::Ec(key) => keyinfo::write_spki(&algorithm, &key.uncompressed()?),
+            key => keyinfo::write_spki(&algorithm, key.bytes()),
         };
         Ok(pem::write("PUBLIC KEY", &spki).to_string())
     }

@@ -112,7 +112,7 @@ impl StoredKey {
         };
         match &self.0 {
             Form::Encrypted(der) => {
-                let rounds = keyinfo::stretching_rounds(der)?;
+                let rounds = keyinfo::kdf_rounds(der)?;
                 if rounds > keystring::MAX_ROUNDS.into() {
                     return Err(Error::corrupt(format!(
                         "PEM whose password is stretched by {rounds} rounds (allowed are {})",
@@ -122,8 +122,8 @@ impl StoredKey {
                 PrivateKey::from_pkcs8(&pkcs8::decrypt(der, password)?)
             }
             Form::String(string) => match &string.lock {
-                Lock::Password(stretch) => {
-                    let open = wrap::with_password(stretch, &string.key, password);
+                Lock::Password(kdf) => {
+                    let open = wrap::with_password(kdf, &string.key, password);
                     opened(string, open, wrong)
                 }
                 Lock::None => self.unlock(),
@@ -142,19 +142,14 @@ impl StoredKey {
         let Form::String(string) = &self.0 else {
             return self.unlock();
         };
-        let Lock::Key {
-            stretch,
-            ephemeral,
-            by,
-        } = &string.lock
-        else {
+        let Lock::Key { kdf, ephemeral, by } = &string.lock else {
             return self.unlock();
         };
         let wrong = || {
             let text = format!("key {} does not unlock {}", key.id(), self.name());
             Error::new(ErrorKind::WrongPassword, text)
         };
-        let open = wrap::with_key(stretch, ephemeral, KeyId(*by), &string.key, key)
+        let open = wrap::with_key(kdf, ephemeral, KeyId(*by), &string.key, key)
             .map_err(|e| e.context(self.name()));
         opened(string, open, wrong)
     }

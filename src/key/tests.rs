@@ -6,6 +6,7 @@ mod survived;
 mod written_by_dovecot;
 
 use super::*;
+use crate::crypto::SecretText;
 use crate::format::base64;
 
 const PASSWORD: &[u8] = "sw0rdfish käse".as_bytes();
@@ -44,9 +45,9 @@ fn plain(key: &str) -> PrivateKey {
 }
 
 fn one_line(text: &str) -> String {
-    let mut out = String::new();
+    let mut out = SecretText::default();
     base64::push_lines(&mut out, text.as_bytes());
-    out.replace('\n', "")
+    out.finish().replace('\n', "")
 }
 
 fn hex_password() -> String {

@@ -1,8 +1,6 @@
 //! The plain key block: unwrapping it for a reader, and what it consists of.
 #![forbid(unsafe_code)]
 
-use zeroize::Zeroizing;
-
 use super::secrets::SecretCache;
 use crate::crypto::cipher::{Cipher, aes256_ctr};
 use crate::crypto::digest::Digest;
@@ -39,7 +37,7 @@ impl ContentKey {
         if bytes.is_empty() || bytes.len() > MAX_BLOCK {
             return Err(Error::corrupt("a key block of an impossible size"));
         }
-        Ok(ContentKey(Zeroizing::new(bytes.to_vec())))
+        Ok(ContentKey(Secret::new(bytes.to_vec())))
     }
 
     pub(super) fn new(block: Secret) -> Self {
@@ -122,7 +120,7 @@ pub(super) fn unwrap(
         (Version::V1, _) => {
             let secret = secrets.get(header, to, 32, || {
                 let shared = key.agree(&to.ephemeral)?;
-                Ok(Zeroizing::new(Digest::Sha256.hash(&[&shared])?))
+                Ok(Secret::new(Digest::Sha256.hash(&[&shared])?))
             })?;
             aes256_ctr(&secret, &ZERO_IV, &to.wrapped)?
         }
@@ -181,7 +179,7 @@ fn right_block(header: &Header, unwrapped: Result<Secret>) -> Result<Secret> {
     {
         return Ok(block);
     }
-    let mut block = Zeroizing::new(vec![0; header.block_len()]);
+    let mut block = Secret::zeroed(header.block_len());
     random(&mut block)?;
     Ok(block)
 }

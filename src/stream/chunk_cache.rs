@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::verified::Verified;
-use crate::crypto::Plain;
+use crate::crypto::Secret;
 use crate::crypto::cipher::MARGIN;
 use crate::error::Result;
 
@@ -19,7 +19,7 @@ pub struct ChunkCache {
     /// The hash of the mail's header.
     mail: [u8; 32],
     /// By number; the oldest first.
-    chunks: VecDeque<(usize, Rc<Plain>)>,
+    chunks: VecDeque<(usize, Rc<Secret>)>,
 }
 
 impl ChunkCache {
@@ -39,7 +39,7 @@ impl ChunkCache {
     }
 
     /// The plaintext of chunk `number`.
-    pub(super) fn get(&self, number: usize) -> Option<&Rc<Plain>> {
+    pub(super) fn get(&self, number: usize) -> Option<&Rc<Secret>> {
         let found = self.chunks.iter().find(|(n, _)| *n == number);
         found.map(|(_, plain)| plain)
     }
@@ -53,12 +53,11 @@ impl ChunkCache {
         verified: &Verified,
         number: usize,
         ciphertext: &[u8],
-    ) -> Result<(Rc<Plain>, usize)> {
+    ) -> Result<(Rc<Secret>, usize)> {
         let mut plain = self.room();
         // All chunks but the last have one size, so that this is seldom.
         if plain.len() != ciphertext.len() + MARGIN {
-            plain.wipe();
-            *plain = vec![0; ciphertext.len() + MARGIN];
+            plain = Secret::zeroed(ciphertext.len() + MARGIN);
         }
         let len = verified.open_chunk(number, ciphertext, &mut plain)?;
         let plain = Rc::new(plain);
@@ -71,9 +70,9 @@ impl ChunkCache {
     }
 
     /// Memory for one more chunk: the oldest one's, if nobody looks at it any more.
-    fn room(&mut self) -> Plain {
+    fn room(&mut self) -> Secret {
         if self.chunks.len() < CHUNKS {
-            return Plain::default();
+            return Secret::default();
         }
         let oldest = self.chunks.pop_front();
         oldest

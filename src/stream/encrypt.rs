@@ -1,14 +1,12 @@
 //! Writing a stream.
 #![forbid(unsafe_code)]
 
-use zeroize::Zeroizing;
-
 use super::algorithm::Algorithm;
 use super::block::ContentKey;
 use super::sender::Sender;
-use crate::crypto;
-use crate::crypto::cipher::{Cipher, Stream};
+use crate::crypto::cipher::{Cipher, Crypter};
 use crate::crypto::digest::Hmac;
+use crate::crypto::{self, Secret};
 use crate::error::{Error, Result};
 use crate::format::stream::{Header, Integrity, Version};
 
@@ -31,7 +29,7 @@ enum State {
 }
 
 struct Writing {
-    cipher: Stream,
+    cipher: Crypter,
     mac: Mac,
 }
 
@@ -52,7 +50,7 @@ impl Encryptor {
             Version::V1 => Cipher::AES_256_CTR.key_len(),
             Version::V2 => algorithm.cipher().key_len() + algorithm.cipher().iv_len() + 16,
         };
-        let mut block = Zeroizing::new(vec![0; len]);
+        let mut block = Secret::zeroed(len);
         crypto::random(&mut block)?;
         let key = ContentKey::new(block);
         let header = match version {

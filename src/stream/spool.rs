@@ -9,7 +9,7 @@
 
 use std::io;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::crypto::cipher::{Cipher, TAG_LEN};
 use crate::crypto::{self, Secret};
@@ -117,19 +117,19 @@ impl<F: File> Spool<F> {
         match &mut self.keep {
             Keep::Nothing => {
                 let data = &data[..data.len().min(CHUNK)];
-                self.tail = Zeroizing::new(data.to_vec());
+                self.tail = Secret::new(data.to_vec());
                 self.start = offset;
                 Ok(Taken::Bytes(data.len()))
             }
             _ if offset != end => Err(out_of_order()),
             Keep::Memory if self.tail.len() + data.len() > MEMORY => Ok(Taken::NeedsFile),
             Keep::Memory => {
-                push(&mut self.tail, data);
+                self.tail.extend_from_slice(data);
                 Ok(Taken::Bytes(data.len()))
             }
             Keep::Sealed(_) => {
                 let data = &data[..data.len().min(CHUNK - self.tail.len())];
-                push(&mut self.tail, data);
+                self.tail.extend_from_slice(data);
                 self.seal()?;
                 Ok(Taken::Bytes(data.len()))
             }
@@ -203,7 +203,7 @@ impl<F: File> Spool<F> {
                 return Ok(());
             }
         }
-        let mut rest = Zeroizing::new(Vec::with_capacity(CHUNK));
+        let mut rest = Secret::with_capacity(CHUNK);
         rest.extend_from_slice(&self.tail[whole..]);
         self.tail = rest;
         self.start += whole as u64;
@@ -221,7 +221,7 @@ impl ReadBuffer {
     }
 
     fn restart(&mut self, at: u64) {
-        self.plain.zeroize();
+        self.plain.wipe();
         self.start = at;
     }
 
@@ -234,24 +234,10 @@ impl ReadBuffer {
     fn push(&mut self, keep: u64, data: &[u8]) {
         let used = usize::try_from(keep - self.start).unwrap_or(usize::MAX);
         let used = used.min(self.plain.len());
-        let kept = self.plain.len() - used;
-        self.plain.copy_within(used.., 0);
-        self.plain[kept..].zeroize();
-        self.plain.truncate(kept);
+        self.plain.drop_front(used);
         self.start += used as u64;
-        push(&mut self.plain, data);
+        self.plain.extend_from_slice(data);
     }
-}
-
-/// Appends `data`; memory that is left behind is wiped.
-fn push(plain: &mut Secret, data: &[u8]) {
-    if plain.capacity() - plain.len() < data.len() {
-        let mut larger = Vec::with_capacity((plain.len() + data.len()).next_power_of_two());
-        larger.extend_from_slice(plain);
-        plain.zeroize();
-        **plain = larger;
-    }
-    plain.extend_from_slice(data);
 }
 
 /// A nonce is used once: each chunk of a key is sealed once.

@@ -81,7 +81,7 @@ fn read(opened: Opened, file: &[u8]) -> Result<Vec<u8>> {
             let mut out = Vec::new();
             for chunk in 0..mail.chunk_count() {
                 assert_eq!(out.len(), chunk * mail.chunk_size());
-                mail.decrypt_chunk(chunk, part(mail, chunk, file), &mut out)?;
+                out.extend_from_slice(&mail.decrypt_chunk(chunk, part(mail, chunk, file))?);
             }
             out
         }

@@ -6,11 +6,10 @@ use std::cell::RefCell;
 use zeroize::Zeroizing;
 
 use super::block::ContentKey;
-use super::blocks::Blocks;
 use super::payload::tampered;
 use crate::crypto::cipher::{Cipher, MARGIN, Mode, Position, Seekable};
 use crate::crypto::gcm::{Gmac, GmacKey, Pieces};
-use crate::crypto::{self, Secret, ct_eq};
+use crate::crypto::{self, Secret, SecretVec, ct_eq};
 use crate::error::{Error, Result};
 use crate::format::stream::{Header, Integrity};
 
@@ -27,7 +26,7 @@ impl MacKey {
         own[..iv.len().min(12)].copy_from_slice(&iv[..iv.len().min(12)]);
         MacKey {
             cipher,
-            key: Zeroizing::new(key.to_vec()),
+            key: Secret::new(key.to_vec()),
             iv: own,
         }
     }
@@ -35,7 +34,7 @@ impl MacKey {
     /// A key for one opening.
     pub(super) fn random() -> Result<Self> {
         let cipher = Cipher::AES_256_GCM;
-        let mut key = Zeroizing::new(vec![0; cipher.key_len()]);
+        let mut key = Secret::zeroed(cipher.key_len());
         crypto::random(&mut key)?;
         Ok(Self::of_mail(cipher, &key, &[0; 12]))
     }
@@ -73,8 +72,8 @@ pub struct Verified {
     pub(super) payload_at: u64,
     pub(super) payload_len: u64,
     pub(super) plain_size: u64,
-    pub(super) tags: Blocks,
-    pub(super) previous: Blocks,
+    pub(super) tags: SecretVec<[u8; 16]>,
+    pub(super) previous: SecretVec<[u8; 16]>,
 }
 
 /// How a chunk is recognised and decrypted. Kept, since to set it up takes as long as a tenth of a chunk.
@@ -107,7 +106,7 @@ impl ChunkCipher {
             }
             ChunkCipher::Other(mac, payload) => {
                 if ct_eq(&mac.of(ciphertext)?, tag) {
-                    return payload.decrypt_into(at, ciphertext, out);
+                    return payload.decrypt(at, ciphertext, out);
                 }
             }
         }
@@ -144,17 +143,15 @@ impl Verified {
         (self.payload_at.saturating_add(start), len as usize)
     }
 
-    /// Checks a chunk's ciphertext, exactly [`Self::ciphertext_range`], and appends its
-    /// plaintext to `out`. Reserve room for it there: a `Vec` that grows leaves copies behind.
+    /// Checks a chunk's ciphertext, exactly [`Self::ciphertext_range`], and decrypts it.
     ///
     /// # Errors
-    /// As [`Self::open_chunk`]. Nothing is appended then.
-    pub fn decrypt_chunk(&self, chunk: usize, ciphertext: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let before = out.len();
-        out.resize(before + ciphertext.len() + MARGIN, 0);
-        let result = self.open_chunk(chunk, ciphertext, &mut out[before..]);
-        out.truncate(before + result.as_ref().map_or(0, |len| *len));
-        result.map(|_| ())
+    /// As [`Self::open_chunk`].
+    pub fn decrypt_chunk(&self, chunk: usize, ciphertext: &[u8]) -> Result<Secret> {
+        let mut out = Secret::zeroed(ciphertext.len() + MARGIN);
+        let len = self.open_chunk(chunk, ciphertext, &mut out)?;
+        out.truncate(len);
+        Ok(out)
     }
 
     /// Checks a chunk's ciphertext, exactly [`Self::ciphertext_range`], puts its plaintext at the beginning
@@ -188,11 +185,11 @@ impl Verified {
     /// mail under GCM: else the tags are under a key that lives as long as this, and the mail's own.
     ///
     /// To be kept under encryption: two of the tags and their chunks give away the key of all.
-    pub fn to_record(&self) -> Option<Zeroizing<Vec<u8>>> {
+    pub fn to_record(&self) -> Option<Secret> {
         if !matches!(*self.cipher.borrow(), ChunkCipher::Gcm(_)) {
             return None;
         }
-        let mut record = Zeroizing::new(Vec::with_capacity(RECORD_START + 16 * self.tags.len()));
+        let mut record = Secret::with_capacity(RECORD_START + 16 * self.tags.len());
         record.extend_from_slice(&u32::try_from(self.chunk).ok()?.to_be_bytes());
         record.extend_from_slice(&self.payload_len.to_be_bytes());
         record.extend_from_slice(self.tags.as_flattened());
@@ -215,7 +212,7 @@ impl Verified {
         let (chunk, len) = start.split_first_chunk().ok_or_else(wrong)?;
         let chunk = u32::from_be_bytes(*chunk) as usize;
         let len = u64::from_be_bytes(len.try_into().map_err(|_| wrong())?);
-        let tags: Blocks = match tags.len() % 16 {
+        let tags: SecretVec<[u8; 16]> = match tags.len() % 16 {
             0 => tags
                 .chunks(16)
                 .filter_map(|tag| tag.try_into().ok())
@@ -240,12 +237,12 @@ impl Verified {
             payload_len: len,
             plain_size: len,
             tags,
-            previous: Blocks::default(),
+            previous: SecretVec::default(),
         })
     }
 
     /// Bytes of memory that this holds.
     pub fn mem_size(&self) -> usize {
-        size_of::<Self>() + self.tags.mem_size() + self.previous.mem_size() + CONTEXTS
+        size_of::<Self>() + 16 * (self.tags.capacity() + self.previous.capacity()) + CONTEXTS
     }
 }

@@ -6,13 +6,12 @@ use std::cell::RefCell;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::block::ContentKey;
-use super::blocks::Blocks;
 use super::payload::{check_granule, tampered, truncated_tag};
 use super::verified::{ChunkCipher, MacKey, Verified, proven_by_chunks};
-use crate::crypto::cipher::{Cipher, MARGIN, Mode, Position, Stream};
+use crate::crypto::cipher::{Cipher, Crypter, MARGIN, Mode, Position};
 use crate::crypto::digest::Hmac;
 use crate::crypto::gcm::{self, Gmac};
-use crate::crypto::{Secret, ct_eq};
+use crate::crypto::{Secret, SecretVec, ct_eq};
 use crate::error::Result;
 use crate::format::stream::{Header, Integrity};
 
@@ -21,7 +20,7 @@ enum Proof {
     /// The chunks' own tags, put together.
     Gcm,
     /// Decryption, into a buffer that is wiped.
-    ChaCha { stream: Box<Stream>, wiped: Secret },
+    ChaCha { stream: Box<Crypter>, wiped: Secret },
     /// HMAC over the ciphertext.
     Hmac(Box<Hmac>),
     /// Nothing does.
@@ -44,15 +43,15 @@ struct Chunks {
     mac: Gmac,
     size: usize,
     filled: usize,
-    tags: Blocks,
+    tags: SecretVec<[u8; 16]>,
     /// Chaining modes: the block that each chunk but the first is chained to.
-    previous: Blocks,
-    /// Chaining modes: the last two blocks so far. It never grows beyond the room that it has.
+    previous: SecretVec<[u8; 16]>,
+    /// Chaining modes: the last two blocks so far.
     recent: Secret,
     /// Block size of a chaining mode, else 0.
     block: usize,
     /// OFB chains keystream, which only decryption shows.
-    keystream: Option<Box<Stream>>,
+    keystream: Option<Box<Crypter>>,
 }
 
 impl Verifier {
@@ -64,7 +63,7 @@ impl Verifier {
             Integrity::Aead if proven_by_chunks(header) => Proof::Gcm,
             Integrity::Aead => Proof::ChaCha {
                 stream: Box::new(header.cipher.decrypt(parts.key, parts.iv, parts.mac)?),
-                wiped: Zeroizing::new(Vec::with_capacity(chunk + 64)),
+                wiped: Secret::zeroed(chunk + MARGIN),
             },
         };
         let mac_key = if matches!(proof, Proof::Gcm) {
@@ -82,9 +81,9 @@ impl Verifier {
                 mac: Gmac::new(mac_key.as_ref())?,
                 size: chunk,
                 filled: 0,
-                tags: Blocks::default(),
-                previous: Blocks::default(),
-                recent: Zeroizing::new(Vec::with_capacity(4 * header.cipher.chain_len())),
+                tags: SecretVec::default(),
+                previous: SecretVec::default(),
+                recent: Secret::with_capacity(4 * header.cipher.chain_len()),
                 block: header.cipher.chain_len(),
                 keystream,
             },
@@ -116,8 +115,8 @@ impl Verifier {
             Proof::Gcm | Proof::None => {}
             Proof::Hmac(hmac) => hmac.update(data)?,
             Proof::ChaCha { stream, wiped } => {
-                stream.update(data, wiped)?;
-                wiped.zeroize();
+                let len = stream.update_into(data, wiped)?;
+                wiped[..len].zeroize();
             }
         }
         self.chunks.absorb(data)
@@ -147,7 +146,7 @@ impl Verifier {
             }
             Proof::ChaCha { stream, wiped } => {
                 stream.set_tag(&self.tail)?;
-                stream.finish(wiped)?;
+                stream.finish_into(wiped)?;
             }
             Proof::Hmac(_) => {}
         }
@@ -216,8 +215,9 @@ impl Chunks {
             self.keep_end(data);
             return Ok(());
         };
-        let mut chain = Zeroizing::new(Vec::with_capacity(data.len() + MARGIN));
-        stream.update(data, &mut chain)?;
+        let mut chain = Secret::zeroed(data.len() + MARGIN);
+        let len = stream.update_into(data, &mut chain)?;
+        chain.truncate(len);
         chain.iter_mut().zip(data).for_each(|(p, c)| *p ^= c);
         self.keep_end(&chain);
         Ok(())
@@ -227,8 +227,8 @@ impl Chunks {
         let keep = 2 * self.block;
         let end = &chain[chain.len().saturating_sub(keep)..];
         self.recent.extend_from_slice(end);
-        let surplus = self.recent.len().saturating_sub(keep);
-        self.recent.drain(..surplus);
+        self.recent
+            .drop_front(self.recent.len().saturating_sub(keep));
     }
 
     /// The plaintext's size: CBC tells it only by the padding in the last block.
@@ -243,8 +243,7 @@ impl Chunks {
             previous,
             last: true,
         };
-        let mut end = Zeroizing::new(Vec::with_capacity(64));
-        cipher.decrypt_at(key, iv, at, last, &mut end)?;
+        let end = cipher.decrypt_at(key, iv, at, last)?;
         Ok(len - (self.block - end.len()) as u64)
     }
 }

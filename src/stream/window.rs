@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::chunk_cache::ChunkCache;
 use super::verified::Verified;
-use crate::crypto::Plain;
+use crate::crypto::Secret;
 use crate::crypto::cipher::MARGIN;
 use crate::error::{Error, Result};
 
@@ -15,11 +15,11 @@ use crate::error::{Error, Result};
 pub struct Window {
     /// Wiped on drop and before larger memory takes its place. As long as it ever was: to grow a `Vec`
     /// is to write zeros first.
-    own: Plain,
+    own: Secret,
     /// More of it, where the next chunk is decrypted while a part of `own` is still looked at.
-    spare: Plain,
+    spare: Secret,
     /// A chunk that others may look at too, in place of `own`.
-    shared: Option<Rc<Plain>>,
+    shared: Option<Rc<Secret>>,
     /// Which of their bytes are lent.
     lent: Range<usize>,
     /// Offset in the mail of the first byte that is lent.
@@ -154,7 +154,7 @@ impl Window {
     /// Lends the chunk at `offset`, of which `plain` has `len` bytes, from there on.
     fn lend_shared(
         &mut self,
-        plain: Rc<Plain>,
+        plain: Rc<Secret>,
         len: usize,
         verified: &Verified,
         offset: u64,
@@ -184,10 +184,9 @@ impl Window {
 }
 
 /// Makes `memory` at least `size` bytes long; memory left behind is wiped.
-fn fit(memory: &mut Plain, size: usize) {
+fn fit(memory: &mut Secret, size: usize) {
     if memory.len() < size {
-        memory.wipe();
-        **memory = vec![0; size.next_power_of_two()];
+        *memory = Secret::zeroed(size.next_power_of_two());
     }
 }
 

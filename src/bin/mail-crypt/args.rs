@@ -71,14 +71,14 @@ pub struct Options {
 pub fn parse() -> Result<Option<(String, Options)>> {
     let mut parser = lexopt::Parser::from_env();
     let mut command = match command_word(&mut parser)? {
-        Word::Command(word) => word,
-        Word::Missing | Word::Help => return help(),
+        CommandWord::Command(word) => word,
+        CommandWord::Missing | CommandWord::Help => return help(),
     };
     if command == "key" {
         match command_word(&mut parser)? {
-            Word::Command(word) => command = format!("key {word}"),
-            Word::Help => return help(),
-            Word::Missing => return Err(Failure::Usage("key: show or convert?".into())),
+            CommandWord::Command(word) => command = format!("key {word}"),
+            CommandWord::Help => return help(),
+            CommandWord::Missing => return Err(Failure::Usage("key: show or convert?".into())),
         }
     }
     match options(parser)? {
@@ -92,21 +92,21 @@ fn help() -> Result<Option<(String, Options)>> {
 }
 
 /// What stands where a command is expected.
-enum Word {
+enum CommandWord {
     Command(String),
     Help,
     Missing,
 }
 
-fn command_word(parser: &mut lexopt::Parser) -> Result<Word> {
+fn command_word(parser: &mut lexopt::Parser) -> Result<CommandWord> {
     match parser.next()? {
-        None => Ok(Word::Missing),
-        Some(Short('h') | Long("help")) => Ok(Word::Help),
+        None => Ok(CommandWord::Missing),
+        Some(Short('h') | Long("help")) => Ok(CommandWord::Help),
         Some(Long("version")) => {
             secret::say(concat!("mail-crypt ", env!("CARGO_PKG_VERSION"), "\n"))?;
             std::process::exit(0);
         }
-        Some(Value(word)) => Ok(Word::Command(word.string()?)),
+        Some(Value(word)) => Ok(CommandWord::Command(word.string()?)),
         Some(other) => Err(other.unexpected().into()),
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use mail_crypt_core::crypto::SecretText;
 use mail_crypt_core::error::Error;
 use mail_crypt_core::hex;
 use mail_crypt_core::store::{Access, Attributes, Change, Guid, Host, Level, Scope};
@@ -66,7 +67,7 @@ impl FileDict {
 
 /// Dovecot's escapes for what can't stand in a line.
 fn unescape(text: &str) -> Zeroizing<String> {
-    let mut out = Zeroizing::new(String::with_capacity(text.len()));
+    let mut out = SecretText::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         out.push(match c {
@@ -82,7 +83,7 @@ fn unescape(text: &str) -> Zeroizing<String> {
             c => c,
         });
     }
-    out
+    out.finish()
 }
 
 impl Attributes for FileDict {

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
+use mail_crypt_core::crypto::Secret;
 use mail_crypt_core::key::PublicKey;
 use mail_crypt_core::stream::{Algorithm, Encryptor, Sender, Version};
-use zeroize::Zeroizing;
 
 use crate::args::Options;
 use crate::{Failure, Result, secret};
@@ -32,7 +32,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let mut encryptor = Encryptor::new(&algorithm, Version::V2, &mut Sender::new(key))?;
     let mut to = secret::output(options.out.as_deref())?;
-    let mut plain = Zeroizing::new(vec![0; 128 * 1024]);
+    let mut plain = Secret::zeroed(128 * 1024);
     let mut sealed = Vec::new();
     loop {
         let read = from

@@ -4,6 +4,7 @@
 use std::io::Write;
 
 use mail_crypt_core::ErrorKind;
+use mail_crypt_core::crypto::Secret;
 use mail_crypt_core::key::{KeyId, KeyType, PrivateKey, Protect, Protection, PublicKey, StoredKey};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -101,7 +102,7 @@ pub fn convert(options: &Options) -> Result<()> {
 /// The private key in `text`; none if it is locked and no password was given.
 fn private(options: &Options, text: &str) -> Result<Option<PrivateKey>> {
     let password = options.password.read()?;
-    let key = PrivateKey::parse_setting(text, password.as_ref().map(|p| p.as_slice()));
+    let key = PrivateKey::parse_setting(text, password.as_deref());
     match key {
         Ok(key) => Ok(Some(key)),
         Err(_) if password.is_none() && StoredKey::parse(text).is_ok() => Ok(None),
@@ -117,9 +118,9 @@ fn needed(key: Option<PrivateKey>) -> Result<PrivateKey> {
 fn private_text(
     key: &PrivateKey,
     format: &str,
-    password: Option<Zeroizing<Vec<u8>>>,
+    password: Option<Secret>,
 ) -> Result<Zeroizing<String>> {
-    let password = password.as_ref().map(|p| p.as_slice());
+    let password = password.as_deref();
     match format {
         "pem" => Ok(key.to_pem(password)?),
         "dovecot" => Ok(key.to_dovecot(match password {

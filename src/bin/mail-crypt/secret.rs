@@ -7,9 +7,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use mail_crypt_core::crypto::Secret;
 use zeroize::Zeroizing;
 
-use crate::wiped::Growing;
+use crate::wiped;
 use crate::{Failure, Result};
 
 /// A dict file has a few hundred bytes for each folder.
@@ -32,7 +33,7 @@ pub enum PasswordSource {
 
 impl PasswordSource {
     /// Reads it.
-    pub fn read(self) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    pub fn read(self) -> Result<Option<Secret>> {
         let line = match self {
             PasswordSource::None => return Ok(None),
             PasswordSource::Stdin => first_line(standard_input()?, "standard input")?,
@@ -42,7 +43,7 @@ impl PasswordSource {
                 first_line(file, &name)?
             }
             PasswordSource::Prompt => rpassword::prompt_password("Password: ")
-                .map(|line| Zeroizing::new(line.into_bytes()))
+                .map(|line| Secret::new(line.into_bytes()))
                 .map_err(|e| Failure::io("the terminal", e))?,
         };
         if line.is_empty() {
@@ -66,9 +67,8 @@ fn standard_output() -> Result<File> {
 }
 
 /// As bytes: a client may have sent a password in any encoding. What follows the line isn't read.
-fn first_line(mut from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>> {
-    // Room from the start: a growing buffer leaves copies behind.
-    let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSWORD));
+fn first_line(mut from: impl Read, name: &str) -> Result<Secret> {
+    let mut line = Secret::default();
     let mut byte = Zeroizing::new([0]);
     loop {
         match from.read(&mut *byte) {
@@ -83,7 +83,7 @@ fn first_line(mut from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>> {
         }
     }
     if line.last() == Some(&b'\r') {
-        line.pop();
+        line.truncate(line.len() - 1);
     }
     Ok(line)
 }
@@ -96,14 +96,10 @@ pub fn key_text(path: &Path) -> Result<Zeroizing<String>> {
     } else {
         File::open(path).map_err(failed)?
     };
-    let mut bytes = Growing::read(file.take(MAX_KEY_FILE)).map_err(failed)?;
-    match String::from_utf8(std::mem::take(&mut *bytes)) {
-        Ok(text) => Ok(Zeroizing::new(text)),
-        Err(e) => {
-            drop(Zeroizing::new(e.into_bytes()));
-            Err(failed(io::Error::other("not a text")))
-        }
-    }
+    let mut bytes = Secret::default();
+    wiped::copy(&mut file.take(MAX_KEY_FILE), &mut bytes).map_err(failed)?;
+    let text = bytes.into_text();
+    text.ok_or_else(|| failed(io::Error::other("not a text")))
 }
 
 /// Where results go: standard output, or a new file that only its owner can read. An existing

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::super::user::busy;
-use crate::crypto::{Plain, Secret};
+use crate::crypto::Secret;
 use crate::error::{Error, Result};
 use crate::key::KeyType;
 use crate::store::{Attributes, FileState, KeySource, Memory, VerifiedFile, index_cache};
@@ -47,18 +47,18 @@ pub struct Reader {
 
 enum State {
     Opening(Box<Opener>),
-    Small(Plain),
+    Small(Secret),
     Large(Rc<Verified>, Window),
     /// Holds what was lent before: Dovecot's streams keep their buffer when a read fails.
-    Failed(Plain, Window),
+    Failed(Secret, Window),
 }
 
 impl State {
     fn failed(self) -> Self {
         let (plain, window) = match self {
-            State::Opening(_) => (Plain::default(), Window::default()),
+            State::Opening(_) => (Secret::default(), Window::default()),
             State::Small(plain) => (plain, Window::default()),
-            State::Large(_, window) => (Plain::default(), window),
+            State::Large(_, window) => (Secret::default(), window),
             State::Failed(plain, window) => (plain, window),
         };
         State::Failed(plain, window)
@@ -108,7 +108,7 @@ impl Reader {
     }
 
     fn take_state(&mut self) -> State {
-        let failed = State::Failed(Plain::default(), Window::default());
+        let failed = State::Failed(Secret::default(), Window::default());
         std::mem::replace(&mut self.state, failed)
     }
 
@@ -215,7 +215,7 @@ impl Reader {
             false => opener.content_key().cloned(),
         };
         self.state = match opener.finish()?.body {
-            Body::Small(plain) => State::Small(Plain::new(plain)),
+            Body::Small(plain) => State::Small(plain),
             Body::Large(verified) => {
                 memory.changed.remove(&header);
                 let content = remember(memory, header, self.file, *verified);

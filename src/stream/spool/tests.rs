@@ -238,7 +238,7 @@ fn what_was_lent_stays_until_there_is_more() {
     let lent = spool.read(0, 0).unwrap().unwrap().as_ptr();
     assert!(spool.read(0, 4).unwrap().is_none());
     assert_eq!(spool.lent.plain.as_ptr(), lent);
-    assert_eq!(&**spool.lent.plain, b"some");
+    assert_eq!(*spool.lent.plain, *b"some");
     spool.take(4, b" more").unwrap();
     assert_eq!(spool.read(2, 4).unwrap().unwrap(), b"me more");
 }

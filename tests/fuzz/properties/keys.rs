@@ -1,7 +1,7 @@
 //! Keys as text: key strings, PEM, base64, JSON Web Keys.
 
 use mail_crypt_core::ErrorKind;
-use mail_crypt_core::format::keystring::{self, KeyString, Lock, Stretch};
+use mail_crypt_core::format::keystring::{self, Kdf, KeyString, Lock};
 use mail_crypt_core::key::{PrivateKey, Protect, Protection, PublicKey, StoredKey};
 
 use super::{Input, test_keys, vectors};
@@ -100,9 +100,9 @@ fn is_fast(text: &str) -> bool {
     };
     match string.lock {
         Lock::None => true,
-        Lock::Password(stretch) | Lock::Key { stretch, .. } => match stretch {
-            Stretch::V1 { .. } => true,
-            Stretch::V2 { rounds, .. } => rounds <= FAST_ROUNDS,
+        Lock::Password(kdf) | Lock::Key { kdf, .. } => match kdf {
+            Kdf::V1 { .. } => true,
+            Kdf::V2 { rounds, .. } => rounds <= FAST_ROUNDS,
         },
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use mail_crypt_core::Result;
-use mail_crypt_core::crypto::cipher::aes256_cbc_encrypt;
+use mail_crypt_core::crypto::cipher::{MARGIN, aes256_cbc_encrypt};
 use mail_crypt_core::format::stream::{Header, Version, header_len};
 use mail_crypt_core::key::{KeyType, PrivateKey};
 use mail_crypt_core::stream::{
@@ -108,9 +108,8 @@ pub fn serve(file: &[u8], opened: &Opened, room: &mut Vec<u8>) -> Result<usize> 
     for chunk in 0..verified.chunk_count() {
         let (at, len) = verified.ciphertext_range(chunk);
         let at = at as usize;
-        room.clear();
-        verified.decrypt_chunk(chunk, &file[at..at + len], room)?;
-        served += room.len();
+        room.resize(len + MARGIN, 0);
+        served += verified.open_chunk(chunk, &file[at..at + len], room)?;
     }
     Ok(served)
 }
