@@ -6,8 +6,9 @@
 pub mod cipher;
 pub mod digest;
 pub mod ec;
-mod field;
+
 pub mod gcm;
+mod gf128;
 mod lookup;
 pub mod pkcs8;
 pub mod rsa;

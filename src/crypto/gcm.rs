@@ -10,13 +10,15 @@ use openssl::cipher_ctx::CipherCtx;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::cipher::{Cipher, MAX_CALL, Mode, TAG_LEN, gcm_counter};
-use super::field::{inverse, mul, power};
+use super::gf128::{inverse, mul, power};
 use crate::error::{Error, ErrorKind, Result};
+
+/// A tag that nobody may see: with two of them under one IV, H can be solved for.
+pub type SecretTag = Zeroizing<[u8; TAG_LEN]>;
 
 /// GMAC of one piece after another, each under the same key and IV.
 ///
-/// Tags under one IV are only good as long as nobody sees them: with two of them H can be
-/// solved for. They are compared in memory, and leave it only under encryption (in Dovecot's index cache).
+/// Its tags are compared in memory, and leave it only under encryption (in Dovecot's index cache).
 pub struct Gmac {
     ctx: CipherCtx,
     iv: [u8; 12],
@@ -49,13 +51,13 @@ impl GmacKey<'_> {
 }
 
 /// The bare block cipher.
-struct Blocks(CipherCtx);
+struct BlockCipher(CipherCtx);
 
-impl Blocks {
+impl BlockCipher {
     fn new(with: GmacKey<'_>) -> Result<Self> {
         let mut ctx = CipherCtx::new()?;
         ctx.encrypt_init(Some(with.cipher.bare().fetch()?), Some(with.key), None)?;
-        Ok(Blocks(ctx))
+        Ok(BlockCipher(ctx))
     }
 
     /// One block, encrypted: in counter mode the first block of the keystream.
@@ -66,8 +68,8 @@ impl Blocks {
         Ok(Zeroizing::new(self::block(&*out)))
     }
 
-    /// The point H.
-    fn point(&mut self) -> Result<Zeroizing<u128>> {
+    /// H, the key of GHASH.
+    fn hash_key(&mut self) -> Result<Zeroizing<u128>> {
         self.encrypt([0; 16])
     }
 }
@@ -91,7 +93,7 @@ impl Gmac {
     }
 
     /// The tag of `data` as a piece of its own, whatever was begun before.
-    pub fn of(&mut self, data: &[u8]) -> Result<[u8; TAG_LEN]> {
+    pub fn of(&mut self, data: &[u8]) -> Result<SecretTag> {
         self.begun = false;
         self.update(data)?;
         self.take()
@@ -115,11 +117,11 @@ impl Gmac {
     }
 
     /// Ends the piece, and is ready for the next.
-    pub fn take(&mut self) -> Result<[u8; TAG_LEN]> {
-        let mut tag = [0; TAG_LEN];
+    pub fn take(&mut self) -> Result<SecretTag> {
+        let mut tag = SecretTag::default();
         self.begin()?;
         self.ctx.cipher_final(&mut [])?;
-        self.ctx.tag(&mut tag)?;
+        self.ctx.tag(&mut *tag)?;
         self.begun = false;
         Ok(tag)
     }
@@ -133,13 +135,13 @@ pub fn whole_tag(
     tags: &[[u8; TAG_LEN]],
     piece: usize,
     len: u64,
-) -> Result<[u8; TAG_LEN]> {
+) -> Result<SecretTag> {
     if piece % 16 != 0 || (tags.len() as u64) != len.div_ceil(piece as u64) {
         return Err(Error::new(ErrorKind::Crypto, "pieces don't make the whole"));
     }
-    let mut blocks = Blocks::new(with)?;
-    let h = blocks.point()?;
-    let mask = blocks.encrypt(gcm_counter(&with.checked_iv()?, 0)?)?;
+    let mut cipher = BlockCipher::new(with)?;
+    let h = cipher.hash_key()?;
+    let mask = cipher.encrypt(gcm_counter(&with.checked_iv()?, 0)?)?;
 
     // With P the polynomial of the blocks so far, `sum` = P * H. A piece's tag is
     // mask + (P_piece + length block) * H.
@@ -160,7 +162,7 @@ pub fn whole_tag(
         *sum = mul(*sum, shift) ^ block(tag) ^ *mask ^ length;
     }
     let tag = *sum ^ mul(lengths(16, len), *h) ^ *mask;
-    Ok(tag.to_be_bytes())
+    Ok(Zeroizing::new(tag.to_be_bytes()))
 }
 
 fn block(bytes: &[u8]) -> u128 {
@@ -177,7 +179,7 @@ fn block(bytes: &[u8]) -> u128 {
 pub struct Pieces {
     /// For IVs of one block.
     ctx: CipherCtx,
-    blocks: Blocks,
+    cipher: BlockCipher,
     iv: [u8; 12],
     h: u128,
     /// An IV's block v gives the counter (v * H + 128 bits) * H, so that c takes c / H^2 + 128 bits / H:
@@ -211,19 +213,19 @@ impl Pieces {
         ctx.decrypt_init(Some(with.cipher.fetch()?), None, None)?;
         ctx.set_iv_length(16)?;
         ctx.decrypt_init(None, Some(with.key), None)?;
-        let mut blocks = Blocks::new(with)?;
-        let h = blocks.point()?;
+        let mut cipher = BlockCipher::new(with)?;
+        let h = cipher.hash_key()?;
         if *h == 0 {
             return Err(Error::new(
                 ErrorKind::Crypto,
                 "a key that authenticates nothing",
             ));
         }
-        let mask = blocks.encrypt(gcm_counter(&iv, 0)?)?;
+        let mask = cipher.encrypt(gcm_counter(&iv, 0)?)?;
         let inverse = Zeroizing::new(inverse(*h));
         Ok(Pieces {
             ctx,
-            blocks,
+            cipher,
             iv,
             h: *h,
             to_iv: (mul(*inverse, *inverse), mul(lengths(0, 16), *inverse)),
@@ -268,7 +270,7 @@ impl Pieces {
             self.lengths = (data.len(), mul(lengths(len, 0) ^ lengths(0, len), self.h));
         }
         let bare = Zeroizing::new(block(tag) ^ self.mask ^ self.lengths.1);
-        let tag = Zeroizing::new((*bare ^ *self.blocks.encrypt(counter)?).to_be_bytes());
+        let tag = Zeroizing::new((*bare ^ *self.cipher.encrypt(counter)?).to_be_bytes());
         let iv = mul(block(&counter), self.to_iv.0) ^ self.to_iv.1;
         let iv = Zeroizing::new(iv.to_be_bytes());
         self.ctx.decrypt_init(None, None, Some(&*iv))?;
@@ -312,11 +314,11 @@ mod tests {
                             let (a, b) = part.split_at(part.len() / 3);
                             mac.update(a).unwrap();
                             mac.update(b).unwrap();
-                            mac.take().unwrap()
+                            *mac.take().unwrap()
                         })
                         .collect();
                     let tag = whole_tag(with, &aad, &tags, piece, len as u64).unwrap();
-                    assert_eq!(tag, stream.tag().unwrap(), "{len} bytes by {piece}");
+                    assert_eq!(*tag, stream.tag().unwrap(), "{len} bytes by {piece}");
                 }
             }
         }
@@ -335,7 +337,7 @@ mod tests {
             iv: &iv,
         };
         let mut mac = Gmac::new(with).unwrap();
-        let tags = sealed.chunks(64).map(|piece| mac.of(piece).unwrap());
+        let tags = sealed.chunks(64).map(|piece| *mac.of(piece).unwrap());
         let tags = tags.collect();
         (sealed, tags, Pieces::new(with).unwrap())
     }

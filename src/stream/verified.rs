@@ -105,7 +105,7 @@ impl ChunkCipher {
                 }
             }
             ChunkCipher::Other(mac, payload) => {
-                if ct_eq(&mac.of(ciphertext)?, tag) {
+                if ct_eq(&*mac.of(ciphertext)?, tag) {
                     return payload.decrypt(at, ciphertext, out);
                 }
             }

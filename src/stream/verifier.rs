@@ -140,7 +140,7 @@ impl Verifier {
                 let aad = parts.mac.first_chunk().ok_or_else(tampered)?;
                 let Chunks { tags, size, .. } = &self.chunks;
                 let tag = gcm::whole_tag(self.mac_key.as_ref(), aad, tags, *size, self.len)?;
-                if !ct_eq(&tag, &self.tail) {
+                if !ct_eq(&*tag, &self.tail) {
                     return Err(tampered());
                 }
             }
@@ -204,7 +204,7 @@ impl Chunks {
 
     fn end(&mut self) -> Result<()> {
         if self.filled > 0 {
-            self.tags.push(self.mac.take()?);
+            self.tags.push(*self.mac.take()?);
             self.filled = 0;
         }
         Ok(())
