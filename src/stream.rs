@@ -31,7 +31,7 @@ pub use chunk_cache::ChunkCache;
 pub use damage::{Sizes, begins_as_text, is_encrypted_mail, mended, refuse_damaged, refuse_twice};
 pub use encrypt::Encryptor;
 pub use guard::Guard;
-pub use open::{Body, Feed, Limits, Opened, Opener, SMALL};
+pub use open::{Body, Feed, Limits, Opener, SMALL};
 pub use recorded_size::may_be_ciphertext_size;
 pub use secrets::SecretCache;
 pub use sender::Sender;

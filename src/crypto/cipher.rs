@@ -57,8 +57,6 @@ impl Cipher {
     pub const AES_256_CTR: Cipher = Cipher(1);
     /// AES-256-CBC: wraps the key block of version 2 streams.
     pub const AES_256_CBC: Cipher = Cipher(2);
-    /// ChaCha20-Poly1305.
-    pub const CHACHA20_POLY1305: Cipher = Cipher(3);
 
     fn row(self) -> &'static Row {
         &TABLE[usize::from(self.0)]

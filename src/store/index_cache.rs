@@ -169,7 +169,7 @@ mod tests {
             opener.unlock(&key, &mut SecretCache::default()).unwrap();
             opener
         };
-        let Body::Large(content) = opened().finish().unwrap().body else {
+        let Body::Large(content) = opened().finish().unwrap() else {
             panic!("this mail is large");
         };
         (opened(), *content)

@@ -45,17 +45,7 @@ pub enum Feed {
     NeedKey(Vec<KeyId>),
 }
 
-/// A mail that has been checked.
-pub struct Opened {
-    /// Size of the plaintext in bytes.
-    pub plain_size: u64,
-    /// The stream's header; none for an empty file.
-    pub header: Option<Header>,
-    /// The plaintext, or what decrypts it chunk by chunk.
-    pub body: Body,
-}
-
-/// A checked mail's content.
+/// What a mail that has been checked holds.
 pub enum Body {
     /// All of it.
     Small(Secret),
@@ -229,11 +219,6 @@ impl Opener {
         self.key.as_ref()
     }
 
-    /// The header, once it is there.
-    pub fn header(&self) -> Option<&Header> {
-        self.header.as_ref()
-    }
-
     /// SHA-256 of the header as it is in the file: names the mail, since each has its own random
     /// key block.
     ///
@@ -261,41 +246,25 @@ impl Opener {
     /// # Errors
     /// Tampered if the tag doesn't match (a cut payload included: the two can't be told apart);
     /// truncated if the file ends within the header or the tag; NoKey if it wasn't unlocked.
-    pub fn finish(mut self) -> Result<Opened> {
+    pub fn finish(mut self) -> Result<Body> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         self.take_payload(&[])?;
         let Some(header) = self.header else {
             return match self.start.len() {
-                0 => Ok(empty()),
+                0 => Ok(Body::Small(Secret::default())),
                 _ => Err(Error::truncated("the file ends within its header")),
             };
         };
         let key = self.key.ok_or_else(|| no_key(&header))?;
-        let (plain_size, body) = match self.body {
-            Reading::Small(sealed) => {
-                let plain = open_small(&header, &key, &sealed)?;
-                (plain.len() as u64, Body::Small(plain))
-            }
+        match self.body {
+            Reading::Small(sealed) => open_small(&header, &key, &sealed).map(Body::Small),
             Reading::Large(verifier) => {
                 let verified = verifier.finish(&header, &key, self.start.len() as u64)?;
-                (verified.plain_size(), Body::Large(Box::new(verified)))
+                Ok(Body::Large(Box::new(verified)))
             }
-        };
-        Ok(Opened {
-            plain_size,
-            header: Some(header),
-            body,
-        })
-    }
-}
-
-fn empty() -> Opened {
-    Opened {
-        plain_size: 0,
-        header: None,
-        body: Body::Small(Secret::default()),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::Error;
 
 /// Most streams under one ephemeral key.
 const MAX_USES: u32 = 1 << 16;
-/// How long one ephemeral key is used unless the caller says otherwise.
+/// How long one ephemeral key is used.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
 /// PBKDF2 rounds on write. Stretching is for passwords; an agreed secret is random, and the
@@ -63,6 +63,7 @@ impl Sender {
     }
 
     /// The ephemeral key isn't used for longer than `age` (zero: once).
+    #[cfg(test)]
     pub fn with_max_age(mut self, age: Duration) -> Self {
         self.max_age = age;
         self
@@ -76,11 +77,6 @@ impl Sender {
     /// The recipient's old key id, if it has one.
     pub fn old_id(&self) -> Option<KeyId> {
         self.to.old_id()
-    }
-
-    /// Forgets the ephemeral key: the next stream makes a new one.
-    pub fn renew(&mut self) {
-        self.ephemeral = None;
     }
 
     /// Whether there is an ephemeral key.

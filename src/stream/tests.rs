@@ -74,19 +74,19 @@ fn open_pieces(
 }
 
 /// Phase two, and what must hold between its sizes and phase one's.
-fn read(opened: Opened, file: &[u8]) -> Result<Vec<u8>> {
-    let plain = match &opened.body {
-        Body::Small(plain) => plain.to_vec(),
+fn read(body: Body, file: &[u8]) -> Result<Vec<u8>> {
+    let (size, plain) = match &body {
+        Body::Small(plain) => (plain.len() as u64, plain.to_vec()),
         Body::Large(mail) => {
             let mut out = Vec::new();
             for chunk in 0..mail.chunk_count() {
                 assert_eq!(out.len(), chunk * mail.chunk_size());
                 out.extend_from_slice(&mail.decrypt_chunk(chunk, part(mail, chunk, file))?);
             }
-            out
+            (mail.plain_size(), out)
         }
     };
-    assert_eq!(plain.len() as u64, opened.plain_size);
+    assert_eq!(plain.len() as u64, size);
     Ok(plain)
 }
 

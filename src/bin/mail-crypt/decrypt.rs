@@ -137,7 +137,7 @@ fn open(mail: &mut impl Read, mut opener: Opener, keys: &mut Keys) -> Result<Bod
     loop {
         let read = mail.read(&mut buf).map_err(failed_copy)?;
         if read == 0 {
-            return Ok(opener.finish()?.body);
+            return Ok(opener.finish()?);
         }
         let Feed::NeedKey(ids) = opener.feed(&buf[..read])? else {
             continue;

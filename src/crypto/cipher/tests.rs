@@ -26,7 +26,7 @@ fn every_row_is_known_to_libcrypto_with_its_sizes() {
         if let Some(oid) = cipher.oid_der() {
             assert_eq!(Cipher::from_oid_der(oid).unwrap(), cipher);
             let nid = |text: &str| Asn1Object::from_str(text).unwrap().nid();
-            if cipher != Cipher::CHACHA20_POLY1305 {
+            if cipher.mode() != Mode::ChaChaPoly {
                 let dotted = crate::crypto::oid_text(oid);
                 assert_eq!(nid(&dotted), nid(cipher.name()));
             }
@@ -41,7 +41,6 @@ fn every_row_is_known_to_libcrypto_with_its_sizes() {
     );
     assert_eq!(Cipher::AES_256_CTR.name(), "aes-256-ctr");
     assert_eq!(Cipher::AES_256_CBC.name(), "aes-256-cbc");
-    assert_eq!(Cipher::CHACHA20_POLY1305.name(), "chacha20-poly1305");
     assert!(Cipher::from_oid_der(&[]).is_err());
 }
 
@@ -78,7 +77,8 @@ fn any_position_decrypts_to_the_same_bytes() {
 
 #[test]
 fn a_wrong_tag_is_tampering() {
-    for cipher in [Cipher::AES_256_GCM, Cipher::CHACHA20_POLY1305] {
+    for name in ["aes-256-gcm", "chacha20-poly1305"] {
+        let cipher = Cipher::from_name(name).unwrap();
         let (key, iv) = (vec![1; 32], vec![2; 12]);
         let mut stream = cipher.encrypt(&key, &iv, b"aad").unwrap();
         let mut out = Vec::new();

@@ -214,7 +214,7 @@ impl Reader {
             true => None,
             false => opener.content_key().cloned(),
         };
-        self.state = match opener.finish()?.body {
+        self.state = match opener.finish()? {
             Body::Small(plain) => State::Small(plain),
             Body::Large(verified) => {
                 memory.changed.remove(&header);

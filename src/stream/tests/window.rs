@@ -4,7 +4,7 @@ fn verified(key: &PrivateKey, file: &[u8]) -> Verified {
     let mut opener = Opener::new(LARGE);
     opener.feed(file).unwrap();
     opener.unlock(key, &mut SecretCache::default()).unwrap();
-    match opener.finish().unwrap().body {
+    match opener.finish().unwrap() {
         Body::Large(mail) => *mail,
         Body::Small(_) => panic!("this mail is large"),
     }

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use criterion::Criterion;
 use mail_crypt_core::key::{KeyType, PrivateKey};
 use mail_crypt_core::store::index_cache;
-use mail_crypt_core::stream::{Algorithm, Body, Opened, Opener, SecretCache};
+use mail_crypt_core::stream::{Algorithm, Body, Opener, SecretCache};
 use mail_crypt_micro_bench::{Writer, file, mail, open, open_with};
 
 const KEYS: [(&str, &str); 5] = [
@@ -24,8 +24,8 @@ const KEYS: [(&str, &str); 5] = [
 ];
 const SIZE: usize = 2 << 10;
 
-fn served(opened: &Opened) -> usize {
-    match &opened.body {
+fn served(body: &Body) -> usize {
+    match body {
         Body::Small(plain) => plain.len(),
         Body::Large(_) => 0,
     }
