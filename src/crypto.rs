@@ -65,6 +65,14 @@ pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && openssl::memcmp::eq(a, b)
 }
 
+/// A big-endian number without the zeros that it begins with.
+pub fn without_zeros(mut number: &[u8]) -> &[u8] {
+    while let [0, rest @ ..] = number {
+        number = rest;
+    }
+    number
+}
+
 /// The dotted text of a DER object identifier, for error texts; hex where it isn't one.
 pub fn oid_text(der: &[u8]) -> String {
     let hex = || format!("0x{}", hex::encode(der));

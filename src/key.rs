@@ -1,5 +1,6 @@
 //! Public and private keys: ids, key strings, wrapping.
 #![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing, clippy::string_slice)]
 
 mod jwk;
 mod private;

@@ -299,8 +299,7 @@ impl EcPrivate {
     /// # Errors
     /// Corrupt if it is not within 1..order.
     pub fn from_bytes(curve: &Arc<Curve>, number: &[u8]) -> Result<Self> {
-        let zeros = number.iter().take_while(|b| **b == 0).count();
-        let number = &number[zeros..];
+        let number = super::without_zeros(number);
         let bad = || Error::corrupt(format!("private key out of range for {}", curve.name));
         // Bounded before libcrypto makes a number of it.
         if number.is_empty() || number.len() > curve.field_len + 1 {

@@ -59,7 +59,7 @@ impl<'a> DerReader<'a> {
             let (bytes, after) = rest.split_at_checked(count).ok_or_else(truncated)?;
             len = bytes.iter().fold(0, |len, b| (len << 8) | usize::from(*b));
             // Only the shortest form is DER.
-            if bytes[0] == 0 || len < 0x80 {
+            if bytes.first() == Some(&0) || len < 0x80 {
                 return Err(Error::corrupt("DER: bad length"));
             }
             rest = after;
@@ -95,8 +95,7 @@ impl<'a> DerReader<'a> {
     /// As [`DerReader::read`]; corrupt if it is negative or larger.
     pub fn small_integer(&mut self) -> Result<u64> {
         let bytes = self.read(INTEGER)?;
-        let bad = bytes.is_empty() || bytes[0] >= 0x80 || bytes.len() > 8;
-        if bad {
+        if bytes.len() > 8 || bytes.first().is_none_or(|top| *top >= 0x80) {
             return Err(Error::corrupt("DER: number out of range"));
         }
         Ok(bytes.iter().fold(0, |n, b| (n << 8) | u64::from(*b)))
@@ -134,11 +133,11 @@ pub fn element(tag: u8, parts: &[&[u8]]) -> Secret {
     let mut out = Secret::with_capacity(len + 2 + bytes.len());
     out.push(tag);
     if len < 0x80 {
-        out.push(bytes[bytes.len() - 1]);
+        out.push(len as u8);
     } else {
         let zeros = (len.leading_zeros() / 8) as usize;
         out.push(0x80 | (bytes.len() - zeros) as u8);
-        out.extend_from_slice(&bytes[zeros..]);
+        bytes.iter().skip(zeros).for_each(|byte| out.push(*byte));
     }
     parts.iter().for_each(|part| out.extend_from_slice(part));
     out
@@ -146,19 +145,18 @@ pub fn element(tag: u8, parts: &[&[u8]]) -> Secret {
 
 /// A non-negative INTEGER.
 pub fn small_integer(n: u64) -> Secret {
-    // One byte more than the number needs at most, so that the sign bit is clear.
-    let mut bytes = [0; 9];
-    bytes[1..].copy_from_slice(&n.to_be_bytes());
-    let zeros = bytes
-        .windows(2)
-        .take_while(|pair| pair[0] == 0 && pair[1] < 0x80)
-        .count();
-    element(INTEGER, &[&bytes[zeros..]])
+    // More bytes than the number needs. One zero stays where else the sign bit would be set.
+    let bytes = u128::from(n).to_be_bytes();
+    let mut number = bytes.as_slice();
+    while let [0, 0..=0x7f, ..] = number {
+        number = number.split_at(1).1;
+    }
+    element(INTEGER, &[number])
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use crate::error::ErrorKind;
     use proptest::prelude::*;

@@ -294,7 +294,7 @@ pub fn write_encrypted(salt: &[u8], rounds: u32, iv: &[u8], ciphertext: &[u8]) -
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use proptest::prelude::*;
 

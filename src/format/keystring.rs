@@ -164,24 +164,24 @@ fn parse_v1(fields: &[&str]) -> Result<KeyString> {
             id: id(key_id)?,
         }));
     }
-    let (key, lock, key_id) = match *fields {
-        [_, "0", key, key_id] => (key, Lock::None, key_id),
-        [_, "2", key, salt, key_id] => {
+    let (nid, key, lock, key_id) = match *fields {
+        [nid, "0", key, key_id] => (nid, key, Lock::None, key_id),
+        [nid, "2", key, salt, key_id] => {
             let salt = bytes(salt, "salt", MAX_SALT)?.to_vec();
-            (key, Lock::Password(Kdf::V1 { salt }), key_id)
+            (nid, key, Lock::Password(Kdf::V1 { salt }), key_id)
         }
-        [_, "1", key, ephemeral, by, key_id] => {
+        [nid, "1", key, ephemeral, by, key_id] => {
             let lock = Lock::Key {
                 kdf: Kdf::V1 { salt: Vec::new() },
                 ephemeral: bytes(ephemeral, "ephemeral key", MAX_EPHEMERAL)?.to_vec(),
                 by: id(by)?,
             };
-            (key, lock, key_id)
+            (nid, key, lock, key_id)
         }
         _ => return Err(wrong_fields(fields)),
     };
     Ok(KeyString::Private(PrivateString {
-        algorithm: AlgorithmName::Nid(number(fields[0], "curve number", i32::MAX as u32)?),
+        algorithm: AlgorithmName::Nid(number(nid, "curve number", i32::MAX as u32)?),
         lock,
         key: bytes(key, "private key", MAX_KEY)?,
         id: id(key_id)?,
@@ -195,14 +195,14 @@ fn parse_v2(fields: &[&str]) -> Result<KeyString> {
             id: id(key_id)?,
         }));
     }
-    let (key, lock, key_id) = match *fields {
-        [_, "0", key, key_id] => (key, Lock::None, key_id),
-        [_, "2", cipher, salt, hash, rounds, key, key_id] => {
+    let (oid, key, lock, key_id) = match *fields {
+        [oid, "0", key, key_id] => (oid, key, Lock::None, key_id),
+        [oid, "2", cipher, salt, hash, rounds, key, key_id] => {
             let lock = Lock::Password(kdf(cipher, salt, hash, rounds)?);
-            (key, lock, key_id)
+            (oid, key, lock, key_id)
         }
         [
-            _,
+            oid,
             "1",
             cipher,
             salt,
@@ -218,12 +218,12 @@ fn parse_v2(fields: &[&str]) -> Result<KeyString> {
                 ephemeral: bytes(ephemeral, "ephemeral key", MAX_EPHEMERAL)?.to_vec(),
                 by: id(by)?,
             };
-            (key, lock, key_id)
+            (oid, key, lock, key_id)
         }
         _ => return Err(wrong_fields(fields)),
     };
     Ok(KeyString::Private(PrivateString {
-        algorithm: AlgorithmName::Oid(name(fields[0], "algorithm", 80)?),
+        algorithm: AlgorithmName::Oid(name(oid, "algorithm", 80)?),
         lock,
         key: bytes(key, "private key", MAX_KEY)?,
         id: id(key_id)?,

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 
 /// What every PEM text starts with.
 pub const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
 /// One block: its label ("PRIVATE KEY") and its data.
@@ -27,22 +28,16 @@ pub struct Block<'a> {
 pub fn first<'a>(text: &'a str, skip: &[&str]) -> Result<Block<'a>> {
     let mut rest = text;
     loop {
-        let start = rest.find(BEGIN).ok_or_else(no_block)?;
-        rest = &rest[start + BEGIN.len()..];
-        let label_end = rest.find(DASHES).ok_or_else(no_block)?;
-        let label = &rest[..label_end];
-        rest = &rest[label_end + DASHES.len()..];
-        let body_end = rest
-            .find("-----END ")
+        let (_, block) = rest.split_once(BEGIN).ok_or_else(no_block)?;
+        let (label, block) = block.split_once(DASHES).ok_or_else(no_block)?;
+        let (body, end) = block
+            .split_once(END)
             .ok_or_else(|| Error::truncated("PEM without its end line"))?;
-        let body = &rest[..body_end];
-        rest = &rest[body_end..];
-        let end = rest.strip_prefix("-----END ").unwrap_or(rest);
-        if !end.starts_with(label) || !end[label.len()..].starts_with(DASHES) {
-            return Err(Error::corrupt(
-                "PEM whose end line doesn't fit its begin line",
-            ));
-        }
+        let after = end
+            .strip_prefix(label)
+            .and_then(|end| end.strip_prefix(DASHES));
+        rest =
+            after.ok_or_else(|| Error::corrupt("PEM whose end line doesn't fit its begin line"))?;
         if skip.contains(&label) {
             continue;
         }
@@ -68,7 +63,7 @@ pub fn write(label: &str, data: &[u8]) -> Zeroizing<String> {
         out.push_str(part);
     }
     base64::push_lines(&mut out, data);
-    for part in ["-----END ", label, "-----\n"] {
+    for part in [END, label, "-----\n"] {
         out.push_str(part);
     }
     out.finish()
@@ -76,7 +71,7 @@ pub fn write(label: &str, data: &[u8]) -> Zeroizing<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use crate::error::ErrorKind;
     use proptest::prelude::*;

@@ -115,23 +115,26 @@ pub struct Header {
 /// Corrupt if it isn't an encrypted stream or the length can't be, unsupported for a version
 /// other than 1 and 2.
 pub fn header_len(prefix: &[u8]) -> Result<Option<usize>> {
-    let known = prefix.len().min(MAGIC.len());
-    if prefix[..known] != MAGIC[..known] {
+    if prefix
+        .iter()
+        .zip(&MAGIC)
+        .any(|(found, magic)| found != magic)
+    {
         return Err(Error::corrupt("not an encrypted stream"));
     }
     let len = match prefix.get(MAGIC.len()) {
         None => return Ok(None),
         Some(1) => {
-            let Some(len) = prefix.get(10..FIXED_V1) else {
+            let Some(len) = prefix.get(10..).and_then(|field| field.first_chunk()) else {
                 return Ok(None);
             };
-            FIXED_V1 + usize::from(len[0]) * 256 + usize::from(len[1])
+            FIXED_V1 + usize::from(u16::from_be_bytes(*len))
         }
         Some(2) => {
-            let Some(field) = prefix.get(14..FIXED_V2) else {
+            let Some(len) = prefix.get(14..).and_then(|field| field.first_chunk()) else {
                 return Ok(None);
             };
-            let len = HeaderFields(field).u32()? as usize;
+            let len = u32::from_be_bytes(*len) as usize;
             if len < FIXED_V2 {
                 return Err(Error::corrupt("header length is too small"));
             }
@@ -157,11 +160,16 @@ impl Header {
         if header_len(bytes)? != Some(bytes.len()) {
             return Err(Error::corrupt("header isn't as long as it says"));
         }
-        if bytes[MAGIC.len()] == 1 {
-            Self::parse_v1(HeaderFields(&bytes[FIXED_V1..]))
+        let mut fields = HeaderFields(bytes);
+        fields.take(MAGIC.len())?;
+        if fields.u8()? == 1 {
+            // The header's length.
+            fields.take(2)?;
+            Self::parse_v1(fields)
         } else {
-            let flags = HeaderFields(&bytes[10..]).u32()?;
-            Self::parse_v2(flags, HeaderFields(&bytes[FIXED_V2..]))
+            let flags = fields.u32()?;
+            fields.take(4)?;
+            Self::parse_v2(flags, fields)
         }
     }
 
@@ -387,26 +395,28 @@ struct HeaderFields<'a>(&'a [u8]);
 
 impl<'a> HeaderFields<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8]> {
-        let (field, rest) = self
-            .0
-            .split_at_checked(len)
-            .ok_or_else(|| Error::corrupt("a field reaches beyond the header"))?;
+        let (field, rest) = self.0.split_at_checked(len).ok_or_else(too_long)?;
         self.0 = rest;
         Ok(field)
     }
 
+    fn array<const LEN: usize>(&mut self) -> Result<[u8; LEN]> {
+        let (field, rest) = self.0.split_first_chunk().ok_or_else(too_long)?;
+        self.0 = rest;
+        Ok(*field)
+    }
+
     fn u8(&mut self) -> Result<u8> {
-        Ok(self.take(1)?[0])
+        self.array().map(|[byte]| byte)
     }
 
     fn u32(&mut self) -> Result<u32> {
-        let bytes = self.take(4)?;
-        Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        self.array().map(u32::from_be_bytes)
     }
 
     fn field_u16(&mut self) -> Result<&'a [u8]> {
-        let len = self.take(2)?;
-        self.take(usize::from(len[0]) * 256 + usize::from(len[1]))
+        let len = self.array().map(u16::from_be_bytes)?;
+        self.take(usize::from(len))
     }
 
     fn field_u32(&mut self) -> Result<&'a [u8]> {
@@ -417,12 +427,8 @@ impl<'a> HeaderFields<'a> {
     /// A DER object identifier with tag and length. All that are known are shorter than 128
     /// bytes, so the length has one byte.
     fn oid(&mut self) -> Result<&'a [u8]> {
-        let whole = self.0;
-        match self.take(2)? {
-            [6, len @ 1..=0x7f] => {
-                self.take(usize::from(*len))?;
-                Ok(&whole[..usize::from(*len) + 2])
-            }
+        match self.0 {
+            [6, len @ 1..=0x7f, ..] => self.take(usize::from(*len) + 2),
             _ => Err(Error::corrupt("an object identifier was expected")),
         }
     }
@@ -433,8 +439,7 @@ impl<'a> HeaderFields<'a> {
             TYPE_EC => Wrap::Ec,
             other => Wrap::Other(other),
         };
-        let mut id = [0; 32];
-        id.copy_from_slice(self.take(32)?);
+        let id = self.array()?;
         let ephemeral = self.field_u32()?;
         let wrapped = self.field_u32()?;
         let ephemerals = match wrap {
@@ -460,6 +465,10 @@ impl<'a> HeaderFields<'a> {
             "the header has bytes that belong to nothing",
         ))
     }
+}
+
+fn too_long() -> Error {
+    Error::corrupt("a field reaches beyond the header")
 }
 
 fn put_u16(out: &mut Vec<u8>, n: usize) -> Result<()> {

@@ -7,6 +7,7 @@ use super::public::AnyPublic;
 use super::{PrivateKey, PublicKey, is_private, is_public};
 use crate::crypto::ec::{Curve, EcPublic};
 use crate::crypto::rsa::{RsaPrivate, RsaPublic};
+use crate::crypto::without_zeros;
 use crate::crypto::xdh::{XCurve, XPublic};
 use crate::error::{Error, Result};
 use crate::format::jwk::Jwk;
@@ -44,8 +45,7 @@ fn point(jwk: &Jwk, curve: &Curve) -> Result<Vec<u8>> {
     let mut point = vec![4];
     for name in ["x", "y"] {
         let number = jwk.bytes(name)?;
-        let zeros = number.iter().take_while(|b| **b == 0).count();
-        let number = &number[zeros..];
+        let number = without_zeros(&number);
         let Some(padding) = curve.field_len().checked_sub(number.len()) else {
             return Err(Error::corrupt(format!(
                 "JWK with a '{name}' that is too large"

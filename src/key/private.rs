@@ -328,12 +328,13 @@ fn read_mpi(bytes: &[u8]) -> Result<&[u8]> {
 }
 
 fn write_mpi(number: &[u8]) -> Secret {
-    let zeros = number.iter().take_while(|b| **b == 0).count();
-    let number = &number[zeros..];
+    let number = crypto::without_zeros(number);
     let sign = usize::from(number.first().is_some_and(|top| top & 0x80 != 0));
     let mut out = Secret::with_capacity(4 + 1 + number.len());
     out.extend_from_slice(&((number.len() + sign) as u32).to_be_bytes());
-    out.extend_from_slice(&[0][..sign]);
+    if sign == 1 {
+        out.push(0);
+    }
     out.extend_from_slice(number);
     out
 }

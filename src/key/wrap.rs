@@ -157,7 +157,7 @@ fn in_key_string(e: Error) -> Error {
 
 /// Version 1's cipher key, followed by its zero IV.
 fn v1_key(salt: &[u8], from: KeyMaterial<'_>) -> Result<Secret> {
-    let key = match from {
+    let mut key_iv = match from {
         KeyMaterial::Password(password) => {
             let wrong = || Error::new(ErrorKind::WrongPassword, "password that is not hexadecimal");
             let text = std::str::from_utf8(password).map_err(|_| wrong())?;
@@ -166,7 +166,6 @@ fn v1_key(salt: &[u8], from: KeyMaterial<'_>) -> Result<Secret> {
         }
         KeyMaterial::Agreed(secret) => Secret::new(Digest::Sha256.hash(&[secret])?),
     };
-    let mut key_iv = Secret::zeroed(48);
-    key_iv[..32].copy_from_slice(&key);
+    key_iv.extend_from_slice(&[0; 16]);
     Ok(key_iv)
 }

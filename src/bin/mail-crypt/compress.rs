@@ -1,5 +1,6 @@
 //! Undoing what Dovecot's compression plugins did before encryption.
 #![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing, clippy::string_slice)]
 
 use std::io::{self, BufRead, Read};
 
@@ -64,8 +65,7 @@ fn xz(mut plain: impl BufRead) -> Result<io::Cursor<Secret>> {
 struct Lz4<R> {
     from: R,
     started: bool,
-    block: Secret,
-    at: usize,
+    block: io::Cursor<Secret>,
 }
 
 impl<R: Read> Lz4<R> {
@@ -73,8 +73,7 @@ impl<R: Read> Lz4<R> {
         Lz4 {
             from,
             started: false,
-            block: Secret::default(),
-            at: 0,
+            block: io::Cursor::default(),
         }
     }
 
@@ -97,23 +96,19 @@ impl<R: Read> Lz4<R> {
         let mut packed = Secret::zeroed(size);
         self.from.read_exact(&mut packed)?;
         let block = lz4_flex::block::decompress(&packed, LZ4_MAX_BLOCK);
-        self.block = Secret::new(block.map_err(|e| io::Error::other(format!("lz4: {e}")))?);
-        self.at = 0;
+        let block = block.map_err(|e| io::Error::other(format!("lz4: {e}")))?;
+        self.block = io::Cursor::new(Secret::new(block));
         Ok(true)
     }
 }
 
 impl<R: Read> Read for Lz4<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.block.len() {
-            if !self.next_block()? {
-                return Ok(0);
+        loop {
+            let read = self.block.read(buf)?;
+            if read > 0 || buf.is_empty() || !self.next_block()? {
+                return Ok(read);
             }
         }
-        let rest = &self.block[self.at..];
-        let n = rest.len().min(buf.len());
-        buf[..n].copy_from_slice(&rest[..n]);
-        self.at += n;
-        Ok(n)
     }
 }

@@ -1,5 +1,6 @@
 //! Where a mail lies in its file: all of it in a Maildir, one of many in dbox files.
 #![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing, clippy::string_slice)]
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -16,7 +17,10 @@ const DBOX_MAIL: &[u8] = b"\x01\x02N";
 const DBOX_SIZE_AT: usize = 13;
 const DBOX_HEADER_LEN: usize = 30;
 /// A dbox file begins with a line of parameters.
-const MAX_FILE_HEADER: usize = 512;
+const MAX_FILE_HEADER: u64 = 512;
+
+/// What follows a mail in a dbox file: some lines, and an empty one.
+const MAX_METADATA: u64 = 64 * 1024;
 
 /// The part of a file that is one mail.
 pub struct Mail {
@@ -34,9 +38,7 @@ impl Mail {
         let io = |e| Failure::io(path.display(), e);
         let mut file = File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
-        let mut head = vec![0; MAX_FILE_HEADER];
-        let read = read_up_to(&mut file, &mut head).map_err(io)?;
-        head.truncate(read);
+        let head = read_up_to(&mut file, MAX_FILE_HEADER).map_err(io)?;
         let first = if is_encrypted(&head) {
             None
         } else {
@@ -89,11 +91,10 @@ impl Mail {
 impl Read for Mail {
     fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
         let left = self.size.saturating_sub(self.at);
-        let want = usize::try_from(left).map_or(buf.len(), |n| n.min(buf.len()));
-        let read = self.file.read(&mut buf[..want])?;
+        let read = self.file.by_ref().take(left).read(buf)?;
         let from = usize::try_from(self.at).unwrap_or(usize::MAX);
         let right = self.mended.get(from..).unwrap_or_default();
-        for (byte, right) in buf[..read].iter_mut().zip(right) {
+        for (byte, right) in buf.iter_mut().take(read).zip(right) {
             *byte = *right;
         }
         self.at += read as u64;
@@ -101,15 +102,10 @@ impl Read for Mail {
     }
 }
 
-fn read_up_to(file: &mut File, buf: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buf.len() {
-        match file.read(&mut buf[filled..])? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    Ok(filled)
+fn read_up_to(file: &mut File, max: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(max).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Where the first mail's header begins, if this is a dbox file: after the first line.
@@ -156,9 +152,7 @@ fn dbox_size(file: &mut File, at: u64) -> Result<u64> {
 fn next_dbox_mail(file: &mut File, at: u64, len: u64) -> Result<Option<u64>> {
     let io = |e| Failure::io("the dbox file", e);
     file.seek(SeekFrom::Start(at)).map_err(io)?;
-    let mut metadata = vec![0; 64 * 1024];
-    let read = read_up_to(file, &mut metadata).map_err(io)?;
-    metadata.truncate(read);
+    let metadata = read_up_to(file, MAX_METADATA).map_err(io)?;
     let end = metadata.windows(2).position(|pair| pair == b"\n\n");
     let Some(end) = end else {
         return Err(Error::corrupt("a mail's metadata doesn't end").into());

@@ -1,5 +1,6 @@
 //! The attribute dict as a file (`mail_attribute_dict = file:..`): lines of names and values.
 #![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing, clippy::string_slice)]
 
 use std::any::Any;
 use std::collections::BTreeMap;
