@@ -77,7 +77,7 @@ mod dovecot {
         "admin/delete.rs",
     ];
 
-    pub fn build() {
+    pub(crate) fn build() {
         let config = read_config();
         let include = config
             .get("dovecot_pkgincludedir")

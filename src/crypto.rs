@@ -124,6 +124,10 @@ mod tests {
     }
 
     #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "for its error, which needs no password"
+    )]
     fn an_error_of_libcrypto_carries_its_reason_and_none_of_the_data() {
         let stack = openssl::pkey::PKey::private_key_from_pem(b"hunter2").unwrap_err();
         let text = Error::from(stack).to_string();

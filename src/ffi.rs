@@ -4,8 +4,8 @@
 //! place, answered with -1 and poisons the handle. Handles have one owner, `_new` and `_free`.
 //! Nothing is freed across the boundary: texts and data go into buffers of the caller, or are
 //! lent by a handle until its next call.
-// Exported types have C's names.
-#![allow(non_camel_case_types)]
+// Exported types have C's names, and cbindgen exports what is `pub`.
+#![allow(non_camel_case_types, unreachable_pub)]
 
 mod admin;
 mod boundary;

@@ -10,10 +10,10 @@ use openssl::md::MdRef;
 use crate::error::{Error, Result};
 
 /// What was found for one algorithm.
-pub struct Slot<T: ?Sized + 'static>(OnceLock<&'static T>);
+pub(super) struct Slot<T: ?Sized + 'static>(OnceLock<&'static T>);
 
 impl<T: ?Sized> Slot<T> {
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Slot(OnceLock::new())
     }
 
@@ -30,13 +30,13 @@ impl<T: ?Sized> Slot<T> {
 
 /// # Errors
 /// Unsupported if this libcrypto has no such cipher.
-pub fn cipher(slot: &Slot<CipherRef>, name: &str) -> Result<&'static CipherRef> {
+pub(super) fn cipher(slot: &Slot<CipherRef>, name: &str) -> Result<&'static CipherRef> {
     slot.get(name, libcrypto::cipher)
 }
 
 /// # Errors
 /// Unsupported if this libcrypto has no such digest.
-pub fn digest(slot: &Slot<MdRef>, name: &str) -> Result<&'static MdRef> {
+pub(super) fn digest(slot: &Slot<MdRef>, name: &str) -> Result<&'static MdRef> {
     slot.get(name, libcrypto::digest)
 }
 
@@ -46,12 +46,12 @@ mod libcrypto {
     use openssl::cipher::{Cipher, CipherRef};
     use openssl::md::{Md, MdRef};
 
-    pub fn cipher(name: &str) -> Option<&'static CipherRef> {
+    pub(super) fn cipher(name: &str) -> Option<&'static CipherRef> {
         let fetched = Cipher::fetch(None, name, None).ok()?;
         Some(Box::leak(Box::new(fetched)))
     }
 
-    pub fn digest(name: &str) -> Option<&'static MdRef> {
+    pub(super) fn digest(name: &str) -> Option<&'static MdRef> {
         let fetched = Md::fetch(None, name, None).ok()?;
         Some(Box::leak(Box::new(fetched)))
     }

@@ -227,6 +227,7 @@ pub unsafe fn free<O: Opaque>(opaque: *mut *mut O) {
 ///
 /// # Safety
 /// `data` points to `size` readable bytes that stay as they are for `'a`, or `size` is 0.
+#[expect(clippy::disallowed_methods, reason = "NULL is out of the way")]
 pub unsafe fn bytes<'a>(data: *const u8, size: usize) -> &'a [u8] {
     if data.is_null() || size == 0 {
         return &[];

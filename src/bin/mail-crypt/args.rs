@@ -31,7 +31,7 @@ should be, 4 tampered with, 5 no key, 6 wrong password, 7 unsupported.
 
 /// Everything that a command may be told.
 #[derive(Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// The file, key or public key that the command is about.
     pub file: Option<PathBuf>,
     /// `--json`
@@ -66,18 +66,20 @@ pub struct Options {
     pub new_password: PasswordSource,
 }
 
-/// What the command line says: a command, of one word or two, and what it is told. `None` where it was
-/// only about help, which has then been given.
-pub fn parse() -> Result<Option<(String, Options)>> {
+/// The command, of one word or two, and its options. `None` where the command line only asked for help or
+/// the version, which has then been printed.
+pub(crate) fn parse() -> Result<Option<(String, Options)>> {
     let mut parser = lexopt::Parser::from_env();
     let mut command = match command_word(&mut parser)? {
         CommandWord::Command(word) => word,
         CommandWord::Missing | CommandWord::Help => return help(),
+        CommandWord::Version => return version(),
     };
     if command == "key" {
         match command_word(&mut parser)? {
             CommandWord::Command(word) => command = format!("key {word}"),
             CommandWord::Help => return help(),
+            CommandWord::Version => return version(),
             CommandWord::Missing => return Err(Failure::Usage("key: show or convert?".into())),
         }
     }
@@ -91,10 +93,15 @@ fn help() -> Result<Option<(String, Options)>> {
     secret::say(HELP).map(|()| None)
 }
 
+fn version() -> Result<Option<(String, Options)>> {
+    secret::say(concat!("mail-crypt ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| None)
+}
+
 /// What stands where a command is expected.
 enum CommandWord {
     Command(String),
     Help,
+    Version,
     Missing,
 }
 
@@ -102,10 +109,7 @@ fn command_word(parser: &mut lexopt::Parser) -> Result<CommandWord> {
     match parser.next()? {
         None => Ok(CommandWord::Missing),
         Some(Short('h') | Long("help")) => Ok(CommandWord::Help),
-        Some(Long("version")) => {
-            secret::say(concat!("mail-crypt ", env!("CARGO_PKG_VERSION"), "\n"))?;
-            std::process::exit(0);
-        }
+        Some(Long("version")) => Ok(CommandWord::Version),
         Some(Value(word)) => Ok(CommandWord::Command(word.string()?)),
         Some(other) => Err(other.unexpected().into()),
     }
@@ -145,7 +149,7 @@ fn options(mut parser: lexopt::Parser) -> Result<Option<Options>> {
 
 impl Options {
     /// The file argument, which the command can't do without.
-    pub fn file(&self) -> Result<&PathBuf> {
+    pub(crate) fn file(&self) -> Result<&PathBuf> {
         let missing = || Failure::Usage("which file?".into());
         self.file.as_ref().ok_or_else(missing)
     }

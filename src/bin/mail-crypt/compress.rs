@@ -14,7 +14,7 @@ const LZ4_MAGIC: &[u8] = b"Dovecot-LZ4\x0d\x2a\x9b\xc5";
 const LZ4_MAX_BLOCK: usize = 1024 * 1024;
 
 /// The decompressed content, or `plain` as it is where it isn't compressed.
-pub fn undo<'a>(plain: Box<dyn Read + 'a>) -> Result<Box<dyn Read + 'a>> {
+pub(crate) fn undo<'a>(plain: Box<dyn Read + 'a>) -> Result<Box<dyn Read + 'a>> {
     let mut plain = Buffered::new(plain);
     let start = plain
         .fill_buf()

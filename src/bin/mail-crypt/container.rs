@@ -23,7 +23,7 @@ const MAX_FILE_HEADER: u64 = 512;
 const MAX_METADATA: u64 = 64 * 1024;
 
 /// The part of a file that is one mail.
-pub struct Mail {
+pub(crate) struct Mail {
     file: File,
     start: u64,
     size: u64,
@@ -34,7 +34,7 @@ pub struct Mail {
 
 impl Mail {
     /// Opens mail `number` (from 1) of `path`.
-    pub fn open(path: &Path, number: Option<usize>) -> Result<Self> {
+    pub(crate) fn open(path: &Path, number: Option<usize>) -> Result<Self> {
         let io = |e| Failure::io(path.display(), e);
         let mut file = File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
@@ -61,13 +61,13 @@ impl Mail {
     }
 
     /// Bytes of the mail as stored.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
     /// Puts the first bytes right, where nothing else of an encrypted mail's header is damaged. Returns
     /// whether that was so.
-    pub fn mend(&mut self) -> Result<bool> {
+    pub(crate) fn mend(&mut self) -> Result<bool> {
         let io = |e| Failure::io("the mail", e);
         let mut head = Vec::new();
         let read = self.by_ref().take(MAX_HEADER as u64).read_to_end(&mut head);
@@ -81,7 +81,7 @@ impl Mail {
     }
 
     /// Reads on at `offset` of the mail.
-    pub fn seek_to(&mut self, offset: u64) -> std::io::Result<()> {
+    pub(crate) fn seek_to(&mut self, offset: u64) -> std::io::Result<()> {
         self.at = offset;
         self.file.seek(SeekFrom::Start(self.start + offset))?;
         Ok(())

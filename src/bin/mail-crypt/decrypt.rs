@@ -21,7 +21,7 @@ use crate::{Failure, Result, compress, secret, wiped};
 const MAX_TIMES: usize = 16;
 
 /// Runs the command. Nothing is written before the whole mail is verified.
-pub fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let mut mail = Mail::open(options.file()?, options.message)?;
     if mail.mend()? {
         eprintln!("mail-crypt: the file's first bytes are damaged; what they were is known");
@@ -73,7 +73,7 @@ fn decrypt_inner(mut sealed: Box<dyn Read>, keys: &mut Keys) -> Result<Box<dyn R
 }
 
 /// What the mail in `options.file` says of itself inside, where there is a key to look with.
-pub fn inside(options: &Options) -> Result<Secret> {
+pub(crate) fn inside(options: &Options) -> Result<Secret> {
     let mut mail = Mail::open(options.file()?, options.message)?;
     mail.mend()?;
     let plain = decrypt(mail, &mut key_source(options)?)?;
@@ -101,7 +101,7 @@ fn failed_copy(e: io::Error) -> Failure {
 }
 
 /// The keyring, and the dict that it looks into.
-pub struct Keys {
+pub(crate) struct Keys {
     ring: Keyring,
     dict: FileDict,
 }

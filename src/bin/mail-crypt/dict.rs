@@ -19,7 +19,7 @@ type Entries = BTreeMap<String, Zeroizing<String>>;
 
 /// All keys of a user, whichever mailbox they belong to: ids are unique.
 #[derive(Clone)]
-pub struct FileDict {
+pub(crate) struct FileDict {
     entries: Rc<Entries>,
     /// Only what is filed under this GUID.
     guid: Option<String>,
@@ -29,7 +29,7 @@ pub struct FileDict {
 
 impl FileDict {
     /// Reads the dict files at `paths`; with none there are no keys.
-    pub fn read(paths: &[PathBuf], user: &str) -> Result<Self> {
+    pub(crate) fn read(paths: &[PathBuf], user: &str) -> Result<Self> {
         let mut entries = Entries::new();
         for path in paths {
             let text = secret::key_text(path)?;

@@ -13,7 +13,7 @@ use crate::args::Options;
 use crate::{Failure, Result, secret};
 
 /// Runs the command.
-pub fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let Some(to) = &options.to else {
         return Err(Failure::Usage("to whom? --to PUBLICKEY".into()));
     };

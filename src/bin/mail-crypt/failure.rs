@@ -8,7 +8,7 @@ use mail_crypt_core::ErrorKind;
 
 /// What ends the program early, with its exit code.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The command line is wrong: 2.
     Usage(String),
     /// A file can't be read or written: 1.
@@ -19,12 +19,12 @@ pub enum Failure {
 
 impl Failure {
     /// An I/O failure on `name`.
-    pub fn io(name: impl fmt::Display, error: io::Error) -> Self {
+    pub(crate) fn io(name: impl fmt::Display, error: io::Error) -> Self {
         Failure::Io(format!("{name}: {error}"))
     }
 
     /// The exit code.
-    pub fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Failure::Io(_) => 1,
             Failure::Usage(_) => 2,
@@ -60,4 +60,4 @@ impl From<mail_crypt_core::Error> for Failure {
 }
 
 /// A result that ends the program where it is an error.
-pub type Result<T> = std::result::Result<T, Failure>;
+pub(crate) type Result<T> = std::result::Result<T, Failure>;

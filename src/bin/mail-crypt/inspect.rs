@@ -14,7 +14,7 @@ use crate::container::Mail;
 use crate::{Failure, Result, decrypt, secret};
 
 /// Runs the command.
-pub fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let mut mail = Mail::open(options.file()?, options.message)?;
     let size = mail.size();
     let damaged = mail.mend()?;

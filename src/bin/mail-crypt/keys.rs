@@ -13,7 +13,7 @@ use crate::args::Options;
 use crate::{Failure, Result, secret};
 
 /// Makes a private key.
-pub fn generate(options: &Options) -> Result<()> {
+pub(crate) fn generate(options: &Options) -> Result<()> {
     let Some(curve) = &options.curve else {
         return Err(Failure::Usage("on which curve? --curve NAME".into()));
     };
@@ -26,7 +26,7 @@ pub fn generate(options: &Options) -> Result<()> {
 }
 
 /// Says what a key is; of a private key nothing but its public half.
-pub fn show(options: &Options) -> Result<()> {
+pub(crate) fn show(options: &Options) -> Result<()> {
     let text = secret::key_text(options.file()?)?;
     let (kind, public) = match PublicKey::parse(&text) {
         Ok(public) => ("public", Some(public)),
@@ -77,7 +77,7 @@ fn locked(text: &str) -> Result<serde_json::Value> {
 }
 
 /// Writes a key in another format.
-pub fn convert(options: &Options) -> Result<()> {
+pub(crate) fn convert(options: &Options) -> Result<()> {
     let text = secret::key_text(options.file()?)?;
     let Some(format) = options.format.as_deref() else {
         return Err(Failure::Usage("to what? --format pem or dovecot".into()));

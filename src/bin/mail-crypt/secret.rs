@@ -19,7 +19,7 @@ const MAX_PASSWORD: usize = 64 * 1024;
 
 /// Where a password comes from.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-pub enum PasswordSource {
+pub(crate) enum PasswordSource {
     /// There is none.
     #[default]
     None,
@@ -33,7 +33,7 @@ pub enum PasswordSource {
 
 impl PasswordSource {
     /// Reads it.
-    pub fn read(self) -> Result<Option<Secret>> {
+    pub(crate) fn read(self) -> Result<Option<Secret>> {
         let line = match self {
             PasswordSource::None => return Ok(None),
             PasswordSource::Stdin => first_line(standard_input()?, "standard input")?,
@@ -54,12 +54,14 @@ impl PasswordSource {
 }
 
 /// Standard input and output without the buffers that std keeps for them, which nobody wipes.
-pub fn standard_input() -> Result<File> {
+#[expect(clippy::disallowed_methods, reason = "around its buffer")]
+pub(crate) fn standard_input() -> Result<File> {
     let own = io::stdin().as_fd().try_clone_to_owned();
     own.map(File::from)
         .map_err(|e| Failure::io("standard input", e))
 }
 
+#[expect(clippy::disallowed_methods, reason = "around its buffer")]
 fn standard_output() -> Result<File> {
     let own = io::stdout().as_fd().try_clone_to_owned();
     own.map(File::from)
@@ -89,7 +91,7 @@ fn first_line(mut from: impl Read, name: &str) -> Result<Secret> {
 }
 
 /// The text of a key file; `-` is standard input.
-pub fn key_text(path: &Path) -> Result<Zeroizing<String>> {
+pub(crate) fn key_text(path: &Path) -> Result<Zeroizing<String>> {
     let failed = |e| Failure::io(path.display(), e);
     let file = if path == Path::new("-") {
         standard_input()?
@@ -104,13 +106,13 @@ pub fn key_text(path: &Path) -> Result<Zeroizing<String>> {
 
 /// Where results go: standard output, or a new file that only its owner can read. An existing
 /// file is never overwritten, and a new one that isn't finished is taken away.
-pub struct Output<'a> {
+pub(crate) struct Output<'a> {
     to: File,
     unfinished: Option<&'a Path>,
 }
 
 /// Opens it.
-pub fn output(path: Option<&Path>) -> Result<Output<'_>> {
+pub(crate) fn output(path: Option<&Path>) -> Result<Output<'_>> {
     let to = match path {
         None => standard_output()?,
         Some(path) => {
@@ -127,7 +129,7 @@ pub fn output(path: Option<&Path>) -> Result<Output<'_>> {
 }
 
 /// Writes a text to standard output, which may be closed or full.
-pub fn say(text: &str) -> Result<()> {
+pub(crate) fn say(text: &str) -> Result<()> {
     let mut to = output(None)?;
     let written = to.write_all(text.as_bytes());
     written.map_err(|e| Failure::io("the output", e))?;
@@ -136,7 +138,7 @@ pub fn say(text: &str) -> Result<()> {
 
 impl Output<'_> {
     /// All has been written.
-    pub fn finish(mut self) -> Result<()> {
+    pub(crate) fn finish(mut self) -> Result<()> {
         self.to.flush().map_err(|e| Failure::io("the output", e))?;
         self.unfinished = None;
         Ok(())

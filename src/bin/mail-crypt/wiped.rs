@@ -9,7 +9,7 @@ use mail_crypt_core::crypto::Secret;
 const SIZE: usize = 64 * 1024;
 
 /// Passes everything on.
-pub fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
     let mut buf = Secret::zeroed(SIZE);
     loop {
         match from.read(&mut buf) {
@@ -22,7 +22,7 @@ pub fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Lets its reader look ahead.
-pub struct Buffered<R> {
+pub(crate) struct Buffered<R> {
     from: R,
     buf: Secret,
     at: usize,
@@ -31,7 +31,7 @@ pub struct Buffered<R> {
 
 impl<R> Buffered<R> {
     /// Nothing is read yet.
-    pub fn new(from: R) -> Self {
+    pub(crate) fn new(from: R) -> Self {
         Buffered {
             from,
             buf: Secret::zeroed(SIZE),

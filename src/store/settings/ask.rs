@@ -17,7 +17,7 @@ const MAX_PRIVATE_KEYS: usize = 64;
 const MAX_SHOWN: usize = 40;
 
 /// A value as text.
-pub fn text(value: &Value) -> Zeroizing<String> {
+pub(super) fn text(value: &Value) -> Zeroizing<String> {
     Zeroizing::new(String::from_utf8_lossy(value).into_owned())
 }
 
@@ -25,7 +25,7 @@ pub fn text(value: &Value) -> Zeroizing<String> {
 ///
 /// # Errors
 /// As [`super::Settings::load`].
-pub fn public_key(lookup: &mut Lookup<'_>, name: &str) -> Result<Option<PublicKey>> {
+pub(crate) fn public_key(lookup: &mut Lookup<'_>, name: &str) -> Result<Option<PublicKey>> {
     Ask::new(Line::V2_3, lookup).public_key_at(name, name)
 }
 
@@ -33,12 +33,12 @@ pub fn public_key(lookup: &mut Lookup<'_>, name: &str) -> Result<Option<PublicKe
 ///
 /// # Errors
 /// As [`super::Settings::load`].
-pub fn private_keys(lookup: &mut Lookup<'_>, first: &str) -> Result<Vec<PrivateKey>> {
+pub(crate) fn private_keys(lookup: &mut Lookup<'_>, first: &str) -> Result<Vec<PrivateKey>> {
     Ask::new(Line::V2_3, lookup).private_keys_at(first, first)
 }
 
 /// The public key of global mode, which is only needed for writing, and its private keys.
-pub fn global_keys(
+pub(crate) fn global_keys(
     lookup: &mut Lookup<'_>,
     line: Line,
 ) -> (Result<Option<PublicKey>>, Result<Vec<PrivateKey>>) {
@@ -51,7 +51,7 @@ pub fn global_keys(
 ///
 /// # Errors
 /// As [`super::Settings::load`].
-pub fn writing(lookup: &mut Lookup<'_>, line: Line) -> Result<Option<Algorithm>> {
+pub(crate) fn writing(lookup: &mut Lookup<'_>, line: Line) -> Result<Option<Algorithm>> {
     let writing = Ask::new(line, lookup).writing()?;
     Ok(match writing.version {
         SaveVersion::ReadOnly => None,
@@ -60,28 +60,28 @@ pub fn writing(lookup: &mut Lookup<'_>, line: Line) -> Result<Option<Algorithm>>
 }
 
 /// The look-up, and whose words errors are in.
-pub struct Ask<'a, 'b> {
+pub(super) struct Ask<'a, 'b> {
     line: Line,
     lookup: &'a mut Lookup<'b>,
 }
 
 impl<'a, 'b> Ask<'a, 'b> {
-    pub fn new(line: Line, lookup: &'a mut Lookup<'b>) -> Self {
+    pub(super) fn new(line: Line, lookup: &'a mut Lookup<'b>) -> Self {
         Ask { line, lookup }
     }
 }
 
 impl Ask<'_, '_> {
     /// Empty where it is set to nothing.
-    pub fn text_at(&mut self, name: &str) -> Option<Zeroizing<String>> {
+    pub(super) fn text_at(&mut self, name: &str) -> Option<Zeroizing<String>> {
         (self.lookup)(name).as_ref().map(text)
     }
 
-    pub fn value(&mut self, setting: Setting) -> Option<Value> {
+    pub(super) fn value(&mut self, setting: Setting) -> Option<Value> {
         (self.lookup)(Line::V2_3.name(setting))
     }
 
-    pub fn writing(&mut self) -> Result<Writing> {
+    pub(super) fn writing(&mut self) -> Result<Writing> {
         Ok(Writing {
             version: self.save_version()?,
             algorithm: self.algorithm()?,
@@ -118,7 +118,7 @@ impl Ask<'_, '_> {
             .map_err(|e| Error::setting(format!("{name}: {e}")))
     }
 
-    pub fn curve(&mut self) -> Result<Option<String>> {
+    pub(super) fn curve(&mut self) -> Result<Option<String>> {
         let name = self.line.name(Setting::Curve);
         let Some(curve) = self.value(Setting::Curve).as_ref().map(text) else {
             return Ok(None);
@@ -134,17 +134,17 @@ impl Ask<'_, '_> {
 
     /// Dovecot's own reading of a boolean: set, and not beginning like "no", "false" or "0". One that
     /// is set to nothing is yes for it, too.
-    pub fn boolean(&mut self, setting: Setting) -> bool {
+    pub(super) fn boolean(&mut self, setting: Setting) -> bool {
         let value = self.value(setting);
         value.is_some_and(|v| !matches!(v.first(), Some(b'n' | b'N' | b'f' | b'F' | b'0')))
     }
 
-    pub fn public_key(&mut self, setting: Setting) -> Result<Option<PublicKey>> {
+    pub(super) fn public_key(&mut self, setting: Setting) -> Result<Option<PublicKey>> {
         let (name, said) = (Line::V2_3.name(setting), self.line.name(setting));
         self.public_key_at(name, said)
     }
 
-    pub fn private_keys(&mut self, setting: Setting) -> Result<Vec<PrivateKey>> {
+    pub(super) fn private_keys(&mut self, setting: Setting) -> Result<Vec<PrivateKey>> {
         let (first, said) = (Line::V2_3.name(setting), self.line.name(setting));
         self.private_keys_at(first, said)
     }

@@ -26,7 +26,7 @@ const IN_BLOCK: [&str; 3] = [
 const BLOCKS: [Setting; 2] = [Setting::UserKeyKey, Setting::GlobalPrivate];
 
 /// The fields of one user.
-pub struct Fields {
+pub(super) struct Fields {
     line: Line,
     fields: Vec<Field>,
 }
@@ -38,7 +38,7 @@ struct Field {
 
 impl Fields {
     /// What `lookup` answers.
-    pub fn read(line: Line, lookup: &mut Lookup<'_>) -> Self {
+    pub(super) fn read(line: Line, lookup: &mut Lookup<'_>) -> Self {
         let fields = numbered(lookup, |number| format!("{FIELD}{number}"));
         let fields = fields.iter().map(|text| match text.strip_suffix('=') {
             Some(name) => (name.to_owned(), true),
@@ -50,7 +50,7 @@ impl Fields {
 
     /// Under 2.4 nothing is what a setting is without being set. An error where the field of
     /// `setting` is there and says so.
-    pub fn empty(&self, setting: Setting) -> Option<Error> {
+    pub(super) fn empty(&self, setting: Setting) -> Option<Error> {
         let name = Line::V2_4.name(setting);
         let is_empty = |field: &Field| field.empty && field.name == name;
         let found = self.line == Line::V2_4 && self.fields.iter().any(is_empty);
@@ -65,7 +65,7 @@ impl Fields {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Setting`], with the name to use.
-    pub fn check_names(&self) -> Result<()> {
+    pub(super) fn check_names(&self) -> Result<()> {
         let mut names = self.fields.iter().map(|field| &field.name);
         names.try_for_each(|name| self.check_name(name))
     }
@@ -74,7 +74,7 @@ impl Fields {
     ///
     /// # Errors
     /// As [`Fields::check_names`].
-    pub fn check_blocks(&self, lookup: &mut Lookup<'_>) -> Result<()> {
+    pub(super) fn check_blocks(&self, lookup: &mut Lookup<'_>) -> Result<()> {
         for setting in BLOCKS {
             let first = Line::V2_3.name(setting);
             let blocks = numbered(lookup, |number| match number {
@@ -159,7 +159,7 @@ impl Fields {
 
     /// 2.3: a field that was perhaps meant to protect the user's key, and protects nothing. There
     /// any name may be an fs driver's, so this says nothing as long as there is a protection.
-    pub fn unheard(&self) -> Option<Error> {
+    pub(super) fn unheard(&self) -> Option<Error> {
         if self.line != Line::V2_3 {
             return None;
         }

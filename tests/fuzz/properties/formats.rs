@@ -7,7 +7,7 @@ use mail_crypt_core::hex;
 use zeroize::Zeroizing;
 
 /// Any bytes as anything.
-pub fn any(data: &[u8]) {
+pub(crate) fn any(data: &[u8]) {
     header(data);
     elements(der::DerReader::new(data), 0);
     key_infos(data);

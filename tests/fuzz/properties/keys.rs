@@ -11,7 +11,7 @@ const FAST_ROUNDS: u32 = 4096;
 const PASSWORD: &[u8] = "sw0rdfish k\u{e4}se".as_bytes();
 
 /// Any text as a key, of any kind.
-pub fn text(data: &[u8]) {
+pub(crate) fn text(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
@@ -128,7 +128,7 @@ const STORED: [&[u8]; 17] = vectors![
 ];
 
 /// A stored key, damaged in a few bytes: it is refused, or still the key that it says it is.
-pub fn damage(data: &[u8]) {
+pub(crate) fn damage(data: &[u8]) {
     let mut input = Input(data);
     let mut bytes = input.pick(&STORED).to_vec();
     while !input.is_empty() {

@@ -114,7 +114,7 @@ fn open_all_ways(file: &[u8]) -> Result<Body> {
 }
 
 /// Any bytes as a file.
-pub fn bytes(file: &[u8]) {
+pub(crate) fn bytes(file: &[u8]) {
     if !is_fast(file) {
         return;
     }
@@ -159,7 +159,7 @@ const PROVING: [&[u8]; 17] = vectors![
 
 /// A written stream, damaged: it opens to what was written, or not at all. And where it is
 /// damaged after it was checked, no chunk is anything but what it was.
-pub fn damage(data: &[u8]) {
+pub(crate) fn damage(data: &[u8]) {
     let plain = vectors!["streams/plain"][0];
     let mut input = Input(data);
     let original = *input.pick(&PROVING);
@@ -228,7 +228,7 @@ const ALGORITHMS: [&str; 10] = [
 ];
 
 /// What is written, in whatever pieces, is what is read.
-pub fn roundtrip(data: &[u8]) {
+pub(crate) fn roundtrip(data: &[u8]) {
     let mut input = Input(data);
     let algorithm: Algorithm = input.pick(&ALGORITHMS).parse().unwrap();
     let which = usize::from(input.byte());
