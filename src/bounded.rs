@@ -7,8 +7,8 @@ use std::hash::Hash;
 
 /// Remembers at most `limit` entries; the oldest makes room for the next.
 ///
-/// First in, first out: what a session needs often it also finds again cheaply, so the book-keeping
-/// of an exact LRU buys nothing here.
+/// First in, first out: what is still needed comes back with its next use, so exact LRU isn't worth
+/// the bookkeeping.
 pub struct Bounded<K, V> {
     limit: usize,
     map: HashMap<K, V>,

@@ -23,16 +23,16 @@ use crate::hex;
 
 impl From<openssl::error::ErrorStack> for Error {
     fn from(stack: openssl::error::ErrorStack) -> Self {
-        // That alone is opaque to an administrator ("bignum routines: encoding error"): whoever knows what
-        // was being done adds a context.
+        // On its own this tells an administrator nothing ("bignum routines: encoding error"): callers
+        // add what they were doing.
         let text = format!("libcrypto refused the operation{}", reasons(&stack));
         Error::new(ErrorKind::Crypto, text)
     }
 }
 
-/// Why libcrypto failed, in its own words and in parentheses, the first cause first; nothing if it doesn't say.
+/// libcrypto's reasons in parentheses, the first cause first; empty if it gives none.
 ///
-/// These are texts out of its tables. What may stand beside them can quote the data, and is left out.
+/// The texts come from its tables. The data attached to an error may quote the input, and is left out.
 fn reasons(stack: &openssl::error::ErrorStack) -> String {
     let mut texts: Vec<String> = Vec::new();
     for error in stack.errors() {
@@ -65,7 +65,7 @@ pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && openssl::memcmp::eq(a, b)
 }
 
-/// A big-endian number without the zeros that it begins with.
+/// A big-endian number without its leading zeros.
 pub fn without_zeros(mut number: &[u8]) -> &[u8] {
     while let [0, rest @ ..] = number {
         number = rest;
@@ -73,7 +73,7 @@ pub fn without_zeros(mut number: &[u8]) -> &[u8] {
     number
 }
 
-/// The dotted text of a DER object identifier, for error texts; hex where it isn't one.
+/// A DER object identifier in dotted form for error texts; hex if it isn't one.
 pub fn oid_text(der: &[u8]) -> String {
     let hex = || format!("0x{}", hex::encode(der));
     let [6, len, body @ ..] = der else {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// Decodes `text`: hexadecimal digits of either case, an even number of them, nothing else.
 ///
-/// Takes the same time for the same length: the result may be a private key. It is wiped when dropped.
+/// Takes the same time for the same length: the result may be a private key.
 ///
 /// # Errors
 /// Corrupt, without the text.

@@ -52,12 +52,12 @@ pub enum KeyType {
     X25519,
     /// RFC 7748, written by Dovecot 2.4.
     X448,
-    /// RSA: read, and used where given, never generated.
+    /// RSA: used where given, never generated.
     Rsa,
 }
 
-/// The same error as one about a setting's value. A wrong password stays what it is, and
-/// libcrypto's failures say nothing about the value.
+/// Turns an error about a key into one about the setting that holds it. A wrong password stays what
+/// it is, and libcrypto's failures say nothing about the value.
 fn as_setting(e: Error) -> Error {
     match e.kind() {
         ErrorKind::WrongPassword | ErrorKind::Crypto | ErrorKind::Internal | ErrorKind::Setting => {

@@ -41,7 +41,7 @@ pub use window::Window;
 use crate::crypto::digest::Digest;
 use crate::error::{Error, Result};
 
-/// What a stream is known by: the hash of its header, in which no two streams are the same.
+/// What identifies a stream: the hash of its header. No two streams have the same.
 fn header_hash(header: &[u8]) -> Result<[u8; 32]> {
     let hash = Digest::Sha256.hash(&[header])?;
     hash.try_into()

@@ -14,7 +14,7 @@ use super::Secret;
 use super::lookup::{self, Slot};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How a cipher uses its blocks, as far as callers have to know.
+/// A cipher's mode of operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     /// Galois/counter mode: authenticated.
@@ -27,7 +27,7 @@ pub enum Mode {
     Cbc,
     /// Cipher feedback of whole blocks.
     Cfb,
-    /// Output feedback: a keystream, each block made from the one before.
+    /// Output feedback: each keystream block is made from the one before.
     Ofb,
 }
 
@@ -43,8 +43,8 @@ pub const TAG_LEN: usize = 16;
 pub struct Position<'a> {
     /// Offset of the data in the payload, in bytes; a multiple of 64.
     pub offset: u64,
-    /// The block before the data, which the next is chained to: CBC's and CFB's last ciphertext
-    /// block, OFB's last keystream block. Nothing at offset 0 and in the other modes.
+    /// The block that the data is chained to: the ciphertext block before it (CBC, CFB), or the
+    /// keystream block before it (OFB). Empty at offset 0 and in the other modes.
     pub previous: &'a [u8],
     /// Whether the data is the payload's end, where CBC has its padding.
     pub last: bool,
@@ -88,8 +88,7 @@ impl Cipher {
             .ok_or_else(|| Error::unsupported(format!("cipher '{}'", name.escape_default())))
     }
 
-    /// Its DER object identifier, if it has one that readers know: without it a stream can't
-    /// name the cipher.
+    /// Its DER object identifier. Without one a stream can't name the cipher.
     pub fn oid_der(self) -> Option<&'static [u8]> {
         Some(self.row().oid).filter(|oid| !oid.is_empty())
     }
@@ -119,8 +118,7 @@ impl Cipher {
         self.row().iv
     }
 
-    /// The size of the block that decryption goes on from ([`Position::previous`]); 0 in the
-    /// modes that need none.
+    /// Size of [`Position::previous`]; 0 in the modes that need none.
     pub fn chain_len(self) -> usize {
         match self.mode() {
             Mode::Cbc | Mode::Cfb | Mode::Ofb => self.iv_len(),
@@ -128,7 +126,7 @@ impl Cipher {
         }
     }
 
-    /// The unit, in bytes, of which the ciphertext is a multiple (1 if any length can be).
+    /// The ciphertext's length is a multiple of this many bytes.
     pub fn granule(self) -> usize {
         if self.mode() == Mode::Cbc {
             self.iv_len()
@@ -189,8 +187,8 @@ impl Cipher {
         Crypter::start(self, ctx, aad)
     }
 
-    /// Decrypts `data` from the middle of a payload, authenticating nothing: whoever calls it has
-    /// checked the data.
+    /// Decrypts `data` from the middle of a payload. Authenticates nothing: the caller has checked
+    /// the data.
     ///
     /// # Errors
     /// Corrupt if the position isn't one that the mode can start at, or CBC's padding is wrong.
@@ -207,12 +205,12 @@ impl Cipher {
         Ok(out)
     }
 
-    /// The same without authentication.
+    /// The cipher without its authentication.
     pub(super) fn bare(self) -> Self {
         Self::find(|row| row.name == self.row().bare).unwrap_or(self)
     }
 
-    /// For many positions of one payload: see [`Self::decrypt_at`].
+    /// Prepares to decrypt many positions of one payload: see [`Self::decrypt_at`].
     pub fn seekable(self, key: &[u8], iv: &[u8]) -> Result<Seekable> {
         self.check(key, iv)?;
         let bare = self.bare();
@@ -225,7 +223,7 @@ impl Cipher {
         })
     }
 
-    /// The IV of the bare mode with which decryption goes on at `at`.
+    /// The IV with which the bare mode starts at `at`.
     fn start_iv(self, iv: &[u8], at: Position<'_>) -> Result<[u8; 16]> {
         let mut start = [0; 16];
         match self.mode() {
@@ -244,7 +242,7 @@ impl Cipher {
             Mode::Cbc | Mode::Cfb | Mode::Ofb => {
                 let previous = if at.offset == 0 { iv } else { at.previous };
                 if previous.len() != iv.len() {
-                    return Err(Error::corrupt("the block before is missing"));
+                    return Err(Error::corrupt("the preceding block is missing"));
                 }
                 start[..previous.len()].copy_from_slice(previous);
             }
@@ -252,7 +250,7 @@ impl Cipher {
         Ok(start)
     }
 
-    /// Decrypts a message whole, authenticating nothing: see [`Self::decrypt_at`].
+    /// Decrypts a whole message. Authenticates nothing: see [`Self::decrypt_at`].
     ///
     /// # Errors
     /// Corrupt if CBC's padding is wrong.
@@ -265,10 +263,10 @@ impl Cipher {
         self.decrypt_at(key, iv, whole, data)
     }
 
-    /// Opens an authenticated message whole.
+    /// Opens a whole authenticated message.
     ///
     /// # Errors
-    /// Tampered if the tag doesn't match; nothing of the plaintext is left then.
+    /// Tampered if the tag doesn't match; the plaintext is wiped then.
     pub fn open(
         self,
         key: &[u8],
@@ -287,7 +285,7 @@ fn too_far() -> Error {
     Error::corrupt("beyond the end of the cipher's counter")
 }
 
-/// The counter block of a GCM message's block number `n`, from 1; with 0, the one that masks its tag.
+/// The counter block for block `n` of a GCM message, counted from 1; block 0 masks the tag.
 pub(super) fn gcm_counter(iv: &[u8], n: u64) -> Result<[u8; 16]> {
     let n = u32::try_from(n + 1).map_err(|_| too_far())?;
     let mut block = [0; 16];
@@ -318,13 +316,13 @@ pub struct Crypter {
 pub struct Seekable {
     cipher: Cipher,
     iv: Secret,
-    /// In the mode without authentication, under the payload's key.
+    /// Without authentication, under the payload's key.
     crypter: Crypter,
 }
 
 impl Seekable {
-    /// Decrypts the data at a position into the beginning of `out`, which has [`MARGIN`] bytes more than
-    /// the data, and returns the plaintext's size.
+    /// Decrypts the data at a position into the start of `out`, which must be [`MARGIN`] bytes longer
+    /// than the data. Returns the plaintext's size.
     ///
     /// # Errors
     /// As [`Cipher::decrypt_at`].
@@ -332,7 +330,7 @@ impl Seekable {
         if at.offset % 64 != 0 || out.len() < data.len() + MARGIN {
             return Err(Error::corrupt("decryption can't start there"));
         }
-        // OFB's is keystream.
+        // For OFB it is keystream.
         let start = Zeroizing::new(self.cipher.start_iv(&self.iv, at)?);
         let Crypter { cipher, ctx } = &mut self.crypter;
         ctx.decrypt_init(None, None, Some(&start[..cipher.iv_len()]))?;
@@ -347,10 +345,10 @@ impl Seekable {
 }
 
 fn bad_end() -> Error {
-    Error::corrupt("the ciphertext's end is wrong")
+    Error::corrupt("bad padding at the end of the ciphertext")
 }
 
-/// Room that output needs beyond the data, for padding and libcrypto's scratch block.
+/// Room that output needs beyond the data: padding, and a block that libcrypto scribbles on.
 pub const MARGIN: usize = 48;
 
 /// libcrypto counts in `int`; one call never gets more than this.
@@ -364,8 +362,8 @@ impl Crypter {
         Ok(Crypter { cipher, ctx })
     }
 
-    /// Runs `data` through the cipher and appends what comes out. It doesn't fit exactly: block
-    /// modes keep a part of a block back. For ciphertext: `out` may grow, and isn't wiped.
+    /// Runs `data` through the cipher and appends the result; block modes hold back an incomplete
+    /// block. Only for ciphertext: `out` may grow, and isn't wiped.
     pub fn update(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
         for part in data.chunks(MAX_CALL) {
             self.ctx.cipher_update_vec(part, out)?;
@@ -373,8 +371,8 @@ impl Crypter {
         Ok(())
     }
 
-    /// Runs `data` through the cipher into the beginning of `out`, which has [`MARGIN`] bytes more
-    /// than the data, and returns how many came out.
+    /// Runs `data` through the cipher into the start of `out`, which must be [`MARGIN`] bytes longer
+    /// than the data. Returns the size of the result.
     pub fn update_into(&mut self, data: &[u8], out: &mut [u8]) -> Result<usize> {
         let mut len = 0;
         for part in data.chunks(MAX_CALL) {
@@ -383,14 +381,14 @@ impl Crypter {
         Ok(len)
     }
 
-    /// Ends an encryption and appends what was kept back.
+    /// Ends an encryption and appends what was held back.
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
         self.ctx.cipher_final_vec(out)?;
         Ok(())
     }
 
-    /// Ends the message and writes what was kept back to the beginning of `out`, which has room for
-    /// [`MARGIN`] bytes; returns how many these are.
+    /// Ends the message and writes what was held back to the start of `out`, which has room for
+    /// [`MARGIN`] bytes. Returns its size.
     ///
     /// # Errors
     /// When decrypting: Tampered if the tag doesn't match, Corrupt if the padding is wrong.
@@ -423,7 +421,7 @@ impl Crypter {
         Ok(tag)
     }
 
-    /// Sets the tag that [`Self::finish`] of an authenticated decryption compares.
+    /// Sets the tag that [`Self::finish_into`] checks.
     pub fn set_tag(&mut self, tag: &[u8]) -> Result<()> {
         if tag.len() != TAG_LEN {
             return Err(Error::corrupt("wrong tag size"));

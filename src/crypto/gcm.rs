@@ -1,4 +1,4 @@
-//! A GCM message in pieces: the tag of the whole from tags of its pieces, and each piece opened alone.
+//! A GCM message in pieces: the tag of the whole, computed from tags of the pieces, and pieces opened alone.
 //!
 //! GCM's tag is a polynomial over the ciphertext's blocks, evaluated at a secret point H. The
 //! polynomial of a whole is made of those of its pieces, so one pass of bare GHASH (twice as
@@ -13,16 +13,16 @@ use super::cipher::{Cipher, MAX_CALL, Mode, TAG_LEN, gcm_counter};
 use super::gf128::{inverse, mul, power};
 use crate::error::{Error, ErrorKind, Result};
 
-/// A tag that nobody may see: with two of them under one IV, H can be solved for.
+/// A tag that must stay secret: two of them under one IV reveal H.
 pub type SecretTag = Zeroizing<[u8; TAG_LEN]>;
 
 /// GMAC of one piece after another, each under the same key and IV.
 ///
-/// Its tags are compared in memory, and leave it only under encryption (in Dovecot's index cache).
+/// Its tags are compared in memory. They leave it only encrypted (in Dovecot's index cache).
 pub struct Gmac {
     ctx: CipherCtx,
     iv: [u8; 12],
-    /// Whether a piece has begun: setting the IV costs as much as 2 KB of a piece.
+    /// Whether a piece has begun. Setting the IV costs as much as 2 KB of a piece.
     begun: bool,
 }
 
@@ -38,11 +38,11 @@ pub struct GmacKey<'a> {
 }
 
 impl GmacKey<'_> {
-    /// The IV, if key and cipher are right as well.
+    /// The IV, after checking key and cipher.
     fn checked_iv(&self) -> Result<[u8; 12]> {
         self.cipher.check(self.key, self.iv)?;
         if self.cipher.mode() != Mode::Gcm {
-            return Err(Error::new(ErrorKind::Crypto, "GMAC needs a GCM cipher"));
+            return Err(Error::internal("GMAC needs a GCM cipher"));
         }
         let mut iv = [0; 12];
         iv.copy_from_slice(self.iv);
@@ -60,7 +60,7 @@ impl BlockCipher {
         Ok(BlockCipher(ctx))
     }
 
-    /// One block, encrypted: in counter mode the first block of the keystream.
+    /// Encrypts one block: the first block of keystream in counter mode.
     fn encrypt(&mut self, block: [u8; 16]) -> Result<Zeroizing<u128>> {
         let mut out = Zeroizing::new([0; 32]);
         self.0.encrypt_init(None, None, Some(&block))?;
@@ -74,7 +74,7 @@ impl BlockCipher {
     }
 }
 
-/// The block of lengths in bits with which GHASH ends.
+/// The block that ends GHASH: both lengths in bits.
 fn lengths(aad: u64, text: u64) -> u128 {
     (u128::from(aad * 8) << 64) | u128::from(text * 8)
 }
@@ -92,7 +92,7 @@ impl Gmac {
         })
     }
 
-    /// The tag of `data` as a piece of its own, whatever was begun before.
+    /// The tag of `data` as a piece of its own. Drops a piece that was begun before.
     pub fn of(&mut self, data: &[u8]) -> Result<SecretTag> {
         self.begun = false;
         self.update(data)?;
@@ -127,8 +127,8 @@ impl Gmac {
     }
 }
 
-/// The tag of the GCM message with `aad` (one block) and a ciphertext of `len` bytes whose pieces
-/// of `piece` bytes (a multiple of 16; the last may be shorter) have the [`Gmac`] tags `tags`.
+/// The tag of a GCM message with `aad` (one block) and a ciphertext of `len` bytes. Its pieces of
+/// `piece` bytes (a multiple of 16; the last may be shorter) have the [`Gmac`] tags `tags`.
 pub fn whole_tag(
     with: GmacKey<'_>,
     aad: &[u8; 16],
@@ -137,7 +137,7 @@ pub fn whole_tag(
     len: u64,
 ) -> Result<SecretTag> {
     if piece % 16 != 0 || (tags.len() as u64) != len.div_ceil(piece as u64) {
-        return Err(Error::new(ErrorKind::Crypto, "pieces don't make the whole"));
+        return Err(Error::internal("the pieces don't make up the whole"));
     }
     let mut cipher = BlockCipher::new(with)?;
     let h = cipher.hash_key()?;
@@ -173,9 +173,9 @@ fn block(bytes: &[u8]) -> u128 {
 
 /// Opens a GCM message's pieces, in any order, each by its [`Gmac`] tag under the message's key and IV.
 ///
-/// libcrypto decrypts and authenticates in one go, which is much faster than one after the other, but
-/// only from a message's beginning. GCM takes an IV of any length and makes the first counter block of
-/// it: each piece is a message of its own to libcrypto, with the IV that gives the counter of the piece.
+/// libcrypto decrypts and authenticates in one pass, much faster than in two, but only from the start
+/// of a message. GCM takes an IV of any length and hashes it to the first counter block: so each piece
+/// is a message of its own to libcrypto, with the IV that leads to the piece's counter.
 pub struct Pieces {
     /// For IVs of one block.
     ctx: CipherCtx,
@@ -185,9 +185,9 @@ pub struct Pieces {
     /// An IV's block v gives the counter (v * H + 128 bits) * H, so that c takes c / H^2 + 128 bits / H:
     /// 1 / H^2 and the second summand.
     to_iv: (u128, u128),
-    /// What lies over a [`Gmac`] tag.
+    /// What masks a [`Gmac`] tag.
     mask: u128,
-    /// By which the lengths of a [`Gmac`] and of a message of so many bytes differ.
+    /// For pieces of so many bytes: what sets a [`Gmac`]'s length block apart from a message's.
     lengths: (usize, u128),
 }
 
@@ -206,7 +206,7 @@ impl Drop for Pieces {
 }
 
 impl Pieces {
-    /// Of the message with this key and IV.
+    /// For the message with this key and IV.
     pub fn new(with: GmacKey<'_>) -> Result<Self> {
         let iv = with.checked_iv()?;
         let mut ctx = CipherCtx::new()?;
@@ -234,8 +234,8 @@ impl Pieces {
         })
     }
 
-    /// Decrypts the piece that begins at `offset`, a multiple of 16, into the beginning of `out`.
-    /// Returns whether `tag` is its tag; if it isn't, or on an error, nothing of it is left in `out`.
+    /// Decrypts the piece that begins at `offset`, a multiple of 16, into the start of `out`.
+    /// Returns whether `tag` is its tag. If it isn't, or on an error, `out` is wiped.
     ///
     /// # Errors
     /// Corrupt beyond the end of GCM's counter.
@@ -249,7 +249,7 @@ impl Pieces {
         let out = out
             .get_mut(..data.len())
             .filter(|_| offset % 16 == 0)
-            .ok_or_else(|| Error::new(ErrorKind::Crypto, "a piece that doesn't fit"))?;
+            .ok_or_else(|| Error::internal("a piece that doesn't fit"))?;
         let opened = self.try_open(offset, data, tag, out);
         if !matches!(opened, Ok(true)) {
             out.zeroize();

@@ -1,5 +1,5 @@
-//! The field of GHASH (NIST SP 800-38D, 6.3): 128 bits, of which the first is the coefficient of 1. All of
-//! it in constant time.
+//! The field of GHASH (NIST SP 800-38D, 6.3): 128 bits, of which the first is the coefficient of 1.
+//! Everything here takes constant time.
 #![forbid(unsafe_code)]
 
 /// The element 1.
@@ -16,7 +16,7 @@ pub(super) fn mul(x: u128, y: u128) -> u128 {
     z
 }
 
-/// `h` to the `n`th; `n` is public.
+/// `h` to the power of `n`, which is public.
 pub(super) fn power(h: u128, mut n: u64) -> u128 {
     let (mut result, mut power) = (ONE, h);
     while n != 0 {
@@ -29,7 +29,7 @@ pub(super) fn power(h: u128, mut n: u64) -> u128 {
     result
 }
 
-/// 1 / `h`; `h` is not 0. That is h^(2^128 - 2), by Itoh and Tsujii's way with few products.
+/// 1 / `h`, where `h` is not 0: h^(2^128 - 2), by the method of Itoh and Tsujii.
 pub(super) fn inverse(h: u128) -> u128 {
     // h^(2^k - 1), for k = 1, 3, 7, .. 127.
     let (mut power, mut k) = (h, 1);
@@ -47,7 +47,7 @@ pub(super) fn inverse(h: u128) -> u128 {
 /// `x` squared, which is `x` with a zero after each coefficient, reduced.
 fn square(x: u128) -> u128 {
     let (low, high) = (spread((x >> 64) as u64), spread(x as u64));
-    // x^128 = x^7 + x^2 + x + 1, also for what those shift out at the end.
+    // x^128 = x^7 + x^2 + x + 1, also for the bits that these shift out at the end.
     let out = (high << 127) ^ (high << 126) ^ (high << 121);
     let high = high ^ out;
     low ^ high ^ (high >> 1) ^ (high >> 2) ^ (high >> 7)

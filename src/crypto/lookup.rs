@@ -1,5 +1,5 @@
-//! libcrypto's implementation of an algorithm, by name: looked up once per process, since OpenSSL 3 spends more on
-//! asking its providers than on the work for one small mail.
+//! libcrypto's implementation of an algorithm, looked up by name once per process: OpenSSL 3 spends more on
+//! asking its providers than on the work for a small mail.
 #![forbid(unsafe_code)]
 
 use std::sync::OnceLock;
@@ -17,13 +17,13 @@ impl<T: ?Sized> Slot<T> {
         Slot(OnceLock::new())
     }
 
-    /// The implementation; `find` is asked until it finds one.
+    /// The implementation. `find` is called until it finds one.
     fn get(&self, name: &str, find: impl FnOnce(&str) -> Option<&'static T>) -> Result<&'static T> {
         if let Some(found) = self.0.get() {
             return Ok(found);
         }
         let found = find(name)
-            .ok_or_else(|| Error::unsupported(format!("libcrypto has no {name} here")))?;
+            .ok_or_else(|| Error::unsupported(format!("this libcrypto has no {name}")))?;
         Ok(self.0.get_or_init(|| found))
     }
 }

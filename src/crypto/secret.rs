@@ -13,13 +13,13 @@ pub type Secret = SecretVec<u8>;
 
 /// A list that is wiped when it goes out of scope.
 ///
-/// It leaves no copies behind: when it grows, its old memory is wiped, too. So it lends a slice,
-/// and never the `Vec`.
+/// It leaves no copies behind: when it grows, its old memory is wiped too. That is why it lends a
+/// slice and never the `Vec`.
 #[derive(Clone)]
 pub struct SecretVec<T: Zeroize>(Vec<T>);
 
 impl<T: Zeroize> SecretVec<T> {
-    /// Takes over `list`, whose memory is wiped from now on.
+    /// Takes over `list` and its memory.
     pub fn new(list: Vec<T>) -> Self {
         SecretVec(list)
     }
@@ -41,7 +41,7 @@ impl<T: Zeroize> SecretVec<T> {
 
     /// Wipes everything, and empties it.
     pub fn wipe(&mut self) {
-        // What lies beyond a Vec's length is wiped in one go, its items one by one.
+        // A Vec's items are wiped one by one, what lies beyond its length in one go.
         self.0.clear();
         self.0.zeroize();
     }
@@ -92,7 +92,7 @@ impl Secret {
         SecretVec(vec![0; len])
     }
 
-    /// The text that it is. `None`, and it is wiped, where it isn't UTF-8.
+    /// The bytes as text. `None`, with the bytes wiped, if they aren't UTF-8.
     pub fn into_text(mut self) -> Option<Zeroizing<String>> {
         match String::from_utf8(std::mem::take(&mut self.0)) {
             Ok(text) => Some(Zeroizing::new(text)),
@@ -173,7 +173,7 @@ impl io::Write for Secret {
     }
 }
 
-/// A text that is put together, and leaves no copies behind where it grows.
+/// Builds a secret text. Leaves no copies behind when it grows.
 #[derive(Default)]
 pub struct SecretText(Zeroizing<String>);
 

@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 use crate::crypto::{Secret, SecretText};
 use crate::error::{Error, Result};
 
-/// Decodes standard base64. White space may stand anywhere, padding must be complete, and the
-/// bits beyond the last byte are zero: one value has one text.
+/// Decodes standard base64. White space is ignored. Padding must be complete, and the bits beyond
+/// the last byte zero: one value has one text.
 ///
 /// # Errors
 /// Corrupt, without the text.
@@ -47,7 +47,7 @@ fn decode_digits<E: Encoding>(digits: &[u8]) -> Result<Secret> {
     Ok(out)
 }
 
-/// Bytes of a line: 64 digits.
+/// The bytes of a line of 64 digits.
 const LINE: usize = 48;
 
 /// Appends `data` in base64 with padding, a line feed after every 64 digits and at the end, as
@@ -55,7 +55,7 @@ const LINE: usize = 48;
 pub fn push_lines(out: &mut SecretText, data: &[u8]) {
     let mut digits = Zeroizing::new([0; 64]);
     for line in data.chunks(LINE) {
-        // 64 digits are what a whole line has.
+        // A whole line has 64 digits.
         if let Ok(text) = Base64::encode(line, &mut *digits) {
             out.push_str(text);
         }

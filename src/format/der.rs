@@ -27,7 +27,7 @@ pub struct DerReader<'a> {
 }
 
 impl<'a> DerReader<'a> {
-    /// A reader over `data`, the contents of an element or a whole document.
+    /// Reads `data`: the contents of an element, or a whole document.
     pub fn new(data: &'a [u8]) -> Self {
         DerReader { rest: data }
     }
@@ -108,11 +108,11 @@ impl<'a> DerReader<'a> {
     pub fn bit_string(&mut self) -> Result<&'a [u8]> {
         match self.read(BIT_STRING)?.split_first() {
             Some((0, bytes)) => Ok(bytes),
-            _ => Err(Error::corrupt("DER: bit string of broken bytes")),
+            _ => Err(Error::corrupt("DER: bit string that isn't whole bytes")),
         }
     }
 
-    /// Whether all has been read.
+    /// Checks that everything has been read.
     ///
     /// # Errors
     /// Corrupt if something follows.
@@ -145,7 +145,7 @@ pub fn element(tag: u8, parts: &[&[u8]]) -> Secret {
 
 /// A non-negative INTEGER.
 pub fn small_integer(n: u64) -> Secret {
-    // More bytes than the number needs. One zero stays where else the sign bit would be set.
+    // More bytes than it needs. One zero stays where the sign bit would be set otherwise.
     let bytes = u128::from(n).to_be_bytes();
     let mut number = bytes.as_slice();
     while let [0, 0..=0x7f, ..] = number {

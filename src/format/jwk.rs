@@ -1,5 +1,5 @@
-//! JSON Web Keys (RFC 7517), which Dovecot takes in settings: just enough JSON to find the
-//! members of one object that are strings.
+//! JSON Web Keys (RFC 7517), which Dovecot takes in settings: just enough JSON to find one
+//! object's string members.
 #![forbid(unsafe_code)]
 
 use zeroize::Zeroizing;
@@ -8,7 +8,7 @@ use super::base64;
 use crate::crypto::{Secret, SecretText};
 use crate::error::{Error, Result};
 
-/// How deep values that are skipped may be nested.
+/// How deeply skipped values may be nested.
 const MAX_DEPTH: u32 = 16;
 /// The most bytes of a number: RSA of 16384 bits.
 const MAX_NUMBER: usize = 2048;
@@ -154,7 +154,7 @@ impl Parser<'_> {
                 }
                 '\\' => match chars.next() {
                     Some(c @ ('"' | '\\' | '/')) => out.push(c),
-                    // Nothing that a key is made of is ever written as one of the others.
+                    // No part of a key is ever written with one of the others.
                     Some('b' | 'f' | 'n' | 'r' | 't' | 'u') => out.push('\u{fffd}'),
                     _ => return Err(bad()),
                 },

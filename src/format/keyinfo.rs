@@ -1,5 +1,5 @@
 //! The DER structures of keys: SubjectPublicKeyInfo (RFC 5280), PKCS#8 (RFC 5958), SEC 1
-//! ECPrivateKey (RFC 5915). Algorithms are told apart here; numbers and points are not looked at.
+//! ECPrivateKey (RFC 5915). Only algorithms are looked at here, not numbers and points.
 #![forbid(unsafe_code)]
 
 use super::der::{self, DerReader, element};
@@ -136,7 +136,7 @@ pub fn read_pkcs8(pkcs8: &[u8]) -> Result<PrivateKeyInfo<'_>> {
     }
     let algorithm = AlgorithmIdentifier::read(r.enter(der::SEQUENCE)?)?;
     let inner = r.read(der::OCTET_STRING)?;
-    // What may follow (attributes, a public key) says nothing about the private key.
+    // What may follow (attributes, a public key) doesn't matter.
     match algorithm {
         AlgorithmIdentifier::Rsa => Ok(PrivateKeyInfo {
             algorithm,
@@ -224,11 +224,11 @@ pub fn write_pkcs8(parts: &PrivateKeyInfo<'_>) -> Secret {
     )
 }
 
-/// How much work a PKCS#8 EncryptedPrivateKeyInfo asks for before its password can be tried, in
-/// rounds of a hash (scrypt: an estimate), so that a caller can refuse it beforehand.
+/// How much work it takes to try a password on a PKCS#8 EncryptedPrivateKeyInfo, in rounds of a
+/// hash (scrypt: an estimate), so that a caller can refuse it beforehand.
 ///
 /// # Errors
-/// Truncated or corrupt DER; unsupported ways to stretch the password.
+/// Truncated or corrupt DER; unsupported key derivation.
 pub fn kdf_rounds(encrypted: &[u8]) -> Result<u64> {
     let mut outer = DerReader::new(encrypted);
     let mut r = outer.enter(der::SEQUENCE)?;
@@ -255,7 +255,7 @@ pub fn kdf_rounds(encrypted: &[u8]) -> Result<u64> {
             Ok(n.saturating_mul(r).saturating_mul(p).saturating_mul(4) / 10)
         }
         _ => Err(Error::unsupported(format!(
-            "password stretched by {}",
+            "a password with key derivation {}",
             oid_text(name)
         ))),
     }

@@ -12,8 +12,8 @@ use crate::crypto::{Secret, SecretText};
 use crate::error::{Error, Result};
 use crate::hex;
 
-/// The longest text that is looked at, in bytes. The largest that makes sense, an RSA key of
-/// 16384 bits wrapped by another, has 25 KB.
+/// The longest text that is parsed, in bytes. The largest that makes sense, an RSA key of 16384
+/// bits wrapped by another, has 25 KB.
 pub const MAX_TEXT: usize = 64 * 1024;
 /// The most bytes of a private key: PKCS#1 of an RSA key of 16384 bits has 9.3 KB.
 const MAX_KEY: usize = 12 * 1024;
@@ -21,9 +21,9 @@ const MAX_KEY: usize = 12 * 1024;
 const MAX_EPHEMERAL: usize = 2048;
 /// Salts have 8 bytes, from Dovecot 2.4.2 on 16.
 const MAX_SALT: usize = 64;
-/// The most PBKDF2 rounds that are worked off: twenty times what we write, and more than any
-/// recommendation asks for, at most a few seconds for the slowest digest. Without a limit a
-/// planted key string would keep a process busy for hours.
+/// The most PBKDF2 rounds that are accepted: twenty times what we write, more than any
+/// recommendation, and at most a few seconds with the slowest digest. Without a limit a planted
+/// key string would keep a process busy for hours.
 pub const MAX_ROUNDS: u32 = 2_000_000;
 
 /// The key id that ends every key string, see [`crate::key::KeyId`].
@@ -151,7 +151,7 @@ pub fn parse(text: &str) -> Result<KeyString> {
     Err(Error::unsupported("not a key string of version 1 or 2"))
 }
 
-/// At most 11 fields: longer strings have a wrong number of fields whatever their number.
+/// At most 11 fields: that many are too many already.
 fn fields(text: &str, separator: char) -> Vec<&str> {
     text.split(separator).take(11).collect()
 }
@@ -234,9 +234,7 @@ fn wrong_fields(fields: &[&str]) -> Error {
     match fields.get(1) {
         Some(&("0" | "1" | "2")) => Error::corrupt("key string with a wrong number of fields"),
         Some(kind) if fields.len() > 3 && kind.len() < 4 && number(kind, "", 999).is_ok() => {
-            Error::unsupported(format!(
-                "key string protected in a way {kind} that is not known"
-            ))
+            Error::unsupported(format!("key string with protection of unknown type {kind}"))
         }
         _ => Error::corrupt("key string with a wrong number of fields"),
     }

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 /// What every encrypted stream starts with.
 pub const MAGIC: [u8; 9] = *b"CRYPTED\x03\x07";
 
-/// The most a header may have: 16 recipients with fields of 2 x 2 KiB each come to 65 KiB, and
-/// version 1 can't say more than 64 KiB. What is written today has less than 1 KiB.
+/// The longest header: 16 recipients with fields of 2 x 2 KiB each come to 65 KiB, and version 1
+/// can't say more than 64 KiB. What is written today has less than 1 KiB.
 pub const MAX_HEADER: usize = 128 * 1024;
 /// The most recipients a header may name. One is what is written.
 pub const MAX_RECIPIENTS: usize = 16;
@@ -112,7 +112,7 @@ pub struct Header {
 /// The header's whole length in bytes, or `None` while `prefix` is too short to say.
 ///
 /// # Errors
-/// Corrupt if it isn't an encrypted stream or the length can't be, unsupported for a version
+/// Corrupt if it isn't an encrypted stream or its length is impossible, unsupported for a version
 /// other than 1 and 2.
 pub fn header_len(prefix: &[u8]) -> Result<Option<usize>> {
     if prefix
@@ -211,7 +211,7 @@ impl Header {
         let rounds = fields.u32()?;
         if rounds == 0 || rounds > MAX_ROUNDS {
             return Err(Error::corrupt(format!(
-                "{rounds} key derivation rounds (1 to {MAX_ROUNDS} are sane)"
+                "{rounds} key derivation rounds (1 to {MAX_ROUNDS} are allowed)"
             )));
         }
         let key_data_len = fields.u32()? as usize;
@@ -242,7 +242,7 @@ impl Header {
         })
     }
 
-    /// How many bytes of the key block the integrity takes: AAD or HMAC key.
+    /// How many bytes of the key block are for integrity: AAD or HMAC key.
     pub fn mac_len(&self) -> usize {
         match self.integrity {
             Integrity::Hmac | Integrity::Aead => 16,
@@ -277,7 +277,7 @@ impl Header {
             Version::V1 => self.write_v1()?,
             Version::V2 => self.write_v2()?,
         };
-        // What can't be read back must not be written.
+        // Never write what can't be read back.
         match Self::parse(&bytes) {
             Ok(parsed) if parsed == *self => Ok(bytes),
             Ok(_) => Err(Error::unsupported("this header can't be expressed")),
@@ -364,9 +364,9 @@ fn parse_flags(flags: u32) -> Result<(Integrity, bool)> {
     Ok((integrity, flags & FLAG_SAME_CIPHER != 0))
 }
 
-/// An authenticated cipher may stand under the HMAC flag, its own tag not written: Dovecot 2.4.0
-/// to 2.4.3 wrote ChaCha20-Poly1305 so, and the fs driver any cipher whose setting doesn't say
-/// `gcm` in small letters (`id-aes256-GCM`). The other disagreements nobody wrote.
+/// An authenticated cipher may have the HMAC flag, without its own tag: Dovecot 2.4.0 to 2.4.3
+/// wrote ChaCha20-Poly1305 like that, and the fs driver any cipher whose setting doesn't say `gcm`
+/// in lower case (`id-aes256-GCM`). Nothing ever wrote the other combinations.
 fn check_integrity(integrity: Integrity, cipher: Cipher) -> Result<()> {
     match integrity {
         Integrity::Aead if !cipher.is_aead() => Err(Error::corrupt(format!(
@@ -461,9 +461,7 @@ impl<'a> HeaderFields<'a> {
         if self.0.is_empty() {
             return Ok(());
         }
-        Err(Error::corrupt(
-            "the header has bytes that belong to nothing",
-        ))
+        Err(Error::corrupt("unexpected bytes at the end of the header"))
     }
 }
 

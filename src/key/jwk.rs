@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::format::jwk::Jwk;
 use crate::format::keyinfo::{AlgorithmIdentifier, PrivateKeyInfo};
 
-/// Whether the text looks like one.
+/// Whether `text` looks like a JWK.
 pub(super) fn looks_like(text: &str) -> bool {
     text.starts_with('{')
 }
@@ -100,7 +100,9 @@ pub(super) fn parse_private(text: &str) -> Result<PrivateKey> {
             let key = PrivateKey::from_raw(curve, &jwk.bytes("d")?)?;
             let public = XPublic::from_bytes(curve, &jwk.bytes("x")?)?;
             if PublicKey::new(AnyPublic::X(Arc::new(public)))?.id() != key.id() {
-                return Err(Error::corrupt("private key with another's public key"));
+                return Err(Error::corrupt(
+                    "private key with a public key that isn't its own",
+                ));
             }
             Ok(key)
         }

@@ -20,7 +20,7 @@ use crate::format::pem;
 
 /// RSA's object identifier in key strings.
 const RSA_OID: &str = "1.2.840.113549.1.1.1";
-/// The fewest bits of a curve's field for a new key: 112 bits of strength. Smaller ones are only
+/// The smallest field of a new key's curve, in bits: 112 bits of strength. Smaller ones are only
 /// read.
 const MIN_NEW_BITS: u32 = 224;
 
@@ -60,7 +60,7 @@ fn new_curve(name: &str) -> Result<NewCurve> {
     }
     match Curve::by_name(name) {
         Ok(curve) if curve.bits() >= MIN_NEW_BITS => Ok(NewCurve::Ec(curve)),
-        // What is written here ends up in the log: a name, not whatever text was given.
+        // This ends up in the log: quote a name, and not a whole text given by mistake.
         _ => Err(Error::setting(format!(
             "keys can't be made on the curve '{}' (use prime256v1, secp384r1, secp521r1, X25519 \
              or X448)",
@@ -125,7 +125,9 @@ impl PrivateKey {
                 if let Some(point) = parts.point {
                     let claimed = crypto::ec::EcPublic::from_bytes(&curve, point)?;
                     if claimed.compressed() != key.public().compressed() {
-                        return Err(Error::corrupt("private key with another's public key"));
+                        return Err(Error::corrupt(
+                            "private key with a public key that isn't its own",
+                        ));
                     }
                 }
                 Self::new(AnyPrivate::Ec(key))

@@ -9,7 +9,7 @@ use crate::crypto::digest::Digest;
 use crate::crypto::ec::EcPublic;
 use crate::crypto::rsa::RsaPublic;
 use crate::crypto::xdh::{XCurve, XPublic};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::keyinfo::{self, AlgorithmIdentifier};
 use crate::format::{keystring, pem};
 use crate::hex;
@@ -56,7 +56,7 @@ fn sha256(data: &[u8]) -> Result<KeyId> {
     let hash = Digest::Sha256.hash(&[data])?;
     <[u8; 32]>::try_from(hash)
         .map(KeyId)
-        .map_err(|_| Error::new(ErrorKind::Crypto, "SHA-256 of a wrong size"))
+        .map_err(|_| Error::internal("SHA-256 of a wrong size"))
 }
 
 impl PublicKey {

@@ -30,10 +30,10 @@ impl PublicKey {
         Self::parse_direct(text.trim())?.ok_or_else(unknown)
     }
 
-    /// As [`PublicKey::parse`] for the value of a setting, with the kind of error to go with it.
+    /// As [`PublicKey::parse`], for the value of a setting.
     ///
     /// # Errors
-    /// [`ErrorKind::Setting`].
+    /// [`crate::ErrorKind::Setting`].
     pub fn parse_setting(text: &str) -> Result<Self> {
         Self::parse(text).map_err(as_setting)
     }
@@ -65,7 +65,7 @@ impl PublicKey {
         };
         if !key.matches(&KeyId(id)) {
             return Err(Error::corrupt(format!(
-                "public key {} that says it is {}",
+                "public key {} that claims to be {}",
                 key.id(),
                 KeyId(id)
             )));

@@ -13,11 +13,11 @@ use crate::format::der;
 use crate::format::keystring::{Kdf, Lock};
 use crate::hex;
 
-/// PBKDF2 rounds for a password. They are paid once per login by whoever reads with a password:
-/// 25 ms on a CPU with SHA instructions, 50 ms when the packaged plugin reads the string, which
-/// honours the field. It writes 2048 itself: 2048 rounds let a guesser try 50 times as much.
+/// PBKDF2 rounds for a password, paid once per login: 25 ms on a CPU with SHA instructions, 50 ms
+/// when the packaged plugin reads the string. It writes 2048 itself, which lets a guesser try 50
+/// times as many passwords.
 pub const PASSWORD_ROUNDS: u32 = 100_000;
-/// PBKDF2 rounds for a secret that is random already: stretching it adds nothing.
+/// PBKDF2 rounds for a secret that is random already: more would add nothing.
 const RANDOM_ROUNDS: u32 = 1;
 /// Salt size in bytes, as the packaged plugin writes it.
 const SALT_LEN: usize = 8;
@@ -74,7 +74,7 @@ pub(super) fn under_key(key: &[u8], other: &PublicKey) -> Result<(Lock, Secret)>
 /// Decrypts what is under a password.
 ///
 /// # Errors
-/// Corrupt or WrongPassword if the password doesn't fit, as far as that shows here.
+/// Corrupt or WrongPassword if the password is wrong, as far as that shows here.
 pub(super) fn with_password(kdf: &Kdf, sealed: &[u8], password: &[u8]) -> Result<Secret> {
     KeyCipher::derive(kdf, KeyMaterial::Password(password))?.decrypt(sealed)
 }
@@ -128,7 +128,7 @@ impl KeyCipher {
             } => {
                 let cipher = Cipher::from_name(cipher).map_err(in_key_string)?;
                 if cipher.is_aead() {
-                    // Nobody has said where the tag would stand; Dovecot after 2.4.4 might.
+                    // The format has no place for the tag; Dovecot after 2.4.4 may give it one.
                     return Err(in_key_string(Error::unsupported(cipher.name())));
                 }
                 let hash = Digest::from_name(hash).map_err(in_key_string)?;

@@ -1,5 +1,5 @@
-//! The chunks of a large mail that were served last, for a client that fetches it piece by piece:
-//! Dovecot goes through the piece before once more, counting lines, to find where the next begins.
+//! The last chunks served of a large mail, for clients that fetch it piece by piece: to find where
+//! the next piece begins, Dovecot reads the one before it again and counts lines.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use crate::crypto::Secret;
 use crate::crypto::cipher::MARGIN;
 use crate::error::Result;
 
-/// How many are kept: a megabyte, which the largest pieces that clients ask for have, and its ends.
+/// How many are kept: a megabyte, the largest piece that clients ask for, and its ends.
 const CHUNKS: usize = 10;
 
 /// Decrypted chunks of one mail. Wiped when they make room for others.
@@ -23,8 +23,7 @@ pub struct ChunkCache {
 }
 
 impl ChunkCache {
-    /// What is kept of the mail whose header hashes to `mail`: nothing yet, if it is another one than
-    /// the last time.
+    /// The cache for the mail whose header hashes to `mail`. Emptied if the last one was another's.
     pub fn of(&mut self, mail: &[u8; 32]) -> &mut Self {
         if self.mail != *mail {
             self.clear();
@@ -44,7 +43,7 @@ impl ChunkCache {
         found.map(|(_, plain)| plain)
     }
 
-    /// Decrypts chunk `number` and keeps it; returns how much of it is plaintext as well.
+    /// Decrypts chunk `number` and keeps it. Also returns how much of it is plaintext.
     ///
     /// # Errors
     /// As [`Verified::open_chunk`].
@@ -55,7 +54,7 @@ impl ChunkCache {
         ciphertext: &[u8],
     ) -> Result<(Rc<Secret>, usize)> {
         let mut plain = self.room();
-        // All chunks but the last have one size, so that this is seldom.
+        // Rare: all chunks but the last have one size.
         if plain.len() != ciphertext.len() + MARGIN {
             plain = Secret::zeroed(ciphertext.len() + MARGIN);
         }
@@ -69,7 +68,7 @@ impl ChunkCache {
         Ok((plain, len))
     }
 
-    /// Memory for one more chunk: the oldest one's, if nobody looks at it any more.
+    /// Memory for one more chunk: the oldest one's, unless it is still in use.
     fn room(&mut self) -> Secret {
         if self.chunks.len() < CHUNKS {
             return Secret::default();

@@ -1,4 +1,4 @@
-//! Reading a stream, phase one: nothing leaves before the whole has been checked.
+//! Reading a stream, phase one: nothing comes out before the whole has been verified.
 #![forbid(unsafe_code)]
 
 use super::block::{self, ContentKey};
@@ -15,7 +15,7 @@ use crate::key::{KeyId, PrivateKey};
 /// Bytes of ciphertext up to which a mail comes out as one buffer, by default.
 pub const SMALL: usize = 256 * 1024;
 
-/// What an [`Opener`] may use.
+/// Limits of an [`Opener`].
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// A mail of up to so many bytes of ciphertext comes out as one buffer.
@@ -25,8 +25,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 256 KiB at once; chunks of 128 KiB, which stay in the CPU's cache between the check and
-    /// the decryption, and of which little is decrypted in vain where parts are asked for.
+    /// 256 KiB at once. Chunks of 128 KiB: they stay in the CPU's cache between the check and the
+    /// decryption, and little is decrypted in vain where only parts are fetched.
     fn default() -> Self {
         Limits {
             small: SMALL,
@@ -45,7 +45,7 @@ pub enum Feed {
     NeedKey(Vec<KeyId>),
 }
 
-/// What a mail that has been checked holds.
+/// The content of a verified mail.
 pub enum Body {
     /// All of it.
     Small(Secret),
@@ -98,10 +98,10 @@ impl Opener {
         }
     }
 
-    /// Takes the file's next bytes, all of them.
+    /// Takes the file's next bytes.
     ///
-    /// After [`Feed::NeedKey`] comes [`Self::unlock`]; what followed the header in the same
-    /// piece is kept meanwhile, but no more is taken.
+    /// [`Feed::NeedKey`] asks for [`Self::unlock`]. What followed the header in the same piece is
+    /// kept, but nothing more is taken before.
     ///
     /// # Errors
     /// Corrupt or unsupported, from the header; the opener then stays at that error.
@@ -126,7 +126,9 @@ impl Opener {
         }
         self.payload += payload.len() as u64;
         if self.payload > header.cipher.max_len().saturating_add(64) {
-            return Err(Error::corrupt("longer than its cipher may encrypt"));
+            return Err(Error::corrupt(
+                "longer than its cipher may encrypt under one key",
+            ));
         }
         if self.key.is_some() {
             self.take_payload(payload)?;
@@ -159,7 +161,7 @@ impl Opener {
             self.start.extend_from_slice(now);
             data = later;
             if now.len() < missing {
-                // What is there must be right as far as it goes.
+                // As far as it goes, it must be right.
                 header_len(&self.start)?;
                 break;
             }
@@ -206,8 +208,8 @@ impl Opener {
     /// Unlocks the stream with a key block remembered from an earlier opening.
     ///
     /// # Errors
-    /// Tampered if it can't be this stream's: forget the block and use [`Self::unlock`]. One
-    /// that only looks right is found by [`Self::finish`], as tampered.
+    /// Tampered if it can't be this stream's: forget the block and use [`Self::unlock`]. If it only
+    /// looks right, [`Self::finish`] answers tampered.
     pub fn unlock_with_block(&mut self, block: &ContentKey) -> Result<()> {
         block.check(self.header.as_ref().ok_or_else(early)?)?;
         self.key = Some(block.clone());
@@ -219,7 +221,7 @@ impl Opener {
         self.key.as_ref()
     }
 
-    /// SHA-256 of the header as it is in the file: names the mail, since each has its own random
+    /// SHA-256 of the header as it is in the file. It identifies the mail: each has its own random
     /// key block.
     ///
     /// # Errors
@@ -241,10 +243,10 @@ impl Opener {
         Verified::from_record(header, key, self.start.len() as u64, record)
     }
 
-    /// The file has ended: checks the whole.
+    /// Verifies the whole, now that the file has ended.
     ///
     /// # Errors
-    /// Tampered if the tag doesn't match (a cut payload included: the two can't be told apart);
+    /// Tampered if the tag doesn't match (a cut payload looks the same);
     /// truncated if the file ends within the header or the tag; NoKey if it wasn't unlocked.
     pub fn finish(mut self) -> Result<Body> {
         if let Some(error) = self.failed {

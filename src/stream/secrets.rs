@@ -13,7 +13,7 @@ type Origin = [u8; 32];
 /// Remembers the secrets under which key blocks are wrapped.
 ///
 /// Mails that one process wrote to one folder share an ephemeral key; the first costs an
-/// elliptic-curve agreement and PBKDF2, the others a look-up.
+/// elliptic-curve agreement and PBKDF2, each other one a look-up.
 pub struct SecretCache {
     secrets: Bounded<Origin, Secret>,
     misses: u64,
@@ -40,8 +40,8 @@ impl SecretCache {
         self.misses
     }
 
-    /// The secret for `to`, whose private key the caller holds, in a stream with `header`: `len`
-    /// bytes, remembered, or made by `derive` and remembered.
+    /// The secret of `len` bytes for `to` in a stream with `header`. `derive` makes it if it isn't
+    /// remembered. The caller holds the private key of `to`.
     pub(super) fn get(
         &mut self,
         header: &Header,

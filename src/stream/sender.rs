@@ -1,4 +1,4 @@
-//! To whom streams are written.
+//! The sender's side: a recipient's key, and the ephemeral key that is used with it.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ use super::algorithm::Algorithm;
 use super::block::{ContentKey, HASH_COUNT};
 use crate::error::Error;
 
-/// Most streams under one ephemeral key.
+/// The most streams under one ephemeral key.
 const MAX_USES: u32 = 1 << 16;
 /// How long one ephemeral key is used.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// PBKDF2 rounds on write. Stretching is for passwords; an agreed secret is random, and the
-/// rounds field lets a writer say so. The packaged plugin's readers honour it.
+/// PBKDF2 rounds on write. More are for passwords; an agreed secret is random, and the packaged
+/// plugin honours the rounds field.
 const ROUNDS: u32 = 1;
 
 /// An ephemeral key with the secret agreed between it and the recipient.
@@ -39,10 +39,10 @@ struct Ephemeral {
 /// one secret the CBC wrap has one key and one IV for all of them, which would betray equal
 /// beginnings of plaintexts; but a block's first 16 bytes are uniformly random, so CBC's chains
 /// are as independent as with random IVs (two among 2^16 coincide with probability 2^-97).
-/// Nothing repeats in the payloads: their keys and IVs are in the blocks. What it gives away is
-/// that these files were written by one process. And the secret dies with the process: use and
-/// age are bounded so that a long-lived one doesn't hold a single secret for ever;
-/// [`Sender::expire`] is for the age where nobody writes any more.
+/// Nothing repeats in the payloads: their keys and IVs are in the blocks. Sharing does reveal
+/// which files one process wrote. The secret dies with the process; its use and age are limited so
+/// that a long-lived process doesn't keep one for ever. [`Sender::expire`] enforces the age where
+/// nothing is written any more.
 ///
 /// RSA recipients have no ephemeral key. Version 1 gets a fresh one each time: it wraps with a
 /// keystream, and two blocks under one keystream would betray their difference.

@@ -1,10 +1,10 @@
-//! Keeps what a source that can't go back has given, so that it can be read again from any
-//! offset: the beginning in memory, and what is too large for that sealed in a file.
+//! Keeps the data of a source that can't seek, so that it can be read again from any offset: the
+//! beginning in memory, and what is too large for that encrypted in a file.
 //!
 //! A file holds chunks of [`CHUNK`] plaintext bytes under AES-256-GCM, with a random key that
 //! never leaves memory and the chunk's number as nonce. Only whole chunks are sealed, each once;
 //! the last one stays in memory, so the file's length needs no proof of its own.
-//! Where there is no file to be had, nothing is kept and the source has to start again.
+//! If no file can be had, nothing is kept, and the source has to start again.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Plaintext bytes of a sealed chunk.
 pub const CHUNK: usize = 64 * 1024;
 
-/// Bytes that are kept in memory before a file is asked for: a whole number of chunks.
+/// Bytes kept in memory before a file is needed: a whole number of chunks.
 pub const MEMORY: usize = 16 * CHUNK;
 
 const SEALED: usize = CHUNK + TAG_LEN;
@@ -28,26 +28,26 @@ pub trait File {
     /// Writes all of `data` at `offset`.
     ///
     /// # Errors
-    /// Whatever keeps the file from taking it.
+    /// As the file system.
     fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()>;
 
     /// Fills `out` with what was written at `offset`.
     ///
     /// # Errors
-    /// `UnexpectedEof` where the file has become shorter.
+    /// `UnexpectedEof` if the file has become shorter.
     fn read_at(&mut self, out: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
-/// What became of the bytes that were offered.
+/// How much was taken of the bytes that were offered.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// So many of them were taken: the rest comes next.
+    /// So many bytes; offer the rest next.
     Bytes(usize),
-    /// None: memory is full, and [`Spool::set_file`] has to be called first.
+    /// Nothing: memory is full, and [`Spool::set_file`] has to be called first.
     NeedsFile,
 }
 
-/// What one source has given. Everything in memory is wiped when it goes.
+/// The data of one source. What is in memory is wiped on drop.
 pub struct Spool<F> {
     keep: Keep<F>,
     /// Plaintext from `start` on. In memory: all of it. With a file: what is not sealed yet.
@@ -65,7 +65,7 @@ enum Keep<F> {
     Nothing,
 }
 
-/// What is lent to the reader: in one piece, as long as it wants.
+/// What is lent to the reader, in one piece.
 #[derive(Default)]
 struct ReadBuffer {
     plain: Secret,
@@ -90,7 +90,7 @@ impl<F: File> Spool<F> {
         })
     }
 
-    /// The offset from which the source has to go on, so that `offset` can be read.
+    /// The offset from which the source has to continue so that `offset` can be read.
     pub fn wants(&self, offset: u64) -> u64 {
         match self.keep {
             Keep::Memory | Keep::Sealed(_) => self.end(),
@@ -103,7 +103,7 @@ impl<F: File> Spool<F> {
         !matches!(self.keep, Keep::Nothing)
     }
 
-    /// Why nothing is kept any more; told once.
+    /// Why nothing is kept any more; answered once.
     pub fn failure(&mut self) -> Option<io::Error> {
         self.failure.take()
     }
@@ -111,7 +111,7 @@ impl<F: File> Spool<F> {
     /// Takes what the source has at `offset`, which is what [`Spool::wants`] said.
     ///
     /// # Errors
-    /// An internal error if it is not, or libcrypto fails.
+    /// Internal if it isn't; else as libcrypto.
     pub fn take(&mut self, offset: u64, data: &[u8]) -> Result<Taken> {
         let end = self.end();
         match &mut self.keep {
@@ -136,8 +136,7 @@ impl<F: File> Spool<F> {
         }
     }
 
-    /// Gives the spool its file, or tells it that there is none. A file that can't be written to
-    /// is as good as none.
+    /// Gives the spool its file, or none. A file that can't be written to counts as none.
     ///
     /// # Errors
     /// If libcrypto fails.
@@ -154,8 +153,8 @@ impl<F: File> Spool<F> {
         }
     }
 
-    /// Lends what is there from `keep` (what the reader hasn't consumed; at most `next`) to
-    /// somewhere behind `next`. None: the source has to give more, and what was lent stays.
+    /// Lends the data from `keep` (what the reader hasn't consumed; at most `next`) to somewhere
+    /// beyond `next`. `None` if the source has to give more first; what was lent stays.
     ///
     /// # Errors
     /// Tampered or truncated: the file is not what was written.
@@ -198,7 +197,7 @@ impl<F: File> Spool<F> {
             let sealed = seal(&self.key, number, plain)?;
             if let Err(e) = file.write_at(&sealed, number * SEALED as u64) {
                 self.failure = Some(e);
-                // The file is closed: what it took is free again.
+                // Closes the file, which frees its space.
                 self.keep = Keep::Nothing;
                 return Ok(());
             }
@@ -240,7 +239,7 @@ impl ReadBuffer {
     }
 }
 
-/// A nonce is used once: each chunk of a key is sealed once.
+/// No nonce is used twice: each chunk is sealed once.
 fn nonce(number: u64) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&number.to_be_bytes());

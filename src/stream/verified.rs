@@ -1,4 +1,4 @@
-//! Reading a large mail, phase two: any chunk, in any order, as it was when it was checked.
+//! Reading a large mail, phase two: any chunk, in any order, as it was when it was verified.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -31,7 +31,7 @@ impl MacKey {
         }
     }
 
-    /// A key for one opening.
+    /// A random key, for one opening.
     pub(super) fn random() -> Result<Self> {
         let cipher = Cipher::AES_256_GCM;
         let mut key = Secret::zeroed(cipher.key_len());
@@ -51,15 +51,15 @@ impl MacKey {
 /// Size of a record without its tags.
 const RECORD_START: usize = 12;
 
-/// Whether GCM's own GHASH proves the whole and marks the chunks in one pass. Knowing the key that it
-/// is under means knowing the mail's key, and who does needs no forged chunk.
+/// Whether the chunks' GCM tags, under the mail's own key, also prove the whole. Forging one takes the
+/// mail's key, and who has that needs no forged chunk.
 pub(super) fn proven_by_chunks(header: &Header) -> bool {
     header.integrity == Integrity::Aead && header.cipher.mode() == Mode::Gcm
 }
 
-/// A large mail whose whole was checked: serves plaintext of chunks that are still the same.
+/// A large mail that was verified as a whole: serves the plaintext of chunks that haven't changed.
 ///
-/// The file may have changed since, or be another: a chunk that isn't what was checked is never
+/// The file may have changed since, or be another: a chunk that isn't what was verified is never
 /// served. Cheap to keep: 16 to 32 bytes a chunk. Holds the mail's content key.
 pub struct Verified {
     pub(super) cipher: RefCell<ChunkCipher>,
@@ -73,11 +73,11 @@ pub struct Verified {
     pub(super) previous: SecretVec<[u8; 16]>,
 }
 
-/// How a chunk is recognised and decrypted. Kept, since to set it up takes as long as a tenth of a chunk.
+/// How a chunk is recognised and decrypted. Kept: setting it up takes as long as a tenth of a chunk.
 pub(super) enum ChunkCipher {
-    /// GCM, by tags under the mail's own key: both at once.
+    /// GCM: by tags under the mail's own key, in one pass.
     Gcm(Box<Pieces>),
-    /// By tags under a key that lives as long as this, and then in the mode without authentication.
+    /// By tags under a key that lives as long as this, then decrypted without authentication.
     Other(Gmac, Seekable),
 }
 
@@ -151,12 +151,12 @@ impl Verified {
         Ok(out)
     }
 
-    /// Checks a chunk's ciphertext, exactly [`Self::ciphertext_range`], puts its plaintext at the beginning
-    /// of `out`, which has [`MARGIN`] bytes more than the chunk, and returns its size.
+    /// Checks a chunk's ciphertext, exactly [`Self::ciphertext_range`], and decrypts it into the start of
+    /// `out`, which must be [`MARGIN`] bytes longer. Returns the plaintext's size.
     ///
     /// # Errors
-    /// Tampered if it isn't the ciphertext that was checked, truncated if it is shorter; nothing of
-    /// it is in `out` then.
+    /// Tampered if it isn't the ciphertext that was verified, truncated if it is shorter. There is no
+    /// plaintext in `out` then.
     pub fn open_chunk(&self, chunk: usize, ciphertext: &[u8], out: &mut [u8]) -> Result<usize> {
         let (_, len) = self.ciphertext_range(chunk);
         if ciphertext.len() < len {
@@ -178,10 +178,10 @@ impl Verified {
         self.cipher.borrow_mut().open(at, ciphertext, tag, out)
     }
 
-    /// Chunk size, payload size and tags, by which [`super::Opener::recall`] knows the mail again. Only of
-    /// mail under GCM: else the tags are under a key that lives as long as this, and the mail's own.
+    /// Chunk size, payload size and tags, for [`super::Opener::recall`]. Only for mail under GCM: other tags
+    /// are under a key that lives as long as this.
     ///
-    /// To be kept under encryption: two of the tags and their chunks give away the key of all.
+    /// Must be kept encrypted: two tags with their chunks reveal the key of all tags.
     pub fn to_record(&self) -> Option<Secret> {
         if !matches!(*self.cipher.borrow(), ChunkCipher::Gcm(_)) {
             return None;
@@ -193,8 +193,7 @@ impl Verified {
         Some(record)
     }
 
-    /// What [`Self::to_record`] told of the mail with this header, content key and first byte of
-    /// payload.
+    /// Reads what [`Self::to_record`] wrote about the mail with this header and content key.
     ///
     /// # Errors
     /// Corrupt if no mail with this header has such a record.

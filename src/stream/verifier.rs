@@ -1,4 +1,4 @@
-//! Checking a large mail without keeping it.
+//! Verifies a large mail without keeping it.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -15,30 +15,30 @@ use crate::crypto::{Secret, SecretVec, ct_eq};
 use crate::error::Result;
 use crate::format::stream::{Header, Integrity};
 
-/// What proves the whole.
+/// What proves the payload.
 enum Proof {
-    /// The chunks' own tags, put together.
+    /// The tag of the whole, computed from the chunks' tags.
     Gcm,
-    /// Decryption, into a buffer that is wiped.
+    /// Decryption into a buffer that is wiped.
     ChaCha { stream: Box<Crypter>, wiped: Secret },
     /// HMAC over the ciphertext.
     Hmac(Box<Hmac>),
-    /// Nothing does.
+    /// Nothing.
     None,
 }
 
-/// Phase one over a payload that is too large to be kept.
+/// Phase one, for a payload that is too large to be kept.
 pub(super) struct Verifier {
     proof: Proof,
     chunks: Chunks,
     mac_key: MacKey,
-    /// The end of what was fed: as long as the tag, which it is if the file ends here.
+    /// The last bytes so far, as many as the tag has: the tag, if the file ends here.
     tail: Vec<u8>,
     tag_len: usize,
     len: u64,
 }
 
-/// Recognises each chunk again by a tag of its own.
+/// Gives each chunk a tag, by which it is recognised later.
 struct Chunks {
     mac: Gmac,
     size: usize,
@@ -50,7 +50,7 @@ struct Chunks {
     recent: Secret,
     /// Block size of a chaining mode, else 0.
     block: usize,
-    /// OFB chains keystream, which only decryption shows.
+    /// For OFB: it chains keystream, which only decryption shows.
     keystream: Option<Box<Crypter>>,
 }
 
@@ -94,14 +94,14 @@ impl Verifier {
         })
     }
 
-    /// Takes the payload's next bytes, of which the last ones may be the tag.
+    /// Takes the payload's next bytes. The last ones may be the tag.
     pub(super) fn feed(&mut self, data: &[u8]) -> Result<()> {
         let sure = (self.tail.len() + data.len()).saturating_sub(self.tag_len);
         let from_tail = sure.min(self.tail.len());
         let tail: Vec<u8> = self.tail.drain(..from_tail).collect();
         self.absorb(&tail)?;
         let (now, later) = data.split_at(sure - from_tail);
-        // In pieces that stay in the CPU's cache from one use to the next.
+        // In pieces that stay in the CPU's cache between their uses.
         for part in now.chunks(self.chunks.size) {
             self.absorb(part)?;
         }
@@ -122,7 +122,7 @@ impl Verifier {
         self.chunks.absorb(data)
     }
 
-    /// The payload has ended.
+    /// Verifies the whole, now that the payload has ended.
     pub(super) fn finish(
         mut self,
         header: &Header,
@@ -183,7 +183,7 @@ impl Verifier {
 impl Chunks {
     fn absorb(&mut self, mut data: &[u8]) -> Result<()> {
         while !data.is_empty() {
-            // A chunk ends when the next byte comes: `previous` is for chunks that exist.
+            // A chunk ends with the next one's first byte: `previous` has no entry for a chunk that isn't there.
             if self.filled == self.size {
                 self.end()?;
                 if self.block > 0 {

@@ -1,4 +1,4 @@
-//! Serving a large mail: the part of its plaintext that is lent to a stream.
+//! Serving a large mail: the part of its plaintext that a stream looks at.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
@@ -10,34 +10,33 @@ use crate::crypto::Secret;
 use crate::crypto::cipher::MARGIN;
 use crate::error::{Error, Result};
 
-/// The decrypted part of a large mail that a stream serves from.
+/// The part of a large mail's plaintext that is lent to a stream.
 #[derive(Default)]
 pub struct Window {
-    /// Wiped on drop and before larger memory takes its place. As long as it ever was: to grow a `Vec`
-    /// is to write zeros first.
+    /// Never shortened: growing it again would mean writing zeros first.
     own: Secret,
-    /// More of it, where the next chunk is decrypted while a part of `own` is still looked at.
+    /// For decrypting the next chunk while a part of `own` is still in use.
     spare: Secret,
-    /// A chunk that others may look at too, in place of `own`.
+    /// A chunk of the cache, lent in place of `own`.
     shared: Option<Rc<Secret>>,
     /// Which of their bytes are lent.
     lent: Range<usize>,
     /// Offset in the mail of the first byte that is lent.
     start: u64,
-    /// The first bytes of the chunk `gathering`, where it can't be had in one piece.
+    /// The first bytes of chunk `gathering`, if the file gives it in several pieces.
     gathered: Vec<u8>,
     gathering: usize,
 }
 
 impl Window {
-    /// What is lent.
+    /// The plaintext that is lent.
     pub fn plain(&self) -> &[u8] {
         let plain = self.shared.as_deref().unwrap_or(&self.own);
         &plain[self.lent.clone()]
     }
 
-    /// Whether the chunk at `offset` is at hand: then the plaintext from `offset` to its end is lent. It
-    /// takes a stream's reader that has consumed all before `offset`.
+    /// Lends the plaintext from `offset` to the end of its chunk, if the chunk is in the cache and
+    /// everything before `offset` has been consumed. Returns whether it did.
     pub fn serve_cached(
         &mut self,
         verified: &Verified,
@@ -72,13 +71,13 @@ impl Window {
         }
     }
 
-    /// Takes that ciphertext, or its first part (none of it: the file has ended). Returns whether
-    /// the chunk is complete: then the plaintext from `keep` (at most `offset`) to its end is lent, and
-    /// kept in `cache`, if that is given and the stream's reader has consumed all before.
+    /// Takes that ciphertext, or its first part (nothing if the file has ended). Returns whether the
+    /// chunk is complete. If so, the plaintext from `keep` (at most `offset`) to the chunk's end is lent,
+    /// and the chunk goes into `cache`, if there is one and everything before `offset` has been consumed.
     ///
     /// # Errors
-    /// Tampered or truncated: the file was changed since it was verified. What was lent before
-    /// stays where it is: the stream's reader may still look at it.
+    /// Tampered or truncated if the file was changed since it was verified. What was lent before stays
+    /// in place: Dovecot may still look at it.
     pub fn serve(
         &mut self,
         verified: &Verified,
@@ -103,7 +102,7 @@ impl Window {
         }
         let chunk = std::mem::take(&mut self.gathered);
         self.decrypt(verified, cache, keep, offset, &chunk)?;
-        // Its memory serves the next chunk too.
+        // Its memory is used again for the next chunk.
         self.gathered = chunk;
         self.gathered.clear();
         Ok(true)
@@ -123,7 +122,7 @@ impl Window {
             return self.lend_shared(plain, len, verified, offset);
         }
         let kept = self.kept(keep, offset);
-        // What is lent stays in its place: this may fail yet.
+        // What is lent must stay in place: this may still fail.
         let elsewhere = !kept.is_empty() && self.shared.is_none();
         let into = if elsewhere {
             &mut self.spare
@@ -159,7 +158,7 @@ impl Window {
         verified: &Verified,
         offset: u64,
     ) -> Result<()> {
-        // The chunk begins before `offset` where the stream was seeked into its middle.
+        // After a seek, `offset` may be in the middle of the chunk.
         let from = within(verified, offset);
         if from > len || len > plain.len() {
             return Err(beyond());
@@ -170,8 +169,8 @@ impl Window {
         Ok(())
     }
 
-    /// Where what is lent from `keep` on is. After a seek nothing before `offset` is at hand, and nobody
-    /// holds on to it.
+    /// Which of the lent bytes have to be kept, from `keep` on. None after a seek: nothing before `offset`
+    /// is in use then.
     fn kept(&self, keep: u64, offset: u64) -> Range<usize> {
         let end = self.start + self.lent.len() as u64;
         let mut from = self.lent.end;
@@ -183,7 +182,7 @@ impl Window {
     }
 }
 
-/// Makes `memory` at least `size` bytes long; memory left behind is wiped.
+/// Makes `memory` at least `size` bytes long. What was in it is lost.
 fn fit(memory: &mut Secret, size: usize) {
     if memory.len() < size {
         *memory = Secret::zeroed(size.next_power_of_two());

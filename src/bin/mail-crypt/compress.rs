@@ -1,4 +1,4 @@
-//! Undoing what Dovecot's compression plugins did before encryption.
+//! Decompresses what Dovecot compressed before encryption.
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing, clippy::string_slice)]
 
@@ -13,7 +13,7 @@ const LZ4_MAGIC: &[u8] = b"Dovecot-LZ4\x0d\x2a\x9b\xc5";
 /// Dovecot reads no larger blocks either.
 const LZ4_MAX_BLOCK: usize = 1024 * 1024;
 
-/// The decompressed content, or `plain` as it is where it isn't compressed.
+/// The decompressed content, or `plain` itself if it isn't compressed.
 pub(crate) fn undo<'a>(plain: Box<dyn Read + 'a>) -> Result<Box<dyn Read + 'a>> {
     let mut plain = Buffered::new(plain);
     let start = plain
@@ -54,14 +54,14 @@ impl Compression {
     }
 }
 
-/// The library has no reader: all of the content is decompressed at once.
+/// Decompresses everything at once: the library has no reader.
 fn xz(mut plain: impl BufRead) -> Result<io::Cursor<Secret>> {
     let mut out = Secret::default();
     lzma_rs::xz_decompress(&mut plain, &mut out).map_err(|e| Failure::Io(format!("xz: {e:?}")))?;
     Ok(io::Cursor::new(out))
 }
 
-/// Dovecot's own frame: the magic, a block size, then blocks with their sizes before them.
+/// Dovecot's own frame: the magic, a block size, then blocks, each after its size.
 struct Lz4<R> {
     from: R,
     started: bool,

@@ -1,4 +1,4 @@
-//! Where a mail lies in its file: all of it in a Maildir, one of many in dbox files.
+//! Finds a mail in its file: in a Maildir it is the whole file, in dbox one of several.
 #![forbid(unsafe_code)]
 #![deny(clippy::indexing_slicing, clippy::string_slice)]
 
@@ -12,14 +12,14 @@ use mail_crypt_core::stream::{MAGIC, is_encrypted, mended};
 
 use crate::{Failure, Result};
 
-/// What stands before a mail in a dbox file: magic, type, ten blanks, its size in hexadecimal.
+/// How a mail's header in a dbox file begins: magic, type, ten blanks, the size in hexadecimal.
 const DBOX_MAIL: &[u8] = b"\x01\x02N";
 const DBOX_SIZE_AT: usize = 13;
 const DBOX_HEADER_LEN: usize = 30;
 /// A dbox file begins with a line of parameters.
 const MAX_FILE_HEADER: u64 = 512;
 
-/// What follows a mail in a dbox file: some lines, and an empty one.
+/// The most metadata after a mail in a dbox file: lines up to an empty one.
 const MAX_METADATA: u64 = 64 * 1024;
 
 /// The part of a file that is one mail.
@@ -28,7 +28,7 @@ pub(crate) struct Mail {
     start: u64,
     size: u64,
     at: u64,
-    /// What stands for the file's first bytes, where those are damaged.
+    /// What is read in place of damaged first bytes.
     mended: Vec<u8>,
 }
 
@@ -65,8 +65,8 @@ impl Mail {
         self.size
     }
 
-    /// Puts the first bytes right, where nothing else of an encrypted mail's header is damaged. Returns
-    /// whether that was so.
+    /// Corrects the first bytes if nothing else of an encrypted mail's header is damaged. Returns whether
+    /// it did.
     pub(crate) fn mend(&mut self) -> Result<bool> {
         let io = |e| Failure::io("the mail", e);
         let mut head = Vec::new();
@@ -80,7 +80,7 @@ impl Mail {
         Ok(true)
     }
 
-    /// Reads on at `offset` of the mail.
+    /// Continues to read at `offset` of the mail.
     pub(crate) fn seek_to(&mut self, offset: u64) -> std::io::Result<()> {
         self.at = offset;
         self.file.seek(SeekFrom::Start(self.start + offset))?;
@@ -122,7 +122,9 @@ fn dbox_mail(file: &mut File, mut at: u64, number: usize, len: u64) -> Result<(u
         let size = dbox_size(file, at)?;
         let start = at + DBOX_HEADER_LEN as u64;
         if start.checked_add(size).is_none_or(|end| end > len) {
-            return Err(Error::truncated(format!("mail {n} ends behind the file")).into());
+            return Err(
+                Error::truncated(format!("mail {n} extends beyond the end of the file")).into(),
+            );
         }
         if n == number {
             return Ok((start, size));
@@ -148,7 +150,7 @@ fn dbox_size(file: &mut File, at: u64) -> Result<u64> {
     }
 }
 
-/// Behind a mail comes its metadata, lines up to an empty one; then the next mail or the end.
+/// A mail is followed by its metadata, lines up to an empty one, and by the next mail or the end.
 fn next_dbox_mail(file: &mut File, at: u64, len: u64) -> Result<Option<u64>> {
     let io = |e| Failure::io("the dbox file", e);
     file.seek(SeekFrom::Start(at)).map_err(io)?;

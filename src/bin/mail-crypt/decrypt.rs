@@ -17,14 +17,14 @@ use crate::container::Mail;
 use crate::dict::FileDict;
 use crate::{Failure, Result, compress, secret, wiped};
 
-/// How often a mail is decrypted at most.
+/// How often a mail is decrypted at most, with `--twice`.
 const MAX_TIMES: usize = 16;
 
 /// Runs the command. Nothing is written before the whole mail is verified.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut mail = Mail::open(options.file()?, options.message)?;
     if mail.mend()? {
-        eprintln!("mail-crypt: the file's first bytes are damaged; what they were is known");
+        eprintln!("mail-crypt: the file's first bytes are damaged; reading on with the right ones");
     }
     let mut keys = key_source(options)?;
     let mut plain = decrypt(mail, &mut keys)?;
@@ -36,7 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     out.finish()
 }
 
-/// The plaintext of a mail, which is verified as a whole.
+/// Verifies a mail and answers its plaintext.
 fn decrypt(mut mail: Mail, keys: &mut Keys) -> Result<Box<dyn Read>> {
     Ok(match open(&mut mail, Opener::default(), keys)? {
         Body::Small(plain) => Box::new(io::Cursor::new(plain)),
@@ -44,7 +44,7 @@ fn decrypt(mut mail: Mail, keys: &mut Keys) -> Result<Box<dyn Read>> {
     })
 }
 
-/// What is in the plaintext of a mail: nothing compressed, and nothing encrypted.
+/// The content of a mail's plaintext, decompressed, and decrypted if it is encrypted again.
 fn content(mut plain: Box<dyn Read>, twice: bool, keys: &mut Keys) -> Result<Box<dyn Read>> {
     for _ in 0..MAX_TIMES {
         let (start, all) = first_bytes(compress::undo(plain)?)?;
@@ -60,7 +60,7 @@ fn content(mut plain: Box<dyn Read>, twice: bool, keys: &mut Keys) -> Result<Box
     Err(Error::unsupported("encrypted too many times").into())
 }
 
-/// Verifies all of an encrypted mail that is in another one's plaintext, in memory.
+/// Verifies and decrypts a mail inside another one's plaintext, in memory.
 fn decrypt_inner(mut sealed: Box<dyn Read>, keys: &mut Keys) -> Result<Box<dyn Read>> {
     let whole = Limits {
         small: usize::MAX / 2,
@@ -72,7 +72,7 @@ fn decrypt_inner(mut sealed: Box<dyn Read>, keys: &mut Keys) -> Result<Box<dyn R
     }
 }
 
-/// What the mail in `options.file` says of itself inside, where there is a key to look with.
+/// The start of the content of the mail in `options.file`.
 pub(crate) fn inside(options: &Options) -> Result<Secret> {
     let mut mail = Mail::open(options.file()?, options.message)?;
     mail.mend()?;
@@ -92,7 +92,7 @@ fn first_bytes(mut plain: Box<dyn Read>) -> Result<Content> {
     Ok((start, Box::new(all)))
 }
 
-/// Reading fails with the core's error in an I/O error's clothes; writing with a plain one.
+/// Reading fails with the core's error inside an I/O error, writing with a plain one.
 fn failed_copy(e: io::Error) -> Failure {
     match e.downcast::<Error>() {
         Ok(error) => Failure::Data(error),
@@ -100,7 +100,7 @@ fn failed_copy(e: io::Error) -> Failure {
     }
 }
 
-/// The keyring, and the dict that it looks into.
+/// The keyring, and the dict that it reads.
 pub(crate) struct Keys {
     ring: Keyring,
     dict: FileDict,
@@ -123,7 +123,7 @@ fn key_source(options: &Options) -> Result<Keys> {
         origin: "given",
     });
     if options.attributes.is_empty() && options.key.is_none() {
-        let text = "with which key? --key KEYFILE or --attributes DICTFILE";
+        let text = "no key given: --key KEYFILE or --attributes DICTFILE";
         return Err(Failure::Usage(text.into()));
     }
     let user = options.user.as_deref().unwrap_or_default();

@@ -21,9 +21,9 @@ type Entries = BTreeMap<String, Zeroizing<String>>;
 #[derive(Clone)]
 pub(crate) struct FileDict {
     entries: Rc<Entries>,
-    /// Only what is filed under this GUID.
+    /// Look only under this GUID.
     guid: Option<String>,
-    /// Whose copies of shared keys count.
+    /// Whose copies of shared keys are used.
     user: String,
 }
 
@@ -66,7 +66,7 @@ impl FileDict {
     }
 }
 
-/// Dovecot's escapes for what can't stand in a line.
+/// Undoes Dovecot's escapes for characters that a line can't hold.
 fn unescape(text: &str) -> Zeroizing<String> {
     let mut out = SecretText::with_capacity(text.len());
     let mut chars = text.chars();

@@ -15,7 +15,7 @@ use crate::{Failure, Result, secret};
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let Some(to) = &options.to else {
-        return Err(Failure::Usage("to whom? --to PUBLICKEY".into()));
+        return Err(Failure::Usage("no recipient given: --to PUBLICKEY".into()));
     };
     let key = PublicKey::parse(&secret::key_text(to)?).map_err(|e| e.context(to.display()))?;
     let algorithm: Algorithm = match &options.algorithm {

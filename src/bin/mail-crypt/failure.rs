@@ -1,4 +1,4 @@
-//! What ends the program early.
+//! Failures that end the program.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -6,7 +6,7 @@ use std::io;
 
 use mail_crypt_core::ErrorKind;
 
-/// What ends the program early, with its exit code.
+/// A failure that ends the program, with its exit code.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The command line is wrong: 2.
@@ -59,5 +59,5 @@ impl From<mail_crypt_core::Error> for Failure {
     }
 }
 
-/// A result that ends the program where it is an error.
+/// A result whose error ends the program.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;

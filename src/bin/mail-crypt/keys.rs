@@ -12,10 +12,10 @@ use zeroize::Zeroizing;
 use crate::args::Options;
 use crate::{Failure, Result, secret};
 
-/// Makes a private key.
+/// Generates a private key.
 pub(crate) fn generate(options: &Options) -> Result<()> {
     let Some(curve) = &options.curve else {
-        return Err(Failure::Usage("on which curve? --curve NAME".into()));
+        return Err(Failure::Usage("no curve given: --curve NAME".into()));
     };
     let key = PrivateKey::generate(curve)?;
     let password = options.password.read()?;
@@ -25,7 +25,7 @@ pub(crate) fn generate(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Says what a key is; of a private key nothing but its public half.
+/// Describes a key; of a private key only the public half.
 pub(crate) fn show(options: &Options) -> Result<()> {
     let text = secret::key_text(options.file()?)?;
     let (kind, public) = match PublicKey::parse(&text) {
@@ -80,7 +80,9 @@ fn locked(text: &str) -> Result<serde_json::Value> {
 pub(crate) fn convert(options: &Options) -> Result<()> {
     let text = secret::key_text(options.file()?)?;
     let Some(format) = options.format.as_deref() else {
-        return Err(Failure::Usage("to what? --format pem or dovecot".into()));
+        return Err(Failure::Usage(
+            "no format given: --format pem or dovecot".into(),
+        ));
     };
     let out = if options.public {
         let public = match PublicKey::parse(&text) {

@@ -1,4 +1,4 @@
-//! Passwords in, secrets and results out. Nothing secret is ever an argument.
+//! Reads passwords and keys, and writes results. A secret is never an argument.
 #![forbid(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
@@ -53,7 +53,7 @@ impl PasswordSource {
     }
 }
 
-/// Standard input and output without the buffers that std keeps for them, which nobody wipes.
+/// Standard input, without std's buffer, which is never wiped.
 #[expect(clippy::disallowed_methods, reason = "around its buffer")]
 pub(crate) fn standard_input() -> Result<File> {
     let own = io::stdin().as_fd().try_clone_to_owned();
@@ -68,7 +68,7 @@ fn standard_output() -> Result<File> {
         .map_err(|e| Failure::io("standard output", e))
 }
 
-/// As bytes: a client may have sent a password in any encoding. What follows the line isn't read.
+/// As bytes: a password can have any encoding. Reads nothing beyond the line.
 fn first_line(mut from: impl Read, name: &str) -> Result<Secret> {
     let mut line = Secret::default();
     let mut byte = Zeroizing::new([0]);
@@ -105,7 +105,7 @@ pub(crate) fn key_text(path: &Path) -> Result<Zeroizing<String>> {
 }
 
 /// Where results go: standard output, or a new file that only its owner can read. An existing
-/// file is never overwritten, and a new one that isn't finished is taken away.
+/// file is never overwritten, and an unfinished new one is removed.
 pub(crate) struct Output<'a> {
     to: File,
     unfinished: Option<&'a Path>,
@@ -137,7 +137,7 @@ pub(crate) fn say(text: &str) -> Result<()> {
 }
 
 impl Output<'_> {
-    /// All has been written.
+    /// Ends the output: everything has been written.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.to.flush().map_err(|e| Failure::io("the output", e))?;
         self.unfinished = None;
@@ -158,7 +158,7 @@ impl Write for Output<'_> {
 impl Drop for Output<'_> {
     fn drop(&mut self) {
         if let Some(path) = self.unfinished {
-            // Made here a moment ago; if it can't be removed, what went wrong before is still said.
+            // If it can't be removed, the failure that led here is still reported.
             let _ = std::fs::remove_file(path);
         }
     }

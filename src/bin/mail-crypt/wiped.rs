@@ -1,14 +1,14 @@
-//! Reading and copying of plaintext through buffers that are wiped. What decompressors keep inside is their own.
+//! Reads and copies plaintext through buffers that are wiped. Decompressors have buffers of their own.
 #![forbid(unsafe_code)]
 
 use std::io::{self, BufRead, Read, Write};
 
 use mail_crypt_core::crypto::Secret;
 
-/// Read at once.
+/// Bytes read at once.
 const SIZE: usize = 64 * 1024;
 
-/// Passes everything on.
+/// Copies everything.
 pub(crate) fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
     let mut buf = Secret::zeroed(SIZE);
     loop {
@@ -21,7 +21,7 @@ pub(crate) fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-/// Lets its reader look ahead.
+/// Buffered reading, as `BufReader`.
 pub(crate) struct Buffered<R> {
     from: R,
     buf: Secret,
@@ -30,7 +30,7 @@ pub(crate) struct Buffered<R> {
 }
 
 impl<R> Buffered<R> {
-    /// Nothing is read yet.
+    /// Nothing has been read yet.
     pub(crate) fn new(from: R) -> Self {
         Buffered {
             from,
