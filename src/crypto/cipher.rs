@@ -127,7 +127,7 @@ impl Cipher {
     }
 
     /// The ciphertext's length is a multiple of this many bytes.
-    pub fn granule(self) -> usize {
+    pub fn block_size(self) -> usize {
         if self.mode() == Mode::Cbc {
             self.iv_len()
         } else {

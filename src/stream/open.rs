@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::block::{self, ContentKey};
-use super::payload::{check_granule, tampered, truncated_tag};
+use super::payload::{check_whole_blocks, tampered, truncated_tag};
 use super::secrets::SecretCache;
 use super::verified::Verified;
 use super::verifier::Verifier;
@@ -306,6 +306,6 @@ fn open_small(header: &Header, key: &ContentKey, sealed: &[u8]) -> Result<Secret
         }
         Integrity::None => {}
     }
-    check_granule(header, data.len() as u64)?;
+    check_whole_blocks(header, data.len() as u64)?;
     header.cipher.open_bare(parts.key, parts.iv, data)
 }

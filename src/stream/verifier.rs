@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::block::ContentKey;
-use super::payload::{check_granule, tampered, truncated_tag};
+use super::payload::{check_whole_blocks, tampered, truncated_tag};
 use super::verified::{ChunkCipher, MacKey, Verified, proven_by_chunks};
 use crate::crypto::cipher::{Cipher, Crypter, MARGIN, Mode, Position};
 use crate::crypto::digest::Hmac;
@@ -155,7 +155,7 @@ impl Verifier {
                 return Err(tampered());
             }
         }
-        check_granule(header, self.len)?;
+        check_whole_blocks(header, self.len)?;
         let plain_size = self
             .chunks
             .plain_size(header.cipher, parts.key, parts.iv, self.len)?;
