@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::boundary::{Handle, Opaque, bytes, entry, free, mcrs_error, put};
+use super::boundary::{Handle, Opaque, bytes, entry, free, mcrs_error, opaque, put};
 use super::dovecot::mailbox;
 use super::mailbox::{Mailbox, Session};
 use super::sharing::key_made;
@@ -72,17 +72,7 @@ pub struct Admin {
 /// One command of the administrator, for one user.
 pub struct mcrs_admin(Handle<Admin>);
 
-impl Opaque for mcrs_admin {
-    type Inner = Admin;
-
-    fn wrap(handle: Handle<Admin>) -> Self {
-        mcrs_admin(handle)
-    }
-
-    fn handle(&self) -> &Handle<Admin> {
-        &self.0
-    }
-}
+opaque!(mcrs_admin, Admin);
 
 /// Begins a command. Returns 0 and sets `admin_r`, or -1.
 ///

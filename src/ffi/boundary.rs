@@ -59,6 +59,25 @@ pub trait Opaque: Sized {
     }
 }
 
+/// Implements [`Opaque`] for a struct around a [`Handle`] of `$inner`. The struct itself is spelled out:
+/// cbindgen doesn't expand macros.
+macro_rules! opaque {
+    ($name:ident, $inner:ty) => {
+        impl $crate::ffi::boundary::Opaque for $name {
+            type Inner = $inner;
+
+            fn wrap(handle: $crate::ffi::boundary::Handle<$inner>) -> Self {
+                $name(handle)
+            }
+
+            fn handle(&self) -> &$crate::ffi::boundary::Handle<$inner> {
+                &self.0
+            }
+        }
+    };
+}
+pub(super) use opaque;
+
 thread_local! {
     static PANICKED_AT: Cell<Option<String>> = const { Cell::new(None) };
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::boundary::{Handle, Opaque, entry, entry_new, free, mcrs_error, put};
+use super::boundary::{Handle, Opaque, entry, entry_new, free, mcrs_error, opaque, put};
 use super::reader::{Reader, mcrs_file, mcrs_reader};
 use super::user::busy;
 use super::version::LINE;
@@ -49,17 +49,7 @@ struct Settings {
 /// One fs. Readers and writers may outlive it: they share what is inside.
 pub struct mcrs_fs(Handle<Rc<RefCell<Fs>>>);
 
-impl Opaque for mcrs_fs {
-    type Inner = Rc<RefCell<Fs>>;
-
-    fn wrap(handle: Handle<Rc<RefCell<Fs>>>) -> Self {
-        mcrs_fs(handle)
-    }
-
-    fn handle(&self) -> &Handle<Rc<RefCell<Fs>>> {
-        &self.0
-    }
-}
+opaque!(mcrs_fs, Rc<RefCell<Fs>>);
 
 /// Parses the parameters of an fs driver, up to its parent's, which begin at byte `parent_r` of
 /// `args`. With NULL there are none: all is in the settings, as Dovecot 2.4 has it. No key is read

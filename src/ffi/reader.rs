@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 pub use self::mail::Reader;
 use self::mail::{CHUNK_TAGS, CONTENT_KEY, Served};
-use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put};
+use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put};
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
@@ -21,17 +21,7 @@ use crate::stream::{
 /// One mail being read.
 pub struct mcrs_reader(Handle<Reader>);
 
-impl Opaque for mcrs_reader {
-    type Inner = Reader;
-
-    fn wrap(handle: Handle<Reader>) -> Self {
-        mcrs_reader(handle)
-    }
-
-    fn handle(&self) -> &Handle<Reader> {
-        &self.0
-    }
-}
+opaque!(mcrs_reader, Reader);
 
 /// Bytes that [`mcrs_is_encrypted`] needs to see.
 pub const MCRS_MAGIC_SIZE: usize = 9;

@@ -8,7 +8,7 @@ use std::ptr::null_mut;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::boundary::{self, Handle, Opaque, entry, free, mcrs_error, put};
+use super::boundary::{self, Handle, Opaque, entry, free, mcrs_error, opaque, put};
 use super::dovecot::{mail_user, mailbox};
 use super::mailbox::{Mailbox, Session};
 use super::user::{User, busy, mcrs_user};
@@ -72,17 +72,7 @@ pub struct Share {
 /// One change of a folder's ACL.
 pub struct mcrs_sharing(Handle<Share>);
 
-impl Opaque for mcrs_sharing {
-    type Inner = Share;
-
-    fn wrap(handle: Handle<Share>) -> Self {
-        mcrs_sharing(handle)
-    }
-
-    fn handle(&self) -> &Handle<Share> {
-        &self.0
-    }
-}
+opaque!(mcrs_sharing, Share);
 
 /// Called after a key of the open `mailbox` was made, so that it can be shared. Returns 0, or -1 if
 /// that failed, which it has said in the log.

@@ -6,23 +6,15 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Once;
 
-use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put, warn};
+use super::boundary::{
+    Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put, warn,
+};
 use crate::stream::spool::{File, Spool, Taken};
 
 /// What one stream has given.
 pub struct mcrs_spool(Handle<Spool<std::fs::File>>);
 
-impl Opaque for mcrs_spool {
-    type Inner = Spool<std::fs::File>;
-
-    fn wrap(handle: Handle<Spool<std::fs::File>>) -> Self {
-        mcrs_spool(handle)
-    }
-
-    fn handle(&self) -> &Handle<Spool<std::fs::File>> {
-        &self.0
-    }
-}
+opaque!(mcrs_spool, Spool<std::fs::File>);
 
 impl File for std::fs::File {
     fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()> {

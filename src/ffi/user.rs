@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put};
+use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put};
 use super::dovecot::{mail_user, mailbox};
 use super::mailbox::{Mailbox, Session};
 use super::version::LINE;
@@ -59,17 +59,7 @@ impl KeySource for User {
 /// A user's session. Readers and writers may outlive it: they share what is inside.
 pub struct mcrs_user(Handle<Rc<RefCell<User>>>);
 
-impl Opaque for mcrs_user {
-    type Inner = Rc<RefCell<User>>;
-
-    fn wrap(handle: Handle<Rc<RefCell<User>>>) -> Self {
-        mcrs_user(handle)
-    }
-
-    fn handle(&self) -> &Handle<Rc<RefCell<User>>> {
-        &self.0
-    }
-}
+opaque!(mcrs_user, Rc<RefCell<User>>);
 
 /// Reads the settings of `user` and makes its session. What can't be used is an error where it is
 /// needed: of all that is done with this user, or of what is written.

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::rc::Rc;
 
-use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put};
+use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put};
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::sharing::key_made;
@@ -39,17 +39,7 @@ enum Kind {
 /// One mail being written.
 pub struct mcrs_writer(Handle<Writer>);
 
-impl Opaque for mcrs_writer {
-    type Inner = Writer;
-
-    fn wrap(handle: Handle<Writer>) -> Self {
-        mcrs_writer(handle)
-    }
-
-    fn handle(&self) -> &Handle<Writer> {
-        &self.0
-    }
-}
+opaque!(mcrs_writer, Writer);
 
 /// Makes a writer for a mail that is stored in `mailbox`, and the mailbox's key where it has none.
 ///
