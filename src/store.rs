@@ -14,17 +14,21 @@ pub mod index_cache;
 pub mod key_source;
 pub mod keyring;
 pub mod names;
+pub mod reader;
 pub mod saved;
 pub mod senders;
 pub mod settings;
 pub mod sharing;
+pub mod writer;
 
 #[cfg(test)]
 pub mod testing;
 
 pub use attributes::{Access, Attributes, BY_ID, Change, Guid, Host, Level, Scope};
-pub use key_source::{FileState, KeySource, Memory, VerifiedFile};
+pub use key_source::{FileState, KeySource, Memory, VerifiedFile, in_use};
 pub use keyring::Keyring;
 pub use names::{Line, Setting};
+pub use reader::Reader;
 pub use settings::{Password, SaveVersion, Settings};
 pub use sharing::{Sharee, Sharing};
+pub use writer::Writer;

@@ -17,11 +17,11 @@ use super::boundary::{Handle, Opaque, bytes, entry, free, mcrs_error, opaque, pu
 use super::dovecot::mailbox;
 use super::mailbox::{Mailbox, Session};
 use super::sharing::key_made;
-use super::user::{User, busy, mcrs_user};
+use super::user::{User, mcrs_user};
 use crate::error::{Error, Result};
 use crate::key::{KeyId, PublicKey};
 use crate::store::admin::{self, Doomed, NewPassword};
-use crate::store::{Attributes, Host, Level, Scope};
+use crate::store::{Attributes, Host, Level, Scope, in_use};
 use crate::stream::Opener;
 
 pub use delete::*;
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn mcrs_admin_new(
     let make = |user: &mut Rc<RefCell<User>>| {
         let settings = user
             .try_borrow()
-            .map_err(|_| busy())?
+            .map_err(|_| in_use())?
             .ring
             .settings()
             .check();
@@ -369,7 +369,7 @@ pub unsafe extern "C" fn mcrs_admin_password(
             (None, true) => NewPassword::Clear,
             _ => return Err(Error::setting("either a new password or none")),
         };
-        let mut user = admin.user.try_borrow_mut().map_err(|_| busy())?;
+        let mut user = admin.user.try_borrow_mut().map_err(|_| in_use())?;
         let User { ring, session } = &mut *user;
         let count = admin::password(ring, session, old, new)?;
         Ok(c_int::try_from(count).unwrap_or(c_int::MAX))
@@ -434,7 +434,7 @@ unsafe fn on_keys(
 ) -> c_int {
     let run = |admin: &mut Admin| {
         let user = Rc::clone(&admin.user);
-        let mut user = user.try_borrow_mut().map_err(|_| busy())?;
+        let mut user = user.try_borrow_mut().map_err(|_| in_use())?;
         if mailbox.is_null() {
             let mut inbox = Session::inbox(&mut user.session)?;
             let done = f(admin, &mut user, Level::User, inbox.as_mut());

@@ -346,7 +346,7 @@ mod tests {
         for (e, temporary) in [
             (Error::store("the dict is down"), true),
             (Error::internal("this can't be"), false),
-            (crate::ffi::user::busy(), false),
+            (crate::store::in_use(), false),
             (Error::setting("no curve"), false),
             (Error::corrupt("a length"), false),
         ] {

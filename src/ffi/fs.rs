@@ -7,17 +7,16 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use super::boundary::{Handle, Opaque, entry, entry_new, free, mcrs_error, opaque, put};
-use super::reader::{Reader, mcrs_file, mcrs_reader};
-use super::user::busy;
+use super::reader::{mcrs_file, mcrs_reader};
 use super::version::LINE;
-use super::writer::{Writer, mcrs_writer};
+use super::writer::mcrs_writer;
 use crate::crypto::Secret;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, PrivateKey};
 use crate::store::fs_keys::FsKeys;
 use crate::store::fs_params::FsParams;
 use crate::store::settings::Value;
-use crate::store::{Attributes, KeySource, Memory, senders};
+use crate::store::{Attributes, KeySource, Memory, Reader, Writer, in_use, senders};
 use crate::stream::{Encryptor, Version};
 
 /// Answers a setting: 1 and sets `value_r` to its value, 0 where it isn't set, -1 and sets
@@ -130,7 +129,7 @@ pub unsafe extern "C" fn mcrs_fs_writer_new(
     error: *mut mcrs_error,
 ) -> c_int {
     let make = |fs: &mut Rc<RefCell<Fs>>| {
-        let mut fs = fs.try_borrow_mut().map_err(|_| busy())?;
+        let mut fs = fs.try_borrow_mut().map_err(|_| in_use())?;
         let Fs { keys, settings, .. } = &mut *fs;
         let Some(algorithm) = keys.algorithm(&mut settings.reading())? else {
             // SAFETY: valid, by this function's contract.
@@ -139,7 +138,7 @@ pub unsafe extern "C" fn mcrs_fs_writer_new(
         };
         let public = keys.public_key(&mut settings.reading())?;
         let sender = senders::sender(public);
-        let mut sender = sender.try_borrow_mut().map_err(|_| busy())?;
+        let mut sender = sender.try_borrow_mut().map_err(|_| in_use())?;
         let encryptor = Encryptor::new(&algorithm, Version::V2, &mut sender)?;
         let writer = Writer::encrypting(encryptor);
         // SAFETY: valid, by this function's contract.

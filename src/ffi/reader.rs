@@ -1,18 +1,15 @@
 //! Reading one encrypted mail: the exports.
 
-mod mail;
-
 use std::cell::RefCell;
 use std::ffi::c_int;
 use std::rc::Rc;
 
-pub use self::mail::Reader;
-use self::mail::{CHUNK_TAGS, CONTENT_KEY, Served};
 use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put};
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
 use crate::error::{Error, ErrorKind};
+use crate::store::reader::{CHUNK_TAGS, CONTENT_KEY, Reader, Served};
 use crate::store::{Attributes, FileState};
 use crate::stream::{
     Sizes, begins_as_text, is_encrypted, may_be_ciphertext_size, refuse_damaged, refuse_twice,
@@ -82,10 +79,10 @@ pub unsafe extern "C" fn mcrs_refuse_damaged(
         // SAFETY: readable for the length of this call, by this function's contract.
         refuse_damaged(unsafe { bytes(data, size) }, sizes)
             .map_err(|e| e.context("not the mail that was stored"))?;
-        match known {
-            true => Err(Error::new(ErrorKind::Tampered, REPLACED)),
-            false => Ok(0),
+        if known {
+            return Err(Error::new(ErrorKind::Tampered, REPLACED));
         }
+        Ok(0)
     };
     // SAFETY: `error` is valid, by the contract.
     unsafe { entry_new(error, look) }
@@ -181,9 +178,8 @@ pub unsafe extern "C" fn mcrs_reader_set_cached(
     size: usize,
 ) -> c_int {
     let set = |reader: &mut Reader| {
-        let cached = reader.cached.get_mut(field).ok_or_else(no_field)?;
         // SAFETY: readable for the length of this call, by this function's contract.
-        *cached = Some(unsafe { bytes(data, size) }.to_vec());
+        reader.set_cached(field, unsafe { bytes(data, size) })?;
         Ok(0)
     };
     // SAFETY: as this function's contract says.
@@ -191,7 +187,7 @@ pub unsafe extern "C" fn mcrs_reader_set_cached(
 }
 
 /// After the mail was opened: what the index cache should get in `field`. Returns 1 and lends it until
-///  the reader is freed, 0 where none is needed, -1 on error.
+/// the reader is freed, 0 where none is needed, -1 on error.
 ///
 /// # Safety
 /// `reader` is from `mcrs_reader_new`; the other pointers are valid.
@@ -203,7 +199,7 @@ pub unsafe extern "C" fn mcrs_reader_get_cacheable(
     size_r: *mut usize,
 ) -> c_int {
     let get = |reader: &mut Reader| {
-        let Some(entry) = reader.entries.get(field).ok_or_else(no_field)? else {
+        let Some(entry) = reader.cacheable(field)? else {
             return Ok(0);
         };
         // SAFETY: valid, by this function's contract.
@@ -238,7 +234,7 @@ pub unsafe extern "C" fn mcrs_reader_feed(
         // SAFETY: NULL, or open for the length of this call, by the contract.
         let mut mailbox = unsafe { Mailbox::lent(mailbox) }.ok();
         let folder = mailbox.as_mut().map(|m| m as &mut dyn Attributes);
-        reader.failing(|r| r.feed(data, folder).map(c_int::from))
+        reader.feed(data, folder).map(c_int::from)
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(reader, error, feed) }
@@ -254,7 +250,7 @@ pub unsafe extern "C" fn mcrs_reader_finish(
     error: *mut mcrs_error,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    unsafe { entry(reader, error, |r| r.failing(Reader::finish).map(|()| 0)) }
+    unsafe { entry(reader, error, |r| r.finish().map(|()| 0)) }
 }
 
 /// After the mail could not be opened: 1 if it is at fault itself, damaged or under a key that is gone
@@ -265,7 +261,7 @@ pub unsafe extern "C" fn mcrs_reader_finish(
 /// `reader` is from `mcrs_reader_new`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_reader_failed_alone(reader: *mut mcrs_reader) -> c_int {
-    let ask = |reader: &mut Reader| Ok(c_int::from(reader.alone()));
+    let ask = |reader: &mut Reader| Ok(c_int::from(reader.failed_alone()));
     // SAFETY: as this function's contract says; no error text is wanted.
     unsafe { entry(reader, std::ptr::null_mut(), ask) }
 }
@@ -277,7 +273,7 @@ pub unsafe extern "C" fn mcrs_reader_failed_alone(reader: *mut mcrs_reader) -> c
 /// `reader` is from `mcrs_reader_new`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_reader_is_new(reader: *mut mcrs_reader) -> c_int {
-    let ask = |reader: &mut Reader| Ok(c_int::from(reader.is_new));
+    let ask = |reader: &mut Reader| Ok(c_int::from(reader.is_new()));
     // SAFETY: as this function's contract says.
     unsafe { entry(reader, std::ptr::null_mut(), ask) }
 }
@@ -288,7 +284,10 @@ pub unsafe extern "C" fn mcrs_reader_is_new(reader: *mut mcrs_reader) -> c_int {
 /// `reader` is from `mcrs_reader_new`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_reader_refuse(reader: *mut mcrs_reader) {
-    let refuse = |reader: &mut Reader| reader.failing(|_| Err(no_more()));
+    let refuse = |reader: &mut Reader| {
+        reader.refuse();
+        Ok(0)
+    };
     // SAFETY: as this function's contract says.
     unsafe { entry(reader, std::ptr::null_mut(), refuse) };
 }
@@ -375,17 +374,15 @@ pub unsafe extern "C" fn mcrs_reader_serve(
     let serve = |reader: &mut Reader| {
         // SAFETY: readable for the length of this call, by this function's contract.
         let data = unsafe { bytes(data, size) };
-        reader.failing(|reader| {
-            let Some(plain) = reader.serve(keep, offset, data)? else {
-                return Ok(0);
-            };
-            // SAFETY: valid, by the contract.
-            unsafe {
-                put(data_r, plain.as_ptr())?;
-                put(size_r, plain.len())?;
-            }
-            Ok(1)
-        })
+        let Some(plain) = reader.serve(keep, offset, data)? else {
+            return Ok(0);
+        };
+        // SAFETY: valid, by the contract.
+        unsafe {
+            put(data_r, plain.as_ptr())?;
+            put(size_r, plain.len())?;
+        }
+        Ok(1)
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(reader, error, serve) }
@@ -399,14 +396,6 @@ pub unsafe extern "C" fn mcrs_reader_serve(
 pub unsafe extern "C" fn mcrs_reader_free(reader: *mut *mut mcrs_reader) {
     // SAFETY: as this function's contract says.
     unsafe { free(reader) };
-}
-
-fn no_more() -> Error {
-    Error::new(ErrorKind::Unsupported, "not to be served")
-}
-
-fn no_field() -> Error {
-    Error::internal("no such cache field")
 }
 
 #[cfg(test)]

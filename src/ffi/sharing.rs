@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use super::boundary::{self, Handle, Opaque, entry, free, mcrs_error, opaque, put};
 use super::dovecot::{mail_user, mailbox};
 use super::mailbox::{Mailbox, Session};
-use super::user::{User, busy, mcrs_user};
+use super::user::{User, mcrs_user};
 use crate::error::{Error, Result};
 use crate::store::acl::{Entry, Mode, Update, Who};
 use crate::store::sharing::active_key;
-use crate::store::{Attributes, Host, Level, Sharee, Sharing};
+use crate::store::{Attributes, Host, Level, Sharee, Sharing, in_use};
 
 /// Everyone.
 pub const MCRS_WHO_ANYONE: c_int = 0;
@@ -187,7 +187,7 @@ pub unsafe extern "C" fn mcrs_sharing_plan(
         };
         // SAFETY: open for the length of this call, by the contract.
         let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
-        let user = share.user.try_borrow().map_err(|_| busy())?;
+        let user = share.user.try_borrow().map_err(|_| in_use())?;
         let entries = std::mem::take(&mut share.entries);
         let sharing = Sharing::new(&share.owner, &entries, update, &user.ring, &mut mailbox)?;
         share.sharing = Some(match share.sharing.take() {
@@ -273,7 +273,7 @@ pub unsafe extern "C" fn mcrs_sharing_apply(
         if share.lock.is_none() {
             return Err(missing());
         }
-        let mut user = share.user.try_borrow_mut().map_err(|_| busy())?;
+        let mut user = share.user.try_borrow_mut().map_err(|_| in_use())?;
         let User { ring, session } = &mut *user;
         planned(&mut share.sharing)?.apply(ring, &mut mailbox, session)?;
         Ok(0)

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::key::{KeyId, PrivateKey};
 use crate::store::carry::carry;
 use crate::store::settings::Writing;
-use crate::store::{Attributes, Guid, KeySource, Keyring, Memory, SaveVersion, Settings};
+use crate::store::{Attributes, Guid, KeySource, Keyring, Memory, SaveVersion, Settings, in_use};
 use crate::stream::{Feed, Opener};
 
 /// Answers a setting by its 2.3 name, or NULL where it isn't set; the text is copied at once.
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn mcrs_user_new(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_user_check(user: *mut mcrs_user, error: *mut mcrs_error) -> c_int {
     let check = |user: &mut Rc<RefCell<User>>| {
-        let user = user.try_borrow().map_err(|_| busy())?;
+        let user = user.try_borrow().map_err(|_| in_use())?;
         user.ring.settings().check()?;
         Ok(0)
     };
@@ -152,7 +152,7 @@ pub unsafe extern "C" fn mcrs_user_free(user: *mut *mut mcrs_user) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_user_can_copy_raw(user: *mut mcrs_user) -> c_int {
     let ask = |user: &mut Rc<RefCell<User>>| {
-        let user = user.try_borrow().map_err(|_| busy())?;
+        let user = user.try_borrow().map_err(|_| in_use())?;
         let settings = user.ring.settings();
         let encrypts = |writing: Writing| writing.version != SaveVersion::ReadOnly;
         let raw = settings.global_public().is_ok_and(|key| key.is_some())
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn mcrs_user_can_copy_raw_mail(
     size: usize,
 ) -> c_int {
     let ask = |user: &mut Rc<RefCell<User>>| {
-        let user = user.try_borrow().map_err(|_| busy())?;
+        let user = user.try_borrow().map_err(|_| in_use())?;
         // SAFETY: readable for the length of this call, by this function's contract.
         let data = unsafe { bytes(data, size) };
         let Ok(Some(global)) = user.ring.settings().global_public() else {
@@ -209,7 +209,7 @@ pub unsafe extern "C" fn mcrs_user_carry_keys(
     error: *mut mcrs_error,
 ) -> c_int {
     let run = |user: &mut Rc<RefCell<User>>| {
-        let mut user = user.try_borrow_mut().map_err(|_| busy())?;
+        let mut user = user.try_borrow_mut().map_err(|_| in_use())?;
         // SAFETY: readable for the length of this call, by this function's contract.
         let guid = unsafe { bytes(guid, size_of::<Guid>()) };
         let guid = guid.try_into().map_err(|_| Error::internal("no GUID"))?;
@@ -220,9 +220,4 @@ pub unsafe extern "C" fn mcrs_user_carry_keys(
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(user, error, run) }
-}
-
-/// The session is in use further up the stack.
-pub fn busy() -> Error {
-    Error::internal("the user's keys are in use")
 }

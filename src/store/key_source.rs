@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::attributes::Attributes;
 use crate::bounded::Bounded;
 use crate::crypto::Secret;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::{KeyId, PrivateKey};
 use crate::stream::{ChunkCache, ContentKey, SecretCache, Verified};
 
@@ -16,8 +16,8 @@ const MAX_VERIFIED: usize = 8;
 /// Damaged files that are remembered.
 const MAX_CHANGED: usize = 256;
 
-/// Files whose content keys are remembered, in about 4 MiB. Who goes through more of them, again and again,
-/// finds none.
+/// Files whose content keys are remembered, in about 4 MiB. Going through more files than that over and
+/// over finds none of them remembered.
 const MAX_CONTENT_KEYS: usize = 16_384;
 
 /// Where a reader gets private keys from: a user's session, or an fs driver's fixed keys.
@@ -47,6 +47,11 @@ pub trait KeySource {
     /// # Errors
     /// Where libcrypto fails.
     fn cache_secret(&mut self, key: &PrivateKey) -> Result<Option<Secret>>;
+}
+
+/// The session is in use further up the stack.
+pub fn in_use() -> Error {
+    Error::internal("the user's keys are in use")
 }
 
 /// What the readers of one session remember.

@@ -1,9 +1,9 @@
 use super::*;
 use crate::crypto::Secret;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::key::{KeyId, PrivateKey};
 use crate::store::{KeySource, Memory, index_cache};
-use crate::stream::{Algorithm, Encryptor, SecretCache, Sender, Version};
+use crate::stream::{Algorithm, Encryptor, Sender, Version};
 
 struct OneKey(PrivateKey, Memory);
 
@@ -21,14 +21,6 @@ impl KeySource for OneKey {
     }
 }
 
-fn state(file: &[u8], changed: u64) -> FileState {
-    FileState {
-        size: file.len() as u64,
-        changed,
-        inode: 1,
-    }
-}
-
 /// A mail of several chunks, opened.
 fn large() -> (Reader, Vec<u8>, Vec<u8>) {
     let key = PrivateKey::generate("prime256v1").unwrap();
@@ -39,7 +31,12 @@ fn large() -> (Reader, Vec<u8>, Vec<u8>) {
     encryptor.update(&plain, &mut file).unwrap();
     encryptor.finish(&mut file).unwrap();
     let keys = Rc::new(RefCell::new(OneKey(key, Memory::new(1))));
-    let mut reader = Reader::new(keys, state(&file, 1));
+    let state = FileState {
+        size: file.len() as u64,
+        changed: 1,
+        inode: 1,
+    };
+    let mut reader = Reader::new(keys, state);
     assert!(reader.feed(&file, None).unwrap());
     (reader, file, plain)
 }
@@ -97,125 +94,4 @@ fn a_stream_may_look_at_what_it_was_lent_after_the_next_part_was_refused() {
         assert_eq!(mcrs_reader_size(handle, &raw mut size, none), -1);
         free(&raw mut handle);
     }
-}
-
-#[test]
-fn a_mail_that_was_changed_since_is_refused_when_it_is_opened_again() {
-    let (reader, mut file, _) = large();
-    let keys = Rc::clone(&reader.keys);
-    let again = |file: &[u8]| Reader::new(Rc::clone(&keys), state(file, 1)).feed(file, None);
-    assert!(again(&file).unwrap());
-    *file.last_mut().unwrap() ^= 1;
-    // Verified before; each part of it is looked at when it is served.
-    assert!(again(&file).unwrap());
-    let at = file.len() - 100_000;
-    file[at] ^= 1;
-    let mut handle = mcrs_reader::give(reader);
-    // SAFETY: live until it is freed.
-    unsafe {
-        assert_eq!(serve(handle, 400_000 - 90_000, &file).0, -1);
-        free(&raw mut handle);
-    }
-    let error = again(&file).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Tampered);
-}
-
-#[test]
-fn a_mail_whose_file_was_touched_is_verified_again() {
-    let (reader, mut file, _) = large();
-    let at = file.len() - 100_000;
-    file[at] ^= 1;
-    let mut again = Reader::new(Rc::clone(&reader.keys), state(&file, 2));
-    assert_eq!(
-        again.feed(&file, None).unwrap_err().kind(),
-        ErrorKind::Tampered
-    );
-}
-
-#[test]
-fn a_session_unwraps_the_content_key_of_a_mail_once() {
-    let (reader, file, _) = large();
-    reader.keys.borrow_mut().memory().secrets = SecretCache::default();
-    let misses = || reader.keys.borrow_mut().memory().secrets.misses();
-    let known = misses();
-    let mut again = Reader::new(Rc::clone(&reader.keys), state(&file, 2));
-    assert!(again.feed(&file, None).unwrap());
-    assert_eq!(misses(), known);
-}
-
-/// A later session's reader of `file`, with what the first one left in the index cache.
-fn later(first: &Reader, file: &[u8], changed: u64) -> Reader {
-    let key = first.keys.borrow_mut().private_key(&[], None).unwrap();
-    let keys = Rc::new(RefCell::new(OneKey(key, Memory::new(1))));
-    let mut reader = Reader::new(keys, state(file, changed));
-    reader.cached = first.entries.clone();
-    reader
-}
-
-/// How much of a file's start a reader sees at first.
-const START: usize = 1000;
-
-#[test]
-fn a_large_mail_is_read_whole_once_and_not_in_later_sessions() {
-    let (first, file, plain) = large();
-    let mut reader = later(&first, &file, 1);
-    assert!(reader.feed(&file[..START], None).unwrap());
-    assert!(reader.entries.iter().all(Option::is_none));
-    let mut handle = mcrs_reader::give(reader);
-    // SAFETY: live until it is freed.
-    unsafe {
-        let (ret, lent) = serve(handle, 395_000, &file);
-        assert_eq!(ret, 1);
-        assert!(plain.ends_with(lent));
-        free(&raw mut handle);
-    }
-}
-
-#[test]
-fn no_part_is_served_by_the_index_cache_that_is_not_as_it_was_verified() {
-    let (first, file, _) = large();
-    for at in (START..file.len() - 16).step_by(9_973) {
-        let mut bad = file.clone();
-        bad[at] ^= 0x10;
-        let reader = later(&first, &bad, 1);
-        let keys = Rc::clone(&reader.keys);
-        let cached = reader.cached.clone();
-        let mut handle = mcrs_reader::give(reader);
-        let none = std::ptr::null_mut();
-        let mut refused = 0;
-        // SAFETY: live until it is freed.
-        unsafe {
-            let fed = mcrs_reader_feed(handle, std::ptr::null_mut(), bad.as_ptr(), START, none);
-            assert_eq!(fed, 1);
-            for offset in (0..400_000).step_by(64 * 1024) {
-                if refused == 0 && serve(handle, offset, &bad).0 < 0 {
-                    refused += 1;
-                }
-            }
-            free(&raw mut handle);
-        }
-        assert_eq!(refused, 1, "byte {at}");
-        // From then on the cache isn't believed, and all of it is verified before it is served.
-        let mut again = Reader::new(keys, state(&bad, 1));
-        again.cached = cached;
-        assert!(!again.feed(&bad[..START], None).unwrap());
-        let error = again.feed(&bad[START..], None).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Tampered);
-    }
-}
-
-#[test]
-fn a_file_that_may_have_changed_is_verified_whole() {
-    let (first, file, _) = large();
-    assert!(!later(&first, &file, 2).feed(&file[..START], None).unwrap());
-    let longer = [&file[..], &[0]].concat();
-    assert!(
-        !later(&first, &longer, 1)
-            .feed(&file[..START], None)
-            .unwrap()
-    );
-    let mut damaged = later(&first, &file, 1);
-    damaged.cached[MCRS_CACHE_CHUNK_TAGS].as_mut().unwrap()[40] ^= 1;
-    assert!(!damaged.feed(&file[..START], None).unwrap());
-    assert!(damaged.feed(&file[START..], None).unwrap());
 }

@@ -1,46 +1,48 @@
 //! Reading one encrypted mail: verified whole, then served.
+#![forbid(unsafe_code)]
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::super::user::busy;
+use super::attributes::Attributes;
+use super::index_cache;
+use super::key_source::{FileState, KeySource, Memory, VerifiedFile, in_use};
 use crate::crypto::Secret;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyType;
-use crate::store::{Attributes, FileState, KeySource, Memory, VerifiedFile, index_cache};
 use crate::stream::{Body, Feed, Opener, Verified, Window};
 
-/// Where in [`Entries`] the content key is.
-pub(super) const CONTENT_KEY: usize = 0;
-/// Where in them the chunk tags are.
-pub(super) const CHUNK_TAGS: usize = 1;
+/// The index cache's field for the content key, where it takes public-key cryptography to find it.
+pub const CONTENT_KEY: usize = 0;
+/// The index cache's field for a large mail's chunk tags.
+pub const CHUNK_TAGS: usize = 1;
 
-/// What Dovecot's index cache has about a mail.
+/// What Dovecot's index cache has about a mail, by field.
 type Entries = [Option<Vec<u8>>; 2];
 
 /// A mail, from its first ciphertext byte to its last plaintext byte.
 pub struct Reader {
-    pub(super) keys: Rc<RefCell<dyn KeySource>>,
+    keys: Rc<RefCell<dyn KeySource>>,
     file: FileState,
-    /// How many of them came.
+    /// Bytes of the file that were fed.
     fed: u64,
-    /// The header's hash, once there is one.
+    /// The header's hash, once the header is known.
     header: [u8; 32],
-    /// The index cache's entries for this mail, where there are any.
-    pub(super) cached: Entries,
-    /// The entries that the index cache should have.
-    pub(super) entries: Entries,
+    /// The index cache's entries for this mail, if any.
+    cached: Entries,
+    /// The entries that the index cache should get.
+    cacheable: Entries,
     /// Seals entries once the mail is verified.
     sealing: Option<Secret>,
-    /// Whether the session remembered the content key.
+    /// The session already remembers the content key.
     remembered: bool,
-    /// Whether the content key was dear to find.
-    dear: bool,
-    /// Whether the mail was open before in this session: then it is read piece by piece.
-    again: bool,
-    /// Whether the whole file was verified just now.
-    pub(super) is_new: bool,
-    /// Whether no key was found for it.
+    /// Finding the content key took public-key cryptography, which an index cache entry saves.
+    expensive: bool,
+    /// The mail was open before in this session, so it is read piece by piece.
+    reopened: bool,
+    /// The whole file was verified just now.
+    is_new: bool,
+    /// No key was found for it.
     keyless: bool,
     state: State,
 }
@@ -49,7 +51,7 @@ enum State {
     Opening(Box<Opener>),
     Small(Secret),
     Large(Rc<Verified>, Window),
-    /// Holds what was lent before: Dovecot's streams keep their buffer when a read fails.
+    /// Keeps what was lent before: Dovecot's streams keep their buffer when a read fails.
     Failed(Secret, Window),
 }
 
@@ -65,8 +67,8 @@ impl State {
     }
 }
 
-/// What a stream may look at next.
-pub(super) enum Served<'a> {
+/// What a stream gets next.
+pub enum Served<'a> {
     /// The file's bytes at that offset, so many of them, are needed first.
     Needs(u64, usize),
     /// The plaintext from what is to be kept on, where it was before.
@@ -79,7 +81,11 @@ fn not_open() -> Error {
     Error::internal("the mail is not open")
 }
 
-/// Has the opener, now unlocked, take what it has been fed with already.
+fn no_field() -> Error {
+    Error::internal("no such cache field")
+}
+
+/// Has the opener, now unlocked, take what it was fed before.
 fn go_on(opener: &mut Opener) -> Result<bool> {
     match opener.feed(&[])? {
         Feed::More => Ok(false),
@@ -96,11 +102,11 @@ impl Reader {
             fed: 0,
             header: [0; 32],
             cached: [None, None],
-            entries: [None, None],
+            cacheable: [None, None],
             sealing: None,
             remembered: false,
-            dear: false,
-            again: false,
+            expensive: false,
+            reopened: false,
             is_new: false,
             keyless: false,
             state: State::Opening(Box::default()),
@@ -112,12 +118,41 @@ impl Reader {
         std::mem::replace(&mut self.state, failed)
     }
 
+    /// Hands over what the index cache has about the mail in `field`, before the first byte of the file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] where there is no such field.
+    pub fn set_cached(&mut self, field: usize, entry: &[u8]) -> Result<()> {
+        *self.cached.get_mut(field).ok_or_else(no_field)? = Some(entry.to_vec());
+        Ok(())
+    }
+
+    /// What the index cache should get in `field`, once the mail is open.
+    ///
+    /// # Errors
+    /// As [`Reader::set_cached`].
+    pub fn cacheable(&self, field: usize) -> Result<Option<&[u8]>> {
+        let entry = self.cacheable.get(field).ok_or_else(no_field)?;
+        Ok(entry.as_deref())
+    }
+
+    /// Whether the whole file was verified to open the mail.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// The mail, though open, must not be served: what was learned from it is forgotten.
+    pub fn refuse(&mut self) {
+        let refused = Error::new(ErrorKind::Unsupported, "not to be served");
+        let _ = self.failing::<()>(|_| Err(refused));
+    }
+
     /// After an error nothing more is served.
-    pub(super) fn failing<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    fn failing<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let result = f(self);
         if result.is_err() {
             let state = self.take_state();
-            // Who opens the file again has all of it verified, and learns of it then.
+            // Whoever opens the file again has all of it verified, and finds the damage then.
             if let (State::Large(..), Ok(mut keys)) = (&state, self.keys.try_borrow_mut()) {
                 let memory = keys.memory();
                 memory.verified.remove(&self.header);
@@ -129,22 +164,32 @@ impl Reader {
         result
     }
 
-    /// Returns whether the mail is open: all of the file has come, or isn't needed.
-    pub(super) fn feed(
-        &mut self,
-        data: &[u8],
-        folder: Option<&mut dyn Attributes>,
-    ) -> Result<bool> {
-        if self.take(data, folder)? {
-            return Ok(true);
-        }
-        self.fed += data.len() as u64;
-        if self.fed < self.file.size {
-            return Ok(false);
-        }
-        // To look for the end costs a read that finds nothing.
-        self.finish()?;
-        Ok(true)
+    /// Takes the next bytes of the file; the keys of `folder` are looked up once the header is complete.
+    /// Returns whether the mail is open: the rest of the file, if any, isn't needed.
+    ///
+    /// # Errors
+    /// The mail can't be read, and nothing of it is served.
+    pub fn feed(&mut self, data: &[u8], folder: Option<&mut dyn Attributes>) -> Result<bool> {
+        self.failing(|reader| {
+            if reader.take(data, folder)? {
+                return Ok(true);
+            }
+            reader.fed += data.len() as u64;
+            if reader.fed < reader.file.size {
+                return Ok(false);
+            }
+            // Looking for the end would cost a read that finds nothing.
+            reader.verify()?;
+            Ok(true)
+        })
+    }
+
+    /// The file has ended: checks the mail.
+    ///
+    /// # Errors
+    /// As [`Reader::feed`].
+    pub fn finish(&mut self) -> Result<()> {
+        self.failing(Self::verify)
     }
 
     /// Returns whether the mail is known already.
@@ -155,14 +200,14 @@ impl Reader {
         let Feed::NeedKey(ids) = opener.feed(data)? else {
             return Ok(false);
         };
-        let mut keys = self.keys.try_borrow_mut().map_err(|_| busy())?;
+        let mut keys = self.keys.try_borrow_mut().map_err(|_| in_use())?;
         let header = opener.header_hash()?;
         self.header = header;
         let memory = keys.memory();
         if let Some(verified) = memory.verified.get(&header) {
             if verified.state == self.file {
                 self.state = State::Large(Rc::clone(&verified.content), Window::default());
-                self.again = true;
+                self.reopened = true;
                 return Ok(true);
             }
         }
@@ -187,7 +232,7 @@ impl Reader {
             let secrets = &mut keys.memory().secrets;
             let known = secrets.misses();
             opener.unlock(&key, secrets)?;
-            self.dear = secrets.misses() != known || key.key_type() == KeyType::Rsa;
+            self.expensive = secrets.misses() != known || key.key_type() == KeyType::Rsa;
         }
         let known = known_tags.zip(secret.as_ref()).and_then(|(entry, with)| {
             index_cache::open_chunk_tags(with, &header, self.file, opener, &entry)
@@ -201,19 +246,16 @@ impl Reader {
         go_on(opener)
     }
 
-    pub(super) fn finish(&mut self) -> Result<()> {
+    fn verify(&mut self) -> Result<()> {
         let State::Opening(opener) = self.take_state() else {
             return Err(not_open());
         };
         let header = self.header;
         let sealing = self.sealing.take();
-        let mut keys = self.keys.try_borrow_mut().map_err(|_| busy())?;
+        let mut keys = self.keys.try_borrow_mut().map_err(|_| in_use())?;
         let memory = keys.memory();
-        // What is remembered already needn't be again.
-        let block = match self.remembered {
-            true => None,
-            false => opener.content_key().cloned(),
-        };
+        // What is remembered already need not be remembered again.
+        let block = opener.content_key().filter(|_| !self.remembered).cloned();
         self.state = match opener.finish()? {
             Body::Small(plain) => State::Small(plain),
             Body::Large(verified) => {
@@ -221,7 +263,7 @@ impl Reader {
                 let content = remember(memory, header, self.file, *verified);
                 if let Some(secret) = &sealing {
                     let entry = index_cache::seal_chunk_tags(secret, &header, self.file, &content);
-                    self.entries[CHUNK_TAGS] = entry.unwrap_or_default();
+                    self.cacheable[CHUNK_TAGS] = entry.unwrap_or_default();
                 }
                 State::Large(content, Window::default())
             }
@@ -230,8 +272,8 @@ impl Reader {
         let Some(block) = block else {
             return Ok(());
         };
-        if let Some(secret) = sealing.filter(|_| self.dear) {
-            self.entries[CONTENT_KEY] =
+        if let Some(secret) = sealing.filter(|_| self.expensive) {
+            self.cacheable[CONTENT_KEY] =
                 index_cache::seal_content_key(&secret, &header, &block).ok();
         }
         memory.content_keys.insert(header, block);
@@ -240,8 +282,8 @@ impl Reader {
 }
 
 impl Reader {
-    /// Whether the mail, which couldn't be read, is at fault itself: others of the user can be read.
-    pub(super) fn alone(&self) -> bool {
+    /// Whether the mail, which couldn't be read, is itself at fault: the user's own key opens.
+    pub fn failed_alone(&self) -> bool {
         if !matches!(self.state, State::Failed(..)) {
             return false;
         }
@@ -250,7 +292,10 @@ impl Reader {
     }
 
     /// Size of the plaintext in bytes.
-    pub(super) fn size(&self) -> Result<u64> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] where the mail isn't open.
+    pub fn size(&self) -> Result<u64> {
         match &self.state {
             State::Small(plain) => Ok(plain.len() as u64),
             State::Large(verified, _) => Ok(verified.plain_size()),
@@ -260,7 +305,10 @@ impl Reader {
 
     /// What there is of the plaintext from `offset` on; `keep` (at most `offset`) is where what a stream's
     /// reader hasn't consumed begins.
-    pub(super) fn want(&mut self, keep: u64, offset: u64) -> Result<Served<'_>> {
+    ///
+    /// # Errors
+    /// As [`Reader::size`].
+    pub fn want(&mut self, keep: u64, offset: u64) -> Result<Served<'_>> {
         match &mut self.state {
             State::Small(plain) => {
                 let rest = usize::try_from(keep).ok().and_then(|o| plain.get(o..));
@@ -268,7 +316,7 @@ impl Reader {
             }
             State::Large(verified, window) => {
                 let mut keys = self.keys.try_borrow_mut();
-                if let (true, Ok(keys)) = (self.again, &mut keys) {
+                if let (true, Ok(keys)) = (self.reopened, &mut keys) {
                     let chunks = keys.memory().chunks.of(&self.header);
                     if window.serve_cached(verified, chunks, keep, offset) {
                         return Ok(Served::Moved(window.plain()));
@@ -282,17 +330,29 @@ impl Reader {
     }
 
     /// Takes what was needed, or its first part. Returns the plaintext from `keep` on, if it is enough.
-    pub(super) fn serve(&mut self, keep: u64, offset: u64, data: &[u8]) -> Result<Option<&[u8]>> {
+    ///
+    /// # Errors
+    /// The file was changed since it was verified.
+    pub fn serve(&mut self, keep: u64, offset: u64, data: &[u8]) -> Result<Option<&[u8]>> {
+        if !self.failing(|reader| reader.decrypt(keep, offset, data))? {
+            return Ok(None);
+        }
+        match &self.state {
+            State::Large(_, window) => Ok(Some(window.plain())),
+            _ => Err(not_open()),
+        }
+    }
+
+    fn decrypt(&mut self, keep: u64, offset: u64, data: &[u8]) -> Result<bool> {
         let State::Large(verified, window) = &mut self.state else {
             return Err(not_open());
         };
         let mut keys = self.keys.try_borrow_mut();
         let chunks = match &mut keys {
-            Ok(keys) if self.again => Some(keys.memory().chunks.of(&self.header)),
+            Ok(keys) if self.reopened => Some(keys.memory().chunks.of(&self.header)),
             _ => None,
         };
-        let complete = window.serve(verified, chunks, keep, offset, data)?;
-        Ok(complete.then(|| window.plain()))
+        window.serve(verified, chunks, keep, offset, data)
     }
 }
 
@@ -311,3 +371,7 @@ fn remember(
     memory.verified.insert(header, file);
     content
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;
