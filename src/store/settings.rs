@@ -221,9 +221,10 @@ impl Settings {
             self.name(Setting::GlobalPublic),
             self.name(Setting::GlobalPrivate),
         );
-        let which = match self.global_private.is_empty() {
-            true => format!("{private} is not set, so mail can be stored here, but not read"),
-            false => format!("no {private} belongs to it"),
+        let which = if self.global_private.is_empty() {
+            format!("{private} is not set, so mail can be stored here, but not read")
+        } else {
+            format!("no {private} belongs to it")
         };
         Err(Error::new(
             crate::ErrorKind::NoKey,

@@ -140,32 +140,32 @@ impl Ask<'_, '_> {
     }
 
     pub(super) fn public_key(&mut self, setting: Setting) -> Result<Option<PublicKey>> {
-        let (name, said) = (Line::V2_3.name(setting), self.line.name(setting));
-        self.public_key_at(name, said)
+        let (name, shown_as) = (Line::V2_3.name(setting), self.line.name(setting));
+        self.public_key_at(name, shown_as)
     }
 
     pub(super) fn private_keys(&mut self, setting: Setting) -> Result<Vec<PrivateKey>> {
-        let (first, said) = (Line::V2_3.name(setting), self.line.name(setting));
-        self.private_keys_at(first, said)
+        let (first, shown_as) = (Line::V2_3.name(setting), self.line.name(setting));
+        self.private_keys_at(first, shown_as)
     }
 
-    /// The key under `name`, which errors call `said`.
-    fn public_key_at(&mut self, name: &str, said: &str) -> Result<Option<PublicKey>> {
+    /// The key under `name`, which errors call `shown_as`: the name that the administrator knows.
+    fn public_key_at(&mut self, name: &str, shown_as: &str) -> Result<Option<PublicKey>> {
         let Some(text) = self.text_at(name) else {
             return Ok(None);
         };
-        self.check_not_empty(name, said, &text)?;
+        self.check_not_empty(name, shown_as, &text)?;
         PublicKey::parse_setting(&text)
             .map(Some)
-            .map_err(|e| self.unparsable(said, &text, &e))
+            .map_err(|e| self.unparsable(shown_as, &text, &e))
     }
 
-    fn private_keys_at(&mut self, first: &str, said: &str) -> Result<Vec<PrivateKey>> {
+    fn private_keys_at(&mut self, first: &str, shown_as: &str) -> Result<Vec<PrivateKey>> {
         let mut keys = Vec::new();
         let mut name = first.to_owned();
         while let Some(text) = self.text_at(&name) {
             if keys.len() == MAX_PRIVATE_KEYS {
-                return Err(Error::setting(format!("{said}: too many keys")));
+                return Err(Error::setting(format!("{shown_as}: too many keys")));
             }
             keys.push(self.private_key(&name, &text)?);
             name = format!("{first}{}", keys.len() + 1);
@@ -199,15 +199,15 @@ impl Ask<'_, '_> {
     }
 
     /// "Not set" would be something else: what an empty setting was meant to do wouldn't be done.
-    fn check_not_empty(&mut self, name: &str, said: &str, text: &str) -> Result<()> {
+    fn check_not_empty(&mut self, name: &str, shown_as: &str, text: &str) -> Result<()> {
         if !text.trim().is_empty() {
             return Ok(());
         }
         let what = match (self.line, self.text_at(&format!("{name}_file"))) {
-            (Line::V2_4, Some(file)) => format!("{said}: {} is empty", file.escape_debug()),
-            (Line::V2_4, None) => format!("{said} is empty"),
+            (Line::V2_4, Some(file)) => format!("{shown_as}: {} is empty", file.escape_debug()),
+            (Line::V2_4, None) => format!("{shown_as} is empty"),
             (Line::V2_3, _) => {
-                format!("{said} is set, but empty (where it is < and a file, that is)")
+                format!("{shown_as} is set, but empty (where it is < and a file, that is)")
             }
         };
         Err(Error::setting(format!(
@@ -216,19 +216,19 @@ impl Ask<'_, '_> {
     }
 
     /// A key that isn't one. What stands in its place is perhaps a key all the same, and not shown.
-    fn unparsable(&self, said: &str, text: &str, e: &Error) -> Error {
+    fn unparsable(&self, shown_as: &str, text: &str, e: &Error) -> Error {
         let text = text.trim();
         let hint = match text.as_bytes() {
             _ if self.line == Line::V2_4 || text.contains('\n') => String::new(),
             [b'/', ..] => {
-                format!(". Is it a path? {said} = </path reads the key from a file")
+                format!(". Is it a path? {shown_as} = </path reads the key from a file")
             }
             [b'<', ..] => ". Only dovecot.conf reads a file with <: a userdb field takes the key \
                            itself, in base64 on one line"
                 .to_owned(),
             _ => String::new(),
         };
-        Error::setting(format!("{said}: {e}{hint}"))
+        Error::setting(format!("{shown_as}: {e}{hint}"))
     }
 }
 
