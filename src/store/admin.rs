@@ -123,12 +123,6 @@ fn owner(level: Level, at: &dyn Attributes, host: &dyn Host) -> String {
     }
 }
 
-/// The keys that are stored under the names that follow `prefix`, where the names are ids.
-fn ids(at: &mut dyn Attributes, scope: Scope, prefix: &str) -> Result<Vec<KeyId>> {
-    let names = at.list(scope, prefix)?;
-    Ok(names.iter().filter_map(|n| n.parse().ok()).collect())
-}
-
 /// A user key as the settings want it protected.
 ///
 /// # Errors
@@ -178,9 +172,7 @@ fn public_of(
     host: &mut dyn Host,
     id: &KeyId,
 ) -> Option<PublicKey> {
-    let public = filing::public(level, at, id).ok().flatten();
-    let public = public.and_then(|(text, _)| PublicKey::parse(&text).ok());
-    if let Some(key) = public.filter(|key| key.matches(id)) {
+    if let Ok(Some((key, _))) = filing::public(level, at, id) {
         return Some(key);
     }
     let filed = Filed::read(at, Scope::Private, &level.private(id)).ok()?;

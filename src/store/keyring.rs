@@ -26,7 +26,7 @@ use crate::crypto::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protection, PublicKey, StoredKey};
 use crate::stream::Sender;
-use store::Made;
+use store::NewKey;
 
 pub(super) use password::wrong_password;
 pub(super) use store::{activate, publish};
@@ -51,7 +51,7 @@ pub struct Keyring {
     warned_unprotected: bool,
     folder_key_made: bool,
     /// Keys that could not be stored: what the dict says of them may be wrong.
-    unstored: HashMap<KeyId, Made>,
+    unstored: HashMap<KeyId, NewKey>,
     /// Keys that lack a place, for [`Keyring::settle`].
     unsettled: Vec<Unsettled>,
     /// Those that could not be filed: trying again for each mail would wait for locks and a failing dict each time.
@@ -139,13 +139,12 @@ impl Keyring {
         }
         let never_filed = filing::settle(folder, key)?;
         // Who only gets mail has no other occasion.
-        match never_filed && folder.access() == Access::Own {
-            true => match filing::unsettled_user(host)? {
-                Some(user) => filing::settle(host.inbox()?.as_mut(), &user).map(|_| ()),
-                None => Ok(()),
-            },
-            false => Ok(()),
+        if never_filed && folder.access() == Access::Own {
+            if let Some(user) = filing::unsettled_user(host)? {
+                filing::settle(host.inbox()?.as_mut(), &user)?;
+            }
         }
+        Ok(())
     }
 
     /// The secret that seals index cache entries for mails under `key`.
@@ -273,8 +272,7 @@ impl Keyring {
         host: &mut dyn Host,
     ) -> Result<Option<PrivateKey>> {
         for (scope, prefix) in folder_key_places(folder, host) {
-            let names = folder.list(scope, &prefix)?;
-            for other in names.iter().filter_map(|n| n.parse::<KeyId>().ok()) {
+            for other in filing::ids(folder, scope, &prefix)? {
                 let value = folder.get(scope, &format!("{prefix}{other}"))?;
                 let Some(value) = value else { continue };
                 let Ok(key) = self.unlock(&other, &value, host, 0) else {
@@ -297,8 +295,8 @@ impl Keyring {
         host: &mut dyn Host,
     ) -> Result<Option<PrivateKey>> {
         for other in filing::listed_by_id(Level::Folder, folder)? {
-            let public = filing::public(Level::Folder, folder, &other)?;
-            let public = public.and_then(|(text, _)| PublicKey::parse(&text).ok());
+            let public = filing::public_text(Level::Folder, folder, &other)?;
+            let public = public.and_then(|public| senders::public_key(&public.text).ok());
             if !public.is_some_and(|key| key.matches(id)) {
                 continue;
             }
@@ -375,14 +373,13 @@ impl Keyring {
                 stored.unlock_with_key(&other)
             }
         };
-        let checked = unlocked
-            .map_err(|e| naming(e, id))
-            .and_then(|key| match key.matches(id) {
-                true => Ok(key),
-                false => Err(Error::corrupt(format!(
-                    "key {id}: another key is stored under this id"
-                ))),
-            });
+        let checked = unlocked.map_err(|e| naming(e, id)).and_then(|key| {
+            if key.matches(id) {
+                return Ok(key);
+            }
+            let text = format!("key {id}: another key is stored under this id");
+            Err(Error::corrupt(text))
+        });
         let fingerprint = fingerprint(id, text)?;
         checked.inspect_err(|e| self.failed.insert(fingerprint, e.clone()))
     }

@@ -26,7 +26,7 @@ pub fn check(folder: &mut dyn Attributes, ids: &[KeyId]) -> Result<()> {
     }
     // Each of its ids may be the name under which it is stored, and the folder may have got another GUID.
     for id in ids {
-        if filing::public(Level::Folder, folder, id)?.is_some() {
+        if filing::public_text(Level::Folder, folder, id)?.is_some() {
             return Ok(());
         }
     }

@@ -384,9 +384,10 @@ impl Sharing {
         let prefix = Level::Folder.private_prefix();
         for name in changes.0.keys() {
             let is_there = |copy| self.copies.contains(copy);
-            let value = match name.strip_prefix(&prefix).is_some_and(is_there) {
-                true => folder.get(Scope::Shared, name)?,
-                false => None,
+            let value = if name.strip_prefix(&prefix).is_some_and(is_there) {
+                folder.get(Scope::Shared, name)?
+            } else {
+                None
             };
             let (scope, name) = (Scope::Shared, name.clone());
             self.undo.push(match value {
@@ -441,14 +442,14 @@ impl Changes {
     }
 }
 
-/// The ids of the folder's keys. Who isn't the owner can't see the private ones.
+/// The ids of the folder's keys. Only the owner sees the private ones.
 fn folder_keys(folder: &mut dyn Attributes) -> Result<Vec<KeyId>> {
-    let names = match folder.access() {
-        Access::Own => folder.list(Scope::Private, &Level::Folder.private_prefix())?,
-        Access::Shared => folder.list(Scope::Shared, &Level::Folder.public_prefix())?,
-        Access::Public => Vec::new(),
-    };
-    Ok(names.iter().filter_map(|n| n.parse().ok()).collect())
+    let level = Level::Folder;
+    match folder.access() {
+        Access::Own => filing::ids(folder, Scope::Private, &level.private_prefix()),
+        Access::Shared => filing::ids(folder, Scope::Shared, &level.public_prefix()),
+        Access::Public => Ok(Vec::new()),
+    }
 }
 
 /// Under which ids a key is shared. A mail may name a key by its new id where the owner keeps it
@@ -474,16 +475,10 @@ pub fn active_key(inbox: &mut dyn Attributes) -> Result<Option<PublicKey>> {
     let Some(Active { id, .. }) = filing::active(Level::User, inbox)? else {
         return Ok(None);
     };
-    let Some((text, _)) = filing::public(Level::User, inbox, &id)? else {
-        return Err(Error::corrupt(format!("public key {id} is gone")));
-    };
-    let key = PublicKey::parse(&text).map_err(|e| e.context(format!("public key {id}")))?;
-    if !key.matches(&id) {
-        return Err(Error::corrupt(format!(
-            "public key {id}: another key is stored under this id"
-        )));
+    match filing::public(Level::User, inbox, &id)? {
+        Some((key, _)) => Ok(Some(key)),
+        None => Err(Error::corrupt(format!("public key {id} is gone"))),
     }
-    Ok(Some(key))
 }
 
 #[cfg(test)]

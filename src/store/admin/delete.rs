@@ -8,7 +8,7 @@ use super::super::attributes::{
 };
 use super::super::filing::{self, Filed, Unsettled};
 use super::super::keyring::Keyring;
-use super::{ids, key_id, not_there, owner, public_of, stored_key};
+use super::{key_id, not_there, owner, public_of, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, Protection, PublicKey};
 
@@ -45,7 +45,7 @@ impl Doomed {
             ));
         }
         let private = Filed::read(at, Scope::Private, &level.private(&name))?;
-        if private.is_none() && filing::public(level, at, &name)?.is_none() {
+        if private.is_none() && filing::public_text(level, at, &name)?.is_none() {
             return Err(not_there(level, at, host, &name));
         }
         let public = public_of(ring, level, at, host, &name);
@@ -96,7 +96,7 @@ impl Doomed {
     pub fn retire(&mut self, at: &mut dyn Attributes) -> Result<()> {
         let _lock = at.lock(self.level)?;
         let public = self.level.public(&self.name);
-        self.retired = filing::public(self.level, at, &self.name)?.map(|(text, _)| text);
+        self.retired = filing::public_text(self.level, at, &self.name)?.map(|public| public.text);
         match &self.retired {
             Some(_) => at.commit(vec![Change::unset(Scope::Shared, public)]),
             None => Ok(()),
@@ -158,7 +158,7 @@ impl Doomed {
     }
 
     fn check_keys(&self, at: &mut dyn Attributes, scope: Scope, prefix: &str) -> Result<()> {
-        for id in ids(at, scope, prefix)? {
+        for id in filing::ids(at, scope, prefix)? {
             let Some(text) = at.get(scope, &format!("{prefix}{id}"))? else {
                 continue;
             };

@@ -5,7 +5,7 @@ use super::super::attributes::{Access, Attributes, BY_ID, Change, Host, Level, S
 use super::super::filing::{self, Filed};
 use super::super::keyring::Keyring;
 use super::super::names::Setting;
-use super::{commit_surely, ids, stored_key};
+use super::{commit_surely, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, Protect, Protection, PublicKey, StoredKey};
 
@@ -118,7 +118,7 @@ pub fn check_new_user_key(
     if folder.access() != Access::Own {
         return Ok(Vec::new());
     }
-    let names = match ids(folder, Scope::Private, &Level::Folder.private_prefix()) {
+    let names = match filing::ids(folder, Scope::Private, &Level::Folder.private_prefix()) {
         // A dict that can't list. The active key is the one that counts.
         Err(_) if !rekey => {
             let active = filing::active(Level::Folder, folder)?;
@@ -155,11 +155,11 @@ fn check_each(
 ) -> Result<Vec<KeyId>> {
     for id in &names {
         let filed = Filed::read(at, Scope::Private, &Level::Folder.private(id))?;
-        let opened = match rekey {
-            true => ring
-                .unlock_filed(Level::Folder, id, at, &filed, host, 0)
-                .map(|_| ()),
-            false => user_key_opens(ring, host, id, &filed),
+        let opened = if rekey {
+            let key = ring.unlock_filed(Level::Folder, id, at, &filed, host, 0);
+            key.map(|_| ())
+        } else {
+            user_key_opens(ring, host, id, &filed)
         };
         opened.map_err(|e| left_behind(ring, at, id, &e))?;
     }
@@ -254,7 +254,7 @@ pub fn rekey_folder(
     }
     let _lock = folder.lock(Level::Folder)?;
     check_target(host, user)?;
-    let names = ids(folder, Scope::Private, &Level::Folder.private_prefix())?;
+    let names = filing::ids(folder, Scope::Private, &Level::Folder.private_prefix())?;
     let mut changes = Vec::new();
     for id in &names {
         changes.extend(rekeyed(ring, folder, host, user, id)?);

@@ -7,7 +7,7 @@ use super::super::attributes::{Attributes, Change, Host, Level, Scope};
 use super::super::filing;
 use super::super::keyring::{Keyring, activate, publish};
 use super::super::names::Setting;
-use super::{commit_surely, ids, owner, protected_user_key};
+use super::{commit_surely, owner, protected_user_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
 
@@ -112,7 +112,7 @@ fn known_as(
 ) -> Result<Option<KeyId>> {
     let mut names: Vec<KeyId> = active.into_iter().collect();
     names.extend(filing::listed(level, at)?);
-    names.extend(ids(at, Scope::Shared, &level.public_prefix())?);
+    names.extend(filing::ids(at, Scope::Shared, &level.public_prefix())?);
     Ok(names.into_iter().find(|id| key.matches(id)))
 }
 

@@ -6,10 +6,9 @@ use std::any::Any;
 use super::super::attributes::{Access, Attributes, Host, Level, Scope};
 use super::super::filing::{self, Active, Filed};
 use super::super::names::Setting;
-use super::super::senders;
 use super::super::settings::SaveVersion;
 use super::Keyring;
-use super::store::Made;
+use super::store::NewKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{PrivateKey, Protect, PublicKey};
 
@@ -210,14 +209,7 @@ impl Keyring {
         host: &mut dyn Host,
     ) -> Result<Option<PublicKey>> {
         let Active { id, here } = *active;
-        if let Some((text, by_id)) = filing::public(level, at, &id)? {
-            let key =
-                senders::public_key(&text).map_err(|e| e.context(format!("public key {id}")))?;
-            if !key.matches(&id) {
-                return Err(Error::corrupt(format!(
-                    "public key {id}: another key is stored under this id"
-                )));
-            }
+        if let Some((key, by_id)) = filing::public(level, at, &id)? {
             if !(here && by_id) && at.access() == Access::Own {
                 self.note_unsettled(level, id, at, None);
             }
@@ -245,26 +237,22 @@ impl Keyring {
         let ids = match level {
             Level::User => filing::listed(level, at).unwrap_or_default(),
             Level::Folder => {
-                let names = at.list(Scope::Private, &level.private_prefix());
-                let names = names.unwrap_or_default();
-                names.iter().filter_map(|n| n.parse().ok()).collect()
+                filing::ids(at, Scope::Private, &level.private_prefix()).unwrap_or_default()
             }
         };
         for id in ids {
             let filed = Filed::read(at, Scope::Private, &level.private(&id))?;
             // One that can't be unlocked is of no use for new mail; it stays where it is.
             if let Ok(key) = self.unlock_filed(level, &id, at, &filed, host, 0) {
-                self.store_again(&id, at)?;
                 let public = key.public();
-                self.store(
-                    at,
-                    Made {
-                        level,
-                        id,
-                        public: public.clone(),
-                        private: None,
-                    },
-                )?;
+                let stored = || NewKey {
+                    level,
+                    id,
+                    public: public.clone(),
+                    private: None,
+                };
+                let new = self.unstored.remove(&id).unwrap_or_else(stored);
+                self.store(at, new)?;
                 return Ok(Some(public));
             }
         }
@@ -291,15 +279,13 @@ impl Keyring {
         let key = PrivateKey::generate(curve)?;
         let (id, public) = (key.id(), key.public());
         let private = Some(key.to_dovecot(protect)?);
-        self.store(
-            at,
-            Made {
-                level,
-                id,
-                public: public.clone(),
-                private,
-            },
-        )?;
+        let new = NewKey {
+            level,
+            id,
+            public: public.clone(),
+            private,
+        };
+        self.store(at, new)?;
         self.private.insert(id, key);
         Ok(public)
     }

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::key::{KeyId, PublicKey};
 
 /// A key that is to be active.
-pub(super) struct Made {
+pub(super) struct NewKey {
     pub level: Level,
     pub id: KeyId,
     pub public: PublicKey,
@@ -21,7 +21,7 @@ pub(super) struct Made {
     pub private: Option<Zeroizing<String>>,
 }
 
-impl Made {
+impl NewKey {
     /// The private key first: some dicts apply a transaction in parts, and a private key without the rest is taken up
     /// later, where a public one alone would lose mail.
     fn commit(&self, at: &mut dyn Attributes) -> Result<()> {
@@ -34,11 +34,11 @@ impl Made {
 }
 
 impl Keyring {
-    /// Stores `made` and makes it active. The caller holds the lock.
-    pub(super) fn store(&mut self, at: &mut dyn Attributes, made: Made) -> Result<()> {
-        let done = made.commit(at);
+    /// Stores `new` and makes it active. The caller holds the lock.
+    pub(super) fn store(&mut self, at: &mut dyn Attributes, new: NewKey) -> Result<()> {
+        let done = new.commit(at);
         if done.is_err() {
-            self.unstored.insert(made.id, made);
+            self.unstored.insert(new.id, new);
         }
         done
     }
@@ -49,7 +49,7 @@ impl Keyring {
     /// The key must not be used.
     pub(super) fn store_again(&mut self, id: &KeyId, at: &mut dyn Attributes) -> Result<()> {
         match self.unstored.remove(id) {
-            Some(made) => self.store(at, made),
+            Some(new) => self.store(at, new),
             None => Ok(()),
         }
     }
