@@ -74,7 +74,6 @@ mod dovecot {
         "fs.rs",
         "spool.rs",
         "admin.rs",
-        "admin/delete.rs",
     ];
 
     pub(crate) fn build() {

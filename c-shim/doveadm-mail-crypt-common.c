@@ -42,25 +42,16 @@ void cryptokey_error(struct cryptokey_cmd *cmd, const char *prefix,
 	cryptokey_failed(cmd, error->temporary ? EX_TEMPFAIL : EX_DATAERR);
 }
 
-void cryptokey_print_done(struct cryptokey_cmd *cmd, bool ok, const char *mailbox,
-			  const char *id)
-{
-	doveadm_print(ok ? DONE : FAILED);
-	doveadm_print(mailbox[0] == '\0' ? USER_KEY : mailbox);
-	doveadm_print(id);
-	cmd->matched++;
-}
-
-void cryptokey_print_row(struct cryptokey_cmd *cmd,
-			 const struct mcrs_key_row *row)
+static void
+cryptokey_print_row(struct cryptokey_cmd *cmd, const struct mcrs_key_row *row)
 {
 	switch (cmd->verb) {
-	case CRYPTOKEY_LIST:
+	case MCRS_ADMIN_LIST:
 		doveadm_print(row->mailbox);
 		doveadm_print(row->active ? "yes" : "no");
 		doveadm_print(row->id);
 		break;
-	case CRYPTOKEY_EXPORT:
+	case MCRS_ADMIN_EXPORT:
 		doveadm_print(row->mailbox);
 		doveadm_print(row->id);
 		doveadm_print(row->ok ? "" :
@@ -74,11 +65,12 @@ void cryptokey_print_row(struct cryptokey_cmd *cmd,
 		}
 		break;
 	default:
-		if (row->active && !row->fresh && cmd->verb == CRYPTOKEY_GENERATE)
-			i_info("%sKey exists. Use -f to generate a new one",
-			       cryptokey_prefix(row->mailbox));
-		cryptokey_print_done(cmd, TRUE, row->mailbox, row->id);
-		return;
+		if (row->note != NULL)
+			i_info("%s", row->note);
+		doveadm_print(row->ok ? DONE : FAILED);
+		doveadm_print(row->mailbox[0] == '\0' ? USER_KEY : row->mailbox);
+		doveadm_print(row->id);
+		break;
 	}
 	cmd->matched++;
 }
@@ -87,7 +79,7 @@ void cryptokey_print_rows(struct cryptokey_cmd *cmd)
 {
 	struct mcrs_key_row row;
 
-	while (mcrs_admin_next(cmd->admin, &row) > 0) T_BEGIN {
+	while (mcrs_admin_next_row(cmd->admin, &row) > 0) T_BEGIN {
 		cryptokey_print_row(cmd, &row);
 	} T_END;
 }

@@ -189,7 +189,7 @@ void cryptokey_preinit(struct doveadm_mail_cmd_context *ctx)
 	cmd->rekey = cryptokey_flag(cmd, "re-encrypt-box-keys");
 	cmd->force = cryptokey_flag(cmd, "force");
 	cmd->clear = cryptokey_flag(cmd, "clear-password");
-	if (cmd->verb == CRYPTOKEY_IMPORT || cmd->verb == CRYPTOKEY_DELETE)
+	if (cmd->verb == MCRS_ADMIN_IMPORT || cmd->verb == MCRS_ADMIN_DELETE)
 		(void)doveadm_cmd_param_str(ctx->cctx, "mailbox", &cmd->mailbox);
 }
 
@@ -201,16 +201,16 @@ void cryptokey_init_masks(COMPAT_DOVEADM_INIT_PARAMS)
 	cryptokey_fix_params(cmd);
 	/* scripts know that listing nothing works */
 	if (cmd->args[0] == NULL && !cmd->user_key && !cmd->rekey &&
-	    cmd->verb != CRYPTOKEY_LIST)
+	    cmd->verb != MCRS_ADMIN_LIST)
 		cmd->usage_error = "Nothing to do: use -U or specify a mailbox mask";
 	cryptokey_check_usage(cmd);
 	switch (cmd->verb) {
-	case CRYPTOKEY_LIST:
+	case MCRS_ADMIN_LIST:
 		doveadm_print_header("box", "Folder", 0);
 		doveadm_print_header("active", "Active", 0);
 		doveadm_print_header("pubid", "Public ID", 0);
 		break;
-	case CRYPTOKEY_EXPORT:
+	case MCRS_ADMIN_EXPORT:
 		doveadm_print_header("box", "Folder", 0);
 		doveadm_print_header("name", "Public ID", 0);
 		doveadm_print_header("error", "Error", 0);
@@ -228,14 +228,14 @@ void cryptokey_init_one(COMPAT_DOVEADM_INIT_PARAMS)
 {
 	struct cryptokey_cmd *cmd = (struct cryptokey_cmd *)ctx;
 
-	if (cmd->verb == CRYPTOKEY_DELETE)
+	if (cmd->verb == MCRS_ADMIN_DELETE)
 		cmd->args = compat_doveadm_args(ctx, "key-id");
 	cryptokey_fix_params(cmd);
 	if ((cmd->mailbox != NULL) == cmd->user_key)
 		cmd->usage_error = "Use either -U or -m mailbox";
-	else if (cmd->verb == CRYPTOKEY_DELETE && cmd->args[0] == NULL)
+	else if (cmd->verb == MCRS_ADMIN_DELETE && cmd->args[0] == NULL)
 		cmd->usage_error = "No key id was given";
-	else if (cmd->verb == CRYPTOKEY_IMPORT)
+	else if (cmd->verb == MCRS_ADMIN_IMPORT)
 		cryptokey_read_input(cmd);
 	cryptokey_check_usage(cmd);
 	doveadm_print_header("success", "  ", 0);

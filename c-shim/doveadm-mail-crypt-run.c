@@ -1,4 +1,4 @@
-/* doveadm mailbox cryptokey ..: finds the folders that are meant and has the core do the rest. */
+/* doveadm mailbox cryptokey ..: walks the folders that the core asks for, and has it do the rest. */
 
 #include "compat.h"
 #include "mail-namespace.h"
@@ -12,10 +12,6 @@
 
 #include <sysexits.h>
 
-/* Something to do with the keys of one folder, or (box is NULL) of the user. */
-typedef int cryptokey_step_t(struct cryptokey_cmd *cmd, struct mailbox *box,
-			     struct mcrs_error *error);
-
 static struct mcrs_user *cryptokey_user(struct mail_user *user)
 {
 	mail_crypt_user_get_t *get =
@@ -24,26 +20,24 @@ static struct mcrs_user *cryptokey_user(struct mail_user *user)
 	return get == NULL ? NULL : get(user);
 }
 
-/* Does the step and prints what came of it; id is the key's where it is known before. */
+/* Does the step with the keys of a folder, or (box is NULL) of the user, and prints what came of it. */
 static int
-cryptokey_do(struct cryptokey_cmd *cmd, cryptokey_step_t *step,
-	     struct mailbox *box, const char *id)
+cryptokey_do(struct cryptokey_cmd *cmd, const struct mcrs_admin_step *step,
+	     struct mailbox *box)
 {
-	const char *name = box == NULL ? "" : mailbox_get_vname(box);
 	struct mcrs_error error;
 	int ret;
 
-	ret = step(cmd, box, &error);
+	if (step->mails)
+		ret = cryptokey_scan(cmd, box, &error);
+	else
+		ret = mcrs_admin_do(cmd->admin, box, &error);
+	if (ret < 0) {
+		cryptokey_error(cmd, cryptokey_prefix(box == NULL ? "" :
+				mailbox_get_vname(box)), &error);
+	}
 	cryptokey_print_rows(cmd);
-	if (ret == 0)
-		return 0;
-
-	cryptokey_error(cmd, cryptokey_prefix(name), &error);
-	if (id != NULL || cmd->verb == CRYPTOKEY_GENERATE ||
-	    cmd->verb == CRYPTOKEY_IMPORT)
-		cryptokey_print_done(cmd, FALSE, name, id != NULL ? id :
-				     t_strdup_printf("ERROR: %s", error.text));
-	return -1;
+	return ret;
 }
 
 static int
@@ -64,7 +58,7 @@ cryptokey_open(struct cryptokey_cmd *cmd, struct mailbox *box)
 static int
 cryptokey_each_listed(struct cryptokey_cmd *cmd, struct mailbox_list *list,
 		      struct mailbox_list_iterate_context *iter,
-		      cryptokey_step_t *step)
+		      const struct mcrs_admin_step *step)
 {
 	const struct mailbox_info *info;
 	struct mailbox *box;
@@ -75,7 +69,7 @@ cryptokey_each_listed(struct cryptokey_cmd *cmd, struct mailbox_list *list,
 			box = mailbox_alloc(info->ns->list, info->vname,
 					    MAILBOX_FLAG_IGNORE_ACLS);
 			if (cryptokey_open(cmd, box) < 0 ||
-			    cryptokey_do(cmd, step, box, NULL) < 0)
+			    cryptokey_do(cmd, step, box) < 0)
 				ret = -1;
 			mailbox_free(&box);
 			count++;
@@ -96,7 +90,7 @@ cryptokey_each_listed(struct cryptokey_cmd *cmd, struct mailbox_list *list,
 static int
 cryptokey_every_folder(struct cryptokey_cmd *cmd, struct mail_user *user,
 		       const char *mask, enum mail_namespace_type types,
-		       cryptokey_step_t *step)
+		       const struct mcrs_admin_step *step)
 {
 	struct mail_namespace *ns;
 	int count, total = 0, ret = 0;
@@ -120,7 +114,7 @@ cryptokey_every_folder(struct cryptokey_cmd *cmd, struct mail_user *user,
 /* Returns 0, or -1 if something failed or a mailbox that was named isn't there. */
 static int
 cryptokey_masks(struct cryptokey_cmd *cmd, struct mail_user *user,
-		cryptokey_step_t *step)
+		const struct mcrs_admin_step *step)
 {
 	const char *const *masks = cmd->args;
 	int count, ret = 0;
@@ -140,206 +134,52 @@ cryptokey_masks(struct cryptokey_cmd *cmd, struct mail_user *user,
 	return ret;
 }
 
-/* What the verbs do with the keys of one folder or of the user */
-
+/* Does the step in each of the folders that it is about; box is the one that was named. Returns 0, or -1 if
+   something failed in one of them. */
 static int
-cryptokey_generate(struct cryptokey_cmd *cmd, struct mailbox *box,
-		   struct mcrs_error *error)
+cryptokey_walk(struct cryptokey_cmd *cmd, struct mail_user *user,
+	       struct mailbox *box, const struct mcrs_admin_step *step)
 {
-	return mcrs_admin_generate(cmd->admin, box, cmd->force, error);
-}
+	enum mail_namespace_type types = MAIL_NAMESPACE_TYPE_PRIVATE;
 
-/* The user key comes before anything else, and is only mentioned when it is new. */
-static int
-cryptokey_first_user_key(struct cryptokey_cmd *cmd,
-			 struct mailbox *box ATTR_UNUSED,
-			 struct mcrs_error *error)
-{
-	struct mcrs_key_row row;
-
-	if (mcrs_admin_generate(cmd->admin, NULL, FALSE, error) < 0)
-		return -1;
-	while (mcrs_admin_next(cmd->admin, &row) > 0) {
-		if (row.fresh)
-			cryptokey_print_row(cmd, &row);
+	switch (step->folders) {
+	case MCRS_FOLDERS_USER_KEYS:
+		return cryptokey_do(cmd, step, NULL);
+	case MCRS_FOLDERS_NAMED:
+		return cryptokey_do(cmd, step, box);
+	case MCRS_FOLDERS_MASKS:
+		return cryptokey_masks(cmd, user, step);
+	case MCRS_FOLDERS_ALL:
+		types = MAIL_NAMESPACE_TYPE_MASK_ALL;
+		break;
 	}
-	return 0;
-}
-
-static int
-cryptokey_check_new_user_key(struct cryptokey_cmd *cmd, struct mailbox *box,
-			     struct mcrs_error *error)
-{
-	return mcrs_admin_check_new_user_key(cmd->admin, box, cmd->rekey,
-					     &cmd->left, error);
-}
-
-static int
-cryptokey_rekey(struct cryptokey_cmd *cmd, struct mailbox *box,
-		struct mcrs_error *error)
-{
-	return mcrs_admin_rekey(cmd->admin, box, error);
-}
-
-static int
-cryptokey_list(struct cryptokey_cmd *cmd, struct mailbox *box,
-	       struct mcrs_error *error)
-{
-	return mcrs_admin_list(cmd->admin, box, error);
-}
-
-static int
-cryptokey_list_without_folder(struct cryptokey_cmd *cmd,
-			      struct mailbox *box ATTR_UNUSED,
-			      struct mcrs_error *error)
-{
-	return mcrs_admin_list_without_folder(cmd->admin, error);
-}
-
-static int
-cryptokey_export(struct cryptokey_cmd *cmd, struct mailbox *box,
-		 struct mcrs_error *error)
-{
-	return mcrs_admin_export(cmd->admin, box, error);
-}
-
-static int
-cryptokey_import(struct cryptokey_cmd *cmd, struct mailbox *box,
-		 struct mcrs_error *error)
-{
-	return mcrs_admin_import(cmd->admin, box, cmd->input.data,
-				 cmd->input.size, cmd->force, error);
-}
-
-static int
-cryptokey_doom(struct cryptokey_cmd *cmd, struct mailbox *box,
-	       struct mcrs_error *error)
-{
-	return mcrs_admin_doom(cmd->admin, box, cmd->key_id, cmd->force, error);
-}
-
-static int
-cryptokey_doom_folder(struct cryptokey_cmd *cmd, struct mailbox *box,
-		      struct mcrs_error *error)
-{
-	return mcrs_admin_doom_folder(cmd->admin, box, error);
-}
-
-static int
-cryptokey_delete(struct cryptokey_cmd *cmd, struct mailbox *box,
-		 struct mcrs_error *error)
-{
-	return mcrs_admin_delete(cmd->admin, box, cmd->force, error);
-}
-
-static int
-cryptokey_spare(struct cryptokey_cmd *cmd, struct mailbox *box,
-		struct mcrs_error *error)
-{
-	return mcrs_admin_spare(cmd->admin, box, error);
-}
-
-/* Is the key of box (NULL: of the user) unneeded? */
-static int
-cryptokey_check_needed(struct cryptokey_cmd *cmd, struct mail_user *user,
-		       struct mailbox *box)
-{
-	if (cmd->force)
-		return 0;
-	if (box != NULL)
-		return cryptokey_every_folder(cmd, user, "*",
-					      MAIL_NAMESPACE_TYPE_PRIVATE,
-					      cryptokey_scan) < 0 ? -1 : 0;
-	return cryptokey_every_folder(cmd, user, "*",
-				      MAIL_NAMESPACE_TYPE_MASK_ALL,
-				      cryptokey_doom_folder) < 0 ? -1 : 0;
-}
-
-/* The verbs, for one user */
-
-static void
-cryptokey_run_generate(struct cryptokey_cmd *cmd, struct mail_user *user)
-{
-	if (cmd->user_key && cmd->force &&
-	    (cryptokey_every_folder(cmd, user, "*", MAIL_NAMESPACE_TYPE_PRIVATE,
-				    cryptokey_check_new_user_key) < 0 ||
-	     cryptokey_do(cmd, cryptokey_check_new_user_key, NULL, NULL) < 0))
-		return;
-	if (cryptokey_do(cmd, cmd->user_key ? cryptokey_generate :
-			 cryptokey_first_user_key, NULL, NULL) < 0)
-		return;
-	if (cmd->left > 0 && !cmd->rekey)
-		i_info("%zu folder key(s) stay under the older user key(s): "
-		       "generate -R puts them under the new one", cmd->left);
-	if (cmd->rekey) {
-		(void)cryptokey_every_folder(cmd, user, "*",
-					     MAIL_NAMESPACE_TYPE_PRIVATE,
-					     cryptokey_rekey);
-		(void)cryptokey_do(cmd, cryptokey_rekey, NULL, NULL);
-	} else if (!cmd->user_key)
-		(void)cryptokey_masks(cmd, user, cryptokey_generate);
+	return cryptokey_every_folder(cmd, user, "*", types, step) < 0 ? -1 : 0;
 }
 
 static void
-cryptokey_run_keys(struct cryptokey_cmd *cmd, struct mail_user *user,
-		   cryptokey_step_t *step)
+cryptokey_run_steps(struct cryptokey_cmd *cmd, struct mail_user *user,
+		    struct mailbox *box)
 {
-	if (cmd->user_key)
-		(void)cryptokey_do(cmd, step, NULL, NULL);
-	else
-		(void)cryptokey_masks(cmd, user, step);
-}
+	struct mcrs_admin_step step;
+	bool failed = FALSE;
 
-static void
-cryptokey_run_list(struct cryptokey_cmd *cmd, struct mail_user *user)
-{
-	cryptokey_run_keys(cmd, user, cryptokey_list);
-	/* only who has listed all folders knows which keys have none */
-	if (!cmd->user_key && str_array_find(cmd->args, "*"))
-		(void)cryptokey_do(cmd, cryptokey_list_without_folder, NULL, NULL);
-}
-
-static void
-cryptokey_delete_one(struct cryptokey_cmd *cmd, struct mail_user *user,
-		     struct mailbox *box, const char *id)
-{
-	cmd->key_id = id;
-	if (cryptokey_do(cmd, cryptokey_doom, box, id) < 0)
-		return;
-	if (cryptokey_check_needed(cmd, user, box) < 0)
-		cryptokey_print_done(cmd, FALSE, box == NULL ? "" :
-				     mailbox_get_vname(box), id);
-	else if (cryptokey_do(cmd, cryptokey_delete, box, id) == 0)
-		return;
-	(void)cryptokey_do(cmd, cryptokey_spare, box, NULL);
-}
-
-static void
-cryptokey_run_delete(struct cryptokey_cmd *cmd, struct mail_user *user,
-		     struct mailbox *box)
-{
-	const char *const *ids;
-
-	for (ids = cmd->args; *ids != NULL; ids++) T_BEGIN {
-		cryptokey_delete_one(cmd, user, box, *ids);
+	while (mcrs_admin_next_step(cmd->admin, failed, &step) > 0) T_BEGIN {
+		/* what came of the last one is known by now */
+		cryptokey_print_rows(cmd);
+		failed = cryptokey_walk(cmd, user, box, &step) < 0;
 	} T_END;
+	cryptokey_print_rows(cmd);
 }
 
 /* Import and delete work on one folder, or on the user's keys. */
 static void
-cryptokey_run_one(struct cryptokey_cmd *cmd, struct mail_user *user)
+cryptokey_run_named(struct cryptokey_cmd *cmd, struct mail_user *user)
 {
-	struct mailbox *box = cmd->user_key ? NULL :
-		doveadm_mailbox_find(user, cmd->mailbox);
+	struct mailbox *box = doveadm_mailbox_find(user, cmd->mailbox);
 
-	if (box != NULL && cryptokey_open(cmd, box) < 0)
-		; /* said */
-	else if (cmd->verb == CRYPTOKEY_DELETE)
-		cryptokey_run_delete(cmd, user, box);
-	else
-		(void)cryptokey_do(cmd, cryptokey_import, box, NULL);
-	if (box != NULL)
-		mailbox_free(&box);
+	if (cryptokey_open(cmd, box) == 0)
+		cryptokey_run_steps(cmd, user, box);
+	mailbox_free(&box);
 }
 
 static void cryptokey_run_password(struct cryptokey_cmd *cmd)
@@ -362,29 +202,37 @@ static void cryptokey_run_password(struct cryptokey_cmd *cmd)
 static void
 cryptokey_run_verb(struct cryptokey_cmd *cmd, struct mail_user *user)
 {
-	switch (cmd->verb) {
-	case CRYPTOKEY_GENERATE:
-		cryptokey_run_generate(cmd, user);
-		break;
-	case CRYPTOKEY_LIST:
-		cryptokey_run_list(cmd, user);
-		break;
-	case CRYPTOKEY_EXPORT:
-		cryptokey_run_keys(cmd, user, cryptokey_export);
-		break;
-	case CRYPTOKEY_PASSWORD:
+	if (cmd->verb == MCRS_ADMIN_PASSWORD)
 		cryptokey_run_password(cmd);
-		break;
-	case CRYPTOKEY_IMPORT:
-	case CRYPTOKEY_DELETE:
-		cryptokey_run_one(cmd, user);
-		break;
-	}
+	else if (cmd->mailbox != NULL)
+		cryptokey_run_named(cmd, user);
+	else
+		cryptokey_run_steps(cmd, user, NULL);
 	if (cmd->matched == 0 && cmd->ctx.exit_code == 0)
-		i_warning(cmd->verb == CRYPTOKEY_LIST ?
+		i_warning(cmd->verb == MCRS_ADMIN_LIST ?
 			  "mailbox cryptokey list: Nothing was matched. "
 			  "Use -U or specify mask?" :
 			  "mailbox cryptokey: Nothing was matched");
+}
+
+/* Returns 0 and sets cmd->admin, or -1. */
+static int
+cryptokey_begin(struct cryptokey_cmd *cmd, struct mcrs_user *user,
+		struct mcrs_error *error)
+{
+	struct mcrs_admin_request request = {
+		.verb = cmd->verb,
+		.user_key = cmd->user_key,
+		.rekey = cmd->rekey,
+		.force = cmd->force,
+		.all = cmd->verb == MCRS_ADMIN_LIST &&
+			str_array_find(cmd->args, "*"),
+		.key_ids = cmd->verb == MCRS_ADMIN_DELETE ? cmd->args : NULL,
+		.key = cmd->input.data,
+		.key_size = cmd->verb == MCRS_ADMIN_IMPORT ? cmd->input.size : 0
+	};
+
+	return mcrs_admin_new(user, &request, &cmd->admin, error);
 }
 
 /* Joins this user's exit code with that of the users before, as doveadm does: a temporary failure wins,
@@ -410,7 +258,6 @@ int cryptokey_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 	/* what came of the users before is none of this one's affair */
 	ctx->exit_code = 0;
 	cmd->matched = 0;
-	cmd->left = 0;
 	if (cmd->usage_error != NULL) {
 		i_error("%s", cmd->usage_error);
 		ctx->exit_code = EX_USAGE;
@@ -422,7 +269,7 @@ int cryptokey_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 		i_error("mail_crypt isn't enabled for user %s",
 			user->username);
 		cryptokey_failed(cmd, EX_CONFIG);
-	} else if (mcrs_admin_new(crypt_user, &cmd->admin, &error) < 0) {
+	} else if (cryptokey_begin(cmd, crypt_user, &error) < 0) {
 		cryptokey_error(cmd, "", &error);
 	} else {
 		cryptokey_run_verb(cmd, user);

@@ -37,8 +37,8 @@ cryptokey_scan_data(struct mail *mail, const unsigned char *data, size_t size,
 	struct cryptokey_scan *scan = context;
 	int ret;
 
-	ret = mcrs_admin_doom_mail(scan->cmd->admin, mail->uid, scan->first,
-				   data, size, scan->error);
+	ret = mcrs_admin_check_mail(scan->cmd->admin, mail->uid, scan->first,
+				    data, size, scan->error);
 	scan->first = FALSE;
 	if (ret < 0)
 		scan->failed = TRUE;

@@ -15,7 +15,7 @@ EXPORT void doveadm_mail_crypt_plugin_deinit(void);
 const char *doveadm_mail_crypt_plugin_version = DOVECOT_ABI_VERSION;
 
 static struct doveadm_mail_cmd_context *
-cryptokey_alloc(enum cryptokey_verb verb, const char *getopt_args,
+cryptokey_alloc(int verb, const char *getopt_args,
 		const char *print_type, void (*init)(COMPAT_DOVEADM_INIT_PARAMS))
 {
 	struct cryptokey_cmd *cmd = doveadm_mail_cmd_alloc(struct cryptokey_cmd);
@@ -32,37 +32,37 @@ cryptokey_alloc(enum cryptokey_verb verb, const char *getopt_args,
 
 static struct doveadm_mail_cmd_context *cryptokey_generate_alloc(void)
 {
-	return cryptokey_alloc(CRYPTOKEY_GENERATE, "URf",
+	return cryptokey_alloc(MCRS_ADMIN_GENERATE, "URf",
 			       DOVEADM_PRINT_TYPE_TABLE, cryptokey_init_masks);
 }
 
 static struct doveadm_mail_cmd_context *cryptokey_list_alloc(void)
 {
-	return cryptokey_alloc(CRYPTOKEY_LIST, "U",
+	return cryptokey_alloc(MCRS_ADMIN_LIST, "U",
 			       DOVEADM_PRINT_TYPE_TABLE, cryptokey_init_masks);
 }
 
 static struct doveadm_mail_cmd_context *cryptokey_export_alloc(void)
 {
-	return cryptokey_alloc(CRYPTOKEY_EXPORT, "U",
+	return cryptokey_alloc(MCRS_ADMIN_EXPORT, "U",
 			       DOVEADM_PRINT_TYPE_PAGER, cryptokey_init_masks);
 }
 
 static struct doveadm_mail_cmd_context *cryptokey_password_alloc(void)
 {
-	return cryptokey_alloc(CRYPTOKEY_PASSWORD, "NOCo:n:",
+	return cryptokey_alloc(MCRS_ADMIN_PASSWORD, "NOCo:n:",
 			       DOVEADM_PRINT_TYPE_PAGER, cryptokey_init_password);
 }
 
 static struct doveadm_mail_cmd_context *cryptokey_import_alloc(void)
 {
-	return cryptokey_alloc(CRYPTOKEY_IMPORT, "Ufm:",
+	return cryptokey_alloc(MCRS_ADMIN_IMPORT, "Ufm:",
 			       DOVEADM_PRINT_TYPE_TABLE, cryptokey_init_one);
 }
 
 static struct doveadm_mail_cmd_context *cryptokey_delete_alloc(void)
 {
-	return cryptokey_alloc(CRYPTOKEY_DELETE, "Ufm:",
+	return cryptokey_alloc(MCRS_ADMIN_DELETE, "Ufm:",
 			       DOVEADM_PRINT_TYPE_TABLE, cryptokey_init_one);
 }
 

@@ -4,16 +4,6 @@
 #include "doveadm-mail.h"
 
 struct mcrs_error;
-struct mcrs_key_row;
-
-enum cryptokey_verb {
-	CRYPTOKEY_GENERATE,
-	CRYPTOKEY_LIST,
-	CRYPTOKEY_EXPORT,
-	CRYPTOKEY_PASSWORD,
-	CRYPTOKEY_IMPORT,
-	CRYPTOKEY_DELETE
-};
 
 /* Secrets, wiped when the command ends. */
 struct cryptokey_input {
@@ -23,7 +13,8 @@ struct cryptokey_input {
 
 struct cryptokey_cmd {
 	struct doveadm_mail_cmd_context ctx;
-	enum cryptokey_verb verb;
+	/* MCRS_ADMIN_* */
+	int verb;
 
 	/* What was asked for */
 	bool user_key, rekey, force, clear;
@@ -39,10 +30,7 @@ struct cryptokey_cmd {
 
 	/* The user at hand */
 	struct mcrs_admin *admin;
-	const char *key_id;
 	unsigned int matched;
-	/* Folder keys that stay under older user keys */
-	size_t left;
 };
 
 /* The parameters, in doveadm-mail-crypt-input.c: a command's callbacks */
@@ -66,12 +54,7 @@ void *cryptokey_mail_plugin(const char *symbol);
 
 /* What a message about the keys of this mailbox (empty: the user's own) begins with. */
 const char *cryptokey_prefix(const char *mailbox);
-/* Prints whether it was done to a key of this mailbox (empty: the user's own). */
-void cryptokey_print_done(struct cryptokey_cmd *cmd, bool ok,
-			  const char *mailbox, const char *id);
-/* Prints what the core says of a key, or all that it has to say. */
-void cryptokey_print_row(struct cryptokey_cmd *cmd,
-			 const struct mcrs_key_row *row);
+/* Prints what the core says of keys. */
 void cryptokey_print_rows(struct cryptokey_cmd *cmd);
 
 /* Says in the log what is wrong, and in the exit code that something is. */

@@ -11,7 +11,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x85a2ac49u
+#define MCRS_VERSION 0x08a5f0e0u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -113,6 +113,61 @@ struct mailbox;
  All rights are taken away.
  */
 #define MCRS_ACL_CLEAR 3
+
+/*
+ `cryptokey generate`
+ */
+#define MCRS_ADMIN_GENERATE 0
+
+/*
+ `cryptokey list`
+ */
+#define MCRS_ADMIN_LIST 1
+
+/*
+ `cryptokey export`
+ */
+#define MCRS_ADMIN_EXPORT 2
+
+/*
+ `cryptokey password`, which takes no steps: it is `mcrs_admin_password`.
+ */
+#define MCRS_ADMIN_PASSWORD 3
+
+/*
+ `cryptokey import`
+ */
+#define MCRS_ADMIN_IMPORT 4
+
+/*
+ `cryptokey delete`
+ */
+#define MCRS_ADMIN_DELETE 5
+
+/*
+ None: the user's own keys. The mailbox is NULL then.
+ */
+#define MCRS_FOLDERS_USER_KEYS 0
+
+/*
+ The folder that was named.
+ */
+#define MCRS_FOLDERS_NAMED 1
+
+/*
+ The user's own folders that the masks match.
+ */
+#define MCRS_FOLDERS_MASKS 2
+
+/*
+ All of the user's own folders.
+ */
+#define MCRS_FOLDERS_OWN 3
+
+/*
+ All folders that the user can see, whoever owns them.
+ */
+#define MCRS_FOLDERS_ALL 4
 
 /*
  One command of the administrator, for one user.
@@ -241,6 +296,58 @@ typedef int (*mcrs_key_hook)(struct mailbox *mailbox);
 typedef int (*mcrs_fs_setting_fn)(void *context, const char *name, const char **value_r);
 
 /*
+ A command with its parameters.
+ */
+struct mcrs_admin_request {
+  /*
+   `MCRS_ADMIN_*`
+   */
+  int verb;
+  /*
+   It is about the user's own keys.
+   */
+  bool user_key;
+  /*
+   Folder keys are put under the active user key.
+   */
+  bool rekey;
+  /*
+   What would be refused is done.
+   */
+  bool force;
+  /*
+   One of the masks stands for all folders.
+   */
+  bool all;
+  /*
+   The keys to delete, with NULL at their end; NULL: none.
+   */
+  const char *const *key_ids;
+  /*
+   The key to import: PEM or a key string.
+   */
+  const uint8_t *key;
+  /*
+   Its size.
+   */
+  size_t key_size;
+};
+
+/*
+ One step of a command.
+ */
+struct mcrs_admin_step {
+  /*
+   The folders in which it is done: `MCRS_FOLDERS_*`
+   */
+  int folders;
+  /*
+   It looks at all mails, with `mcrs_admin_check_mail` in place of `mcrs_admin_do`.
+   */
+  bool mails;
+};
+
+/*
  One key; the texts are lent until the next call.
  */
 struct mcrs_key_row {
@@ -249,13 +356,17 @@ struct mcrs_key_row {
    */
   const char *mailbox;
   /*
-   The key's id.
+   The key's id, or where there is none what went wrong.
    */
   const char *id;
   /*
    Its PEM, where it was asked for, or why it can't be had.
    */
   const char *text;
+  /*
+   What the administrator should know besides; NULL: nothing.
+   */
+  const char *note;
   /*
    It was done.
    */
@@ -264,10 +375,6 @@ struct mcrs_key_row {
    New data is encrypted to it.
    */
   bool active;
-  /*
-   It was not there before.
-   */
-  bool fresh;
 };
 
 /*
@@ -422,7 +529,7 @@ int mcrs_writer_refused(struct mcrs_writer *writer, struct mcrs_error *error);
 int mcrs_writer_key(struct mcrs_writer *writer, uint8_t *id_r);
 
 /*
- Sees to it that the key `id`, to which a mail was encrypted, is still one of the folder's: asked
+ Makes sure that the key `id`, to which a mail was encrypted, is still one of the folder's: asked
  once others can see the mail. Returns 0, or -1: the mail must then not stay.
 
  # Safety
@@ -535,7 +642,7 @@ int mcrs_reader_set_cached(struct mcrs_reader *reader,
 
 /*
  After the mail was opened: what the index cache should get in `field`. Returns 1 and lends it until
-  the reader is freed, 0 where none is needed, -1 on error.
+ the reader is freed, 0 where none is needed, -1 on error.
 
  # Safety
  `reader` is from `mcrs_reader_new`; the other pointers are valid.
@@ -867,138 +974,30 @@ void mcrs_spool_free(struct mcrs_spool **spool);
  Begins a command. Returns 0 and sets `admin_r`, or -1.
 
  # Safety
- `user` is from `mcrs_user_new`; `admin_r` and `error` are valid.
+ `user` is from `mcrs_user_new`; `request` is valid, its ids are NUL-terminated, its key has
+ `key_size` bytes; `admin_r` and `error` are valid.
  */
-int mcrs_admin_new(struct mcrs_user *user, struct mcrs_admin **admin_r, struct mcrs_error *error);
+int mcrs_admin_new(struct mcrs_user *user,
+                   const struct mcrs_admin_request *request,
+                   struct mcrs_admin **admin_r,
+                   struct mcrs_error *error);
 
 /*
- Hands out the next row. Returns 1, 0 where there is none, or -1.
+ Says what the next step is; `failed`: the last one did, in one of its folders. Returns 1, 0 where
+ the command has come to its end, or -1.
 
  # Safety
- `admin` is from `mcrs_admin_new`; `row_r` is valid.
+ `admin` is from `mcrs_admin_new`; `step_r` is valid.
  */
-int mcrs_admin_next(struct mcrs_admin *admin, struct mcrs_key_row *row_r);
+int mcrs_admin_next_step(struct mcrs_admin *admin, bool failed, struct mcrs_admin_step *step_r);
 
 /*
- Makes a key where there is none, with `force` in any case, and sees to it that those with whom
- the folder is shared have its keys. One row: the active key. Returns 0 or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
- */
-int mcrs_admin_generate(struct mcrs_admin *admin,
-                        struct mailbox *mailbox,
-                        bool force,
-                        struct mcrs_error *error);
-
-/*
- Sees to it that a new user key leaves no key of the folder behind, with NULL none of those that no folder
- has; `rekey`: they are to be put under it. Counts what was looked at so far in `count_r`. Returns 0, or
- -1: no new user key may be made.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `count_r` and `error` valid.
- */
-int mcrs_admin_check_new_user_key(struct mcrs_admin *admin,
-                                  struct mailbox *mailbox,
-                                  bool rekey,
-                                  size_t *count_r,
-                                  struct mcrs_error *error);
-
-/*
- Puts the folder's keys under the active user key, with NULL those that no folder has. One row for each.
- Returns 0 or -1.
+ Does the step in one of its folders. Returns 0 or -1.
 
  # Safety
  `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
  */
-int mcrs_admin_rekey(struct mcrs_admin *admin,
-                     struct mailbox *mailbox,
-                     struct mcrs_error *error);
-
-/*
- Lists the keys there. One row for each. Returns 0 or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
- */
-int mcrs_admin_list(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
-
-/*
- Lists the user's folder keys that were in none of the folders that were listed: all of them, it is hoped. One row for
- each. Returns 0 or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `error` valid.
- */
-int mcrs_admin_list_without_folder(struct mcrs_admin *admin,
-                                   struct mcrs_error *error);
-
-/*
- Unlocks the keys there. One row for each, with its PEM or what is wrong. Returns 0 or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
- */
-int mcrs_admin_export(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
-
-/*
- Puts all keys of the user under the new password, or none of them; `clear`: under none.
- `old` NULL means the configured password. Returns the number of keys, or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`; `old` and `new` are NULL or NUL-terminated; `error` is valid.
- */
-int mcrs_admin_password(struct mcrs_admin *admin,
-                        const char *old,
-                        const char *new_password,
-                        bool clear,
-                        struct mcrs_error *error);
-
-/*
- Stores a private key that stands in `data`: PEM or a key string. One row. Returns 0 or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `data` has `size` bytes, `error` is
- valid.
- */
-int mcrs_admin_import(struct mcrs_admin *admin,
-                      struct mailbox *mailbox,
-                      const uint8_t *data,
-                      size_t size,
-                      bool force,
-                      struct mcrs_error *error);
-
-/*
- Ends the command and clears the pointer.
-
- # Safety
- `admin` is valid, and `*admin` NULL or from `mcrs_admin_new`.
- */
-void mcrs_admin_free(struct mcrs_admin **admin);
-
-/*
- Chooses the key that `mcrs_admin_delete` deletes, and takes it out of use until then, or until
- `mcrs_admin_spare`. Returns 0, or -1: it can't be.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `id` NUL-terminated, `error` valid.
- */
-int mcrs_admin_doom(struct mcrs_admin *admin,
-                    struct mailbox *mailbox,
-                    const char *id,
-                    bool force,
-                    struct mcrs_error *error);
-
-/*
- Looks at a folder that might need the chosen user key. Returns 0, or -1: it does.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` open, `error` valid.
- */
-int mcrs_admin_doom_folder(struct mcrs_admin *admin,
-                           struct mailbox *mailbox,
-                           struct mcrs_error *error);
+int mcrs_admin_do(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
 
 /*
  Looks at the next bytes of a mail as it is stored; `first`: its first ones. Returns 1: more
@@ -1007,30 +1006,40 @@ int mcrs_admin_doom_folder(struct mcrs_admin *admin,
  # Safety
  `admin` is from `mcrs_admin_new`, `data` has `size` bytes, `error` is valid.
  */
-int mcrs_admin_doom_mail(struct mcrs_admin *admin,
-                         uint32_t uid,
-                         bool first,
-                         const uint8_t *data,
-                         size_t size,
-                         struct mcrs_error *error);
+int mcrs_admin_check_mail(struct mcrs_admin *admin,
+                          uint32_t uid,
+                          bool first,
+                          const uint8_t *data,
+                          size_t size,
+                          struct mcrs_error *error);
 
 /*
- Deletes the chosen key. One row. Returns 0 or -1.
+ Hands out the next row. Returns 1, 0 where there is none, or -1.
 
  # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` as for `mcrs_admin_doom`, `error` valid.
+ `admin` is from `mcrs_admin_new`; `row_r` is valid.
  */
-int mcrs_admin_delete(struct mcrs_admin *admin,
-                      struct mailbox *mailbox,
-                      bool force,
-                      struct mcrs_error *error);
+int mcrs_admin_next_row(struct mcrs_admin *admin, struct mcrs_key_row *row_r);
 
 /*
- Leaves the chosen key as it was, if it isn't deleted. Returns 0 or -1.
+ Puts all keys of the user under the new password, or none of them; `clear`: under none.
+ `old` NULL means the configured password. Returns the number of keys, or -1.
 
  # Safety
- As `mcrs_admin_delete`.
+ `admin` is from `mcrs_admin_new`; `old` and `new_password` are NULL or NUL-terminated; `error` is valid.
  */
-int mcrs_admin_spare(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
+int mcrs_admin_password(struct mcrs_admin *admin,
+                        const char *old,
+                        const char *new_password,
+                        bool clear,
+                        struct mcrs_error *error);
+
+/*
+ Ends the command and clears the pointer.
+
+ # Safety
+ `admin` is valid, and `*admin` NULL or from `mcrs_admin_new`.
+ */
+void mcrs_admin_free(struct mcrs_admin **admin);
 
 #endif  /* MAIL_CRYPT_CORE_H */

@@ -82,6 +82,14 @@ impl Error {
         }
     }
 
+    /// The text for the server's log: where it is about data, after its [`ErrorKind::word`].
+    pub fn to_log(&self) -> String {
+        match self.kind.word() {
+            Some(word) => format!("{word}: {}", self.text),
+            None => self.text.to_string(),
+        }
+    }
+
     /// Shorthand for [`ErrorKind::Truncated`].
     pub fn truncated(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Truncated, text)

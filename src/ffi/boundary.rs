@@ -178,14 +178,10 @@ unsafe fn guarded(error: *mut mcrs_error, f: impl FnOnce() -> Result<c_int>) -> 
 /// `error` is NULL or points to writable memory for one.
 pub unsafe fn fail(error: *mut mcrs_error, e: &Error) -> c_int {
     if !error.is_null() {
-        let text = match e.kind().word() {
-            Some(word) => format!("{word}: {e}"),
-            None => e.to_string(),
-        };
         let filled = mcrs_error {
             temporary: e.kind() == ErrorKind::Store,
             client: c_text(client_text(e.kind())),
-            text: c_text(&text),
+            text: c_text(&e.to_log()),
         };
         // SAFETY: writable by this function's contract. No reference is made: C may not have set it.
         unsafe { error.write(filled) };

@@ -5,10 +5,12 @@
 //! removes a key but [`delete`], which is asked to.
 #![forbid(unsafe_code)]
 
+mod command;
 mod delete;
 mod generate;
 mod import;
 mod password;
+mod plan;
 
 #[cfg(test)]
 mod tests;
@@ -23,13 +25,16 @@ use super::keyring::Keyring;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, PublicKey, StoredKey};
 
-pub use delete::Doomed;
+pub use command::{Command, Row};
+pub use password::{NewPassword, password};
+pub use plan::{Folders, Request, Step, Task, Verb};
+
+pub use delete::KeyDeletion;
 pub use generate::{
-    Made, check_new_user_key, check_without_folder, folder_key, rekey_folder, rekey_target,
+    Generated, check_new_user_key, check_without_folder, folder_key, rekey_folder, rekey_target,
     rekey_without_folder, user_key,
 };
 pub use import::{Imported, import};
-pub use password::{NewPassword, password};
 
 /// One private key of a mailbox, by the name under which it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

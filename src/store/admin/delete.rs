@@ -12,18 +12,18 @@ use super::{key_id, not_there, owner, public_of, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, Protection, PublicKey};
 
-/// A key that is to be deleted: first everything that might need it is shown to it, then it goes.
+/// The deletion of a key: first it is shown everything that might need the key, then the key goes.
 #[derive(Clone)]
-pub struct Doomed {
+pub struct KeyDeletion {
     level: Level,
     name: KeyId,
     /// Both ids come from here; where nothing is left to read it from, only `name` is known.
     public: Option<PublicKey>,
-    /// What [`Doomed::retire`] took away.
+    /// What [`KeyDeletion::retire`] took away.
     retired: Option<Zeroizing<String>>,
 }
 
-impl Doomed {
+impl KeyDeletion {
     /// The key of `level` that is stored at `at` under `name`.
     ///
     /// # Errors
@@ -49,19 +49,19 @@ impl Doomed {
             return Err(not_there(level, at, host, &name));
         }
         let public = public_of(ring, level, at, host, &name);
-        let doomed = Doomed {
+        let deletion = KeyDeletion {
             level,
             name,
             public,
             retired: None,
         };
         if !force {
-            doomed.check_active(at, host)?;
+            deletion.check_active(at, host)?;
             if level == Level::User {
-                doomed.check_keys(at, Scope::Private, &level.private_prefix())?;
+                deletion.check_keys(at, Scope::Private, &level.private_prefix())?;
             }
         }
-        Ok(doomed)
+        Ok(deletion)
     }
 
     /// The name under which it is stored.
@@ -103,11 +103,11 @@ impl Doomed {
         }
     }
 
-    /// Takes [`Doomed::retire`] back.
+    /// Takes [`KeyDeletion::retire`] back.
     ///
     /// # Errors
     /// [`ErrorKind::Store`]: the key still opens what was encrypted to it.
-    pub fn spare(&mut self, at: &mut dyn Attributes) -> Result<()> {
+    pub fn undo(&mut self, at: &mut dyn Attributes) -> Result<()> {
         match self.retired.take() {
             Some(text) => {
                 let _lock = at.lock(self.level)?;

@@ -11,17 +11,17 @@ use crate::key::{KeyId, Protect, Protection, PublicKey, StoredKey};
 
 /// A key that is now active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Made {
+pub struct Generated {
     /// Its id.
     pub id: KeyId,
     /// It has become so just now; else it was there and nothing changed.
     pub fresh: bool,
 }
 
-impl Made {
+impl Generated {
     fn now(key: &PublicKey) -> Self {
         let (id, fresh) = (key.id(), true);
-        Made { id, fresh }
+        Generated { id, fresh }
     }
 }
 
@@ -31,7 +31,7 @@ impl Made {
 /// # Errors
 /// [`ErrorKind::Setting`] without a curve, or where the key would have to be protected and can't
 /// be; [`ErrorKind::Store`].
-pub fn user_key(ring: &mut Keyring, host: &mut dyn Host, force: bool) -> Result<Made> {
+pub fn user_key(ring: &mut Keyring, host: &mut dyn Host, force: bool) -> Result<Generated> {
     let mut inbox = host.inbox()?;
     let _lock = inbox.lock(Level::User)?;
     if !force {
@@ -46,7 +46,7 @@ pub fn user_key(ring: &mut Keyring, host: &mut dyn Host, force: bool) -> Result<
     let key = ring.generate_user_key(inbox.as_mut(), host)?;
     warn_of_locked(ring, inbox.as_mut(), host);
     ring.forget();
-    Ok(Made::now(&key))
+    Ok(Generated::now(&key))
 }
 
 /// Names the user keys that stay behind and don't open: what they would open is lost until they do,
@@ -75,7 +75,7 @@ pub fn folder_key(
     folder: &mut dyn Attributes,
     host: &mut dyn Host,
     force: bool,
-) -> Result<Made> {
+) -> Result<Generated> {
     ring.require_own(folder)?;
     let (user, _lock) = ring.user_public_and_lock(folder, host)?;
     if !force {
@@ -84,7 +84,7 @@ pub fn folder_key(
         }
     }
     let key = ring.generate(Level::Folder, folder, Protect::Key(&user))?;
-    Ok(Made::now(&key))
+    Ok(Generated::now(&key))
 }
 
 /// The active key, or one whose maker died before making it active.
@@ -93,13 +93,13 @@ fn existing(
     level: Level,
     at: &mut dyn Attributes,
     host: &mut dyn Host,
-) -> Result<Option<Made>> {
+) -> Result<Option<Generated>> {
     if let Some(key) = ring.active_public(level, at, host)? {
         let (id, fresh) = (key.id(), false);
-        return Ok(Some(Made { id, fresh }));
+        return Ok(Some(Generated { id, fresh }));
     }
     let key = ring.adopt(level, at, host)?;
-    Ok(key.map(|key| Made::now(&key)))
+    Ok(key.map(|key| Generated::now(&key)))
 }
 
 /// Sees to it that a new user key does no harm to the keys of `folder`, before it is made: each of

@@ -32,11 +32,11 @@ impl User {
         Mailbox::new(&self.dict, name)
     }
 
-    fn user_key(&mut self, force: bool) -> Result<Made> {
+    fn user_key(&mut self, force: bool) -> Result<Generated> {
         user_key(&mut self.ring, &mut self.session, force)
     }
 
-    fn folder_key(&mut self, name: &str, force: bool) -> Result<Made> {
+    fn folder_key(&mut self, name: &str, force: bool) -> Result<Generated> {
         let mut folder = self.folder(name);
         let (ring, host) = (&mut self.ring, &mut self.session);
         folder_key(ring, &mut folder, host, force)
@@ -70,16 +70,22 @@ impl User {
         export(ring, level, &mut at, host, &id.to_string())
     }
 
-    fn doom(&mut self, level: Level, name: &str, id: &KeyId, force: bool) -> Result<Doomed> {
+    fn begin_deletion(
+        &mut self,
+        level: Level,
+        name: &str,
+        id: &KeyId,
+        force: bool,
+    ) -> Result<KeyDeletion> {
         let mut at = self.folder(name);
         let (ring, host) = (&mut self.ring, &mut self.session);
-        Doomed::find(ring, level, &mut at, host, &id.to_string(), force)
+        KeyDeletion::find(ring, level, &mut at, host, &id.to_string(), force)
     }
 
     fn delete(&mut self, level: Level, name: &str, id: &KeyId, force: bool) -> Result<()> {
-        let doomed = self.doom(level, name, id, force)?;
+        let deletion = self.begin_deletion(level, name, id, force)?;
         let mut at = self.folder(name);
-        doomed.delete(&mut self.ring, &mut at, &self.session, force)
+        deletion.delete(&mut self.ring, &mut at, &self.session, force)
     }
 
     fn list(&self, level: Level, name: &str) -> Vec<Entry> {
@@ -156,8 +162,10 @@ fn rekeying_puts_every_key_of_a_folder_under_the_new_user_key() {
     let users = user.list(Level::User, "INBOX");
     let old_user = users.iter().find(|e| !e.active).unwrap();
     let old_user = old_user.name.parse().unwrap();
-    let doomed = user.doom(Level::User, "INBOX", &old_user, false).unwrap();
-    doomed
+    let deletion = user
+        .begin_deletion(Level::User, "INBOX", &old_user, false)
+        .unwrap();
+    deletion
         .check_folder(&mut user.folder("Work"), &user.session)
         .unwrap();
     user.delete(Level::User, "INBOX", &old_user, false).unwrap();

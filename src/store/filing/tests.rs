@@ -165,9 +165,9 @@ fn the_active_user_key_stays_when_another_one_is_deleted_and_inbox_gets_another_
     }
     let mut inbox = Mailbox::new(&dict, "INBOX");
     let (level, name) = (Level::User, first.to_string());
-    let doomed =
-        admin::Doomed::find(&mut ring, level, &mut inbox, &mut session, &name, false).unwrap();
-    doomed
+    let deletion =
+        admin::KeyDeletion::find(&mut ring, level, &mut inbox, &mut session, &name, false).unwrap();
+    deletion
         .delete(&mut ring, &mut inbox, &session, false)
         .unwrap();
     lose_guid(&dict, "INBOX");

@@ -174,8 +174,8 @@ fn no_key_is_made_under_a_user_key_that_is_replaced_during_the_wait_for_the_lock
         admin::user_key(ring, host, true).unwrap();
         let mut inbox = host.inbox().unwrap();
         let (inbox, id) = (inbox.as_mut(), old.to_string());
-        let doomed = admin::Doomed::find(ring, Level::User, inbox, host, &id, false);
-        doomed.unwrap().delete(ring, inbox, host, false).unwrap();
+        let deletion = admin::KeyDeletion::find(ring, Level::User, inbox, host, &id, false);
+        deletion.unwrap().delete(ring, inbox, host, false).unwrap();
     };
     let mut folder = Busy(Mailbox::new(&dict, "Work"), Some(Box::new(replace)));
     let made = user.ring.sender(&mut folder, &mut user.session).unwrap();
