@@ -147,23 +147,25 @@ static int mail_crypt_acl_change_read(struct mail_crypt_acl_change *change)
 	return ret;
 }
 
-static int mail_crypt_acl_change_plan(struct mail_crypt_acl_change *change)
+static int mail_crypt_acl_change_begin(struct mail_crypt_acl_change *change)
 {
+	struct mail_user *owner = mailbox_get_namespace(change->box)->owner;
 	struct mcrs_acl_entry entry;
 
-	if (change->update == NULL) {
-		return mcrs_sharing_plan(change->sharing, change->box, NULL,
-					 &change->error);
+	if (change->update != NULL) {
+		mail_crypt_acl_entry(&change->update->rights, &entry);
+		entry.mode = mail_crypt_acl_mode(change->update->modify_mode);
+		entry.denied_mode =
+			mail_crypt_acl_mode(change->update->neg_modify_mode);
 	}
-	mail_crypt_acl_entry(&change->update->rights, &entry);
-	entry.mode = mail_crypt_acl_mode(change->update->modify_mode);
-	entry.denied_mode = mail_crypt_acl_mode(change->update->neg_modify_mode);
-	return mcrs_sharing_plan(change->sharing, change->box, &entry,
-				 &change->error);
+	return mcrs_sharing_new(mail_crypt_acl_session(change->user),
+				owner == NULL ? NULL : owner->username,
+				change->update == NULL ? NULL : &entry,
+				&change->sharing, &change->error);
 }
 
 static int
-mail_crypt_acl_change_ask_one(struct mail_crypt_acl_change *change,
+mail_crypt_acl_change_look_up(struct mail_crypt_acl_change *change,
 			      const char *username)
 {
 	struct mail_crypt_acl_sharee sharee;
@@ -183,46 +185,29 @@ mail_crypt_acl_change_ask_one(struct mail_crypt_acl_change *change,
 	return ret;
 }
 
-static int mail_crypt_acl_change_ask(struct mail_crypt_acl_change *change)
-{
-	const char *username;
-	int ret;
-
-	while ((ret = mcrs_sharing_wanted(change->sharing, &username,
-					  &change->error)) > 0) {
-		T_BEGIN {
-			ret = mail_crypt_acl_change_ask_one(change, username);
-		} T_END;
-		if (ret < 0)
-			break;
-	}
-	return ret;
-}
-
-static int mail_crypt_acl_change_look(struct mail_crypt_acl_change *change)
-{
-	if (mail_crypt_acl_change_read(change) < 0 ||
-	    mail_crypt_acl_change_plan(change) < 0)
-		return -1;
-	return mail_crypt_acl_change_ask(change);
-}
-
 /* Returns 0 once keys are as the ACL will be. -1: they are as they were, and error is set. */
 static int mail_crypt_acl_change_keys(struct mail_crypt_acl_change *change)
 {
-	struct mail_user *owner = mailbox_get_namespace(change->box)->owner;
+	const char *username;
+	int next, ret = mail_crypt_acl_change_begin(change);
 
-	if (mcrs_sharing_new(mail_crypt_acl_session(change->user),
-			     owner == NULL ? NULL : owner->username,
-			     &change->sharing, &change->error) < 0)
-		return -1;
-	/* Others mustn't wait while users are looked up. Under the lock only those are who came
-	   in between. */
-	if (mail_crypt_acl_change_look(change) < 0 ||
-	    mcrs_sharing_lock(change->sharing, change->box, &change->error) < 0 ||
-	    mail_crypt_acl_change_look(change) < 0)
-		return -1;
-	return mcrs_sharing_apply(change->sharing, change->box, &change->error);
+	while (ret == 0 &&
+	       (next = mcrs_sharing_next(change->sharing, change->box, &username,
+					 &change->error)) != MCRS_SHARING_DONE) {
+		T_BEGIN {
+			switch (next) {
+			case MCRS_SHARING_READ_ACL:
+				ret = mail_crypt_acl_change_read(change);
+				break;
+			case MCRS_SHARING_LOOK_UP:
+				ret = mail_crypt_acl_change_look_up(change, username);
+				break;
+			default:
+				ret = -1;
+			}
+		} T_END;
+	}
+	return ret;
 }
 
 static void mail_crypt_acl_change_undo(struct mail_crypt_acl_change *change)

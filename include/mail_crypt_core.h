@@ -11,7 +11,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x08a5f0e0u
+#define MCRS_VERSION 0x4d58cb41u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -113,6 +113,21 @@ struct mailbox;
  All rights are taken away.
  */
 #define MCRS_ACL_CLEAR 3
+
+/*
+ The keys are as the ACL will be: it is to be changed now.
+ */
+#define MCRS_SHARING_DONE 0
+
+/*
+ The ACL is to be read as it is now, and each of its entries given to `mcrs_sharing_entry`.
+ */
+#define MCRS_SHARING_READ_ACL 1
+
+/*
+ A user is to be looked up, for `mcrs_sharing_answer`.
+ */
+#define MCRS_SHARING_LOOK_UP 2
 
 /*
  `cryptokey generate`
@@ -754,28 +769,31 @@ int mcrs_reader_serve(struct mcrs_reader *reader,
 void mcrs_reader_free(struct mcrs_reader **reader);
 
 /*
- Begins a change of a folder's ACL. It is looked at twice: before `mcrs_sharing_lock`, so that
- users are looked up while nobody has to wait, and after it. Each look is `mcrs_sharing_entry`,
- `mcrs_sharing_plan` and `mcrs_sharing_wanted`, which asks for nobody twice.
-
- `owner` is the folder's owner, or NULL. Returns 0 and sets `sharing_r`, or -1.
+ Begins a change of a folder's ACL: `mcrs_sharing_next` says what to do. `owner` is the folder's owner, or
+ NULL; with NULL for `update` nothing is changed, and those who lack keys get them. Returns 0 and sets
+ `sharing_r`, or -1.
 
  # Safety
- `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; the rest is valid.
+ `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; `update` is NULL or as for
+ `mcrs_sharing_entry`; the rest is valid.
  */
 int mcrs_sharing_new(struct mcrs_user *user,
                      const char *owner,
+                     const struct mcrs_acl_entry *update,
                      struct mcrs_sharing **sharing_r,
                      struct mcrs_error *error);
 
 /*
- Takes the folder's key lock, until the change is freed. Returns 0 or -1.
+ Goes on until the caller has to do something: returns `MCRS_SHARING_*`, with `MCRS_SHARING_LOOK_UP` the
+ user's name in `name_r`, lent until the next call; or -1: the ACL must then not change, and keys are as
+ they were. The folder's key lock is held from the second `MCRS_SHARING_READ_ACL` on, until the change is freed.
 
  # Safety
- `sharing` is from `mcrs_sharing_new`, `mailbox` is open.
+ `sharing` is from `mcrs_sharing_new`, `mailbox` is the folder and open; `name_r` and `error` are valid.
  */
-int mcrs_sharing_lock(struct mcrs_sharing *sharing,
+int mcrs_sharing_next(struct mcrs_sharing *sharing,
                       struct mailbox *mailbox,
+                      const char **name_r,
                       struct mcrs_error *error);
 
 /*
@@ -789,31 +807,7 @@ int mcrs_sharing_entry(struct mcrs_sharing *sharing,
                        struct mcrs_error *error);
 
 /*
- Takes the change, after all entries; NULL where there is none, to see who lacks keys.
- Returns 0 or -1.
-
- # Safety
- `sharing` is from `mcrs_sharing_new`, `mailbox` is the folder and open; `change` is NULL or as for
- `mcrs_sharing_entry`.
- */
-int mcrs_sharing_plan(struct mcrs_sharing *sharing,
-                      struct mailbox *mailbox,
-                      const struct mcrs_acl_entry *change,
-                      struct mcrs_error *error);
-
-/*
- The next user whom the caller has to look up for `mcrs_sharing_answer`; the name is lent until
- the next call. Returns 1, 0 where there is none, or -1.
-
- # Safety
- `sharing` is from `mcrs_sharing_new`; `name_r` is valid.
- */
-int mcrs_sharing_wanted(struct mcrs_sharing *sharing,
-                        const char **name_r,
-                        struct mcrs_error *error);
-
-/*
- Answers `mcrs_sharing_wanted`: `found` is 1 for a user, who is `user`, 0 where there is no such
+ Answers `MCRS_SHARING_LOOK_UP`: `found` is 1 for a user, who is `user`, 0 where there is no such
  user, and -1 where it can't be told. Returns 0, or -1: the ACL must then not change.
 
  # Safety
@@ -826,21 +820,10 @@ int mcrs_sharing_answer(struct mcrs_sharing *sharing,
                         struct mcrs_error *error);
 
 /*
- Stores and removes shared keys, as the look says that was made under the lock. Returns 0, or -1:
- the ACL must then not change, and keys are as they were.
+ Takes the change of keys back, where the ACL could not be changed. Returns 0 or -1.
 
  # Safety
  `sharing` is from `mcrs_sharing_new`, `mailbox` is the folder and open.
- */
-int mcrs_sharing_apply(struct mcrs_sharing *sharing,
-                       struct mailbox *mailbox,
-                       struct mcrs_error *error);
-
-/*
- Takes `mcrs_sharing_apply` back, where the ACL could not be changed. Returns 0 or -1.
-
- # Safety
- As `mcrs_sharing_apply`.
  */
 int mcrs_sharing_undo(struct mcrs_sharing *sharing,
                       struct mailbox *mailbox,

@@ -5,9 +5,10 @@
 //! unencrypted copy, which exists exactly as long as one of them may read.
 //!
 //! Asking about other users is the caller's business, in between: [`Sharing::wanted`] names them,
-//! [`Sharing::answer`] takes what was found. They may be many, and slow to find. So the caller looks
-//! once without the folder's lock and asks, and then with it, [`Sharing::knowing`] the answers.
+//! [`Sharing::answer`] takes what was found. [`AclChange`] says in which order all that is done.
 #![forbid(unsafe_code)]
+
+mod change;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +22,8 @@ use super::names::Setting;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hex;
 use crate::key::{KeyId, PrivateKey, Protect, PublicKey};
+
+pub use change::{AclChange, Next};
 
 /// What is known about somebody with whom a folder is shared.
 pub enum Sharee {
