@@ -34,11 +34,15 @@ mod dovecot {
 
     /// The functions of Dovecot that the core calls; everything else stays unbound.
     const FUNCTIONS: &[&str] = &[
+        "e_log",
+        "event_create",
+        "event_set_append_log_prefix",
+        "event_unref",
+        "event_want_level",
         "file_create_locked",
         "file_lock_free",
         "file_lock_set_close_on_free",
         "file_lock_set_unlink_on_free",
-        "i_error",
         "i_warning",
         "mail_namespace_find_inbox",
         "mail_storage_get_user",
@@ -132,6 +136,7 @@ mod dovecot {
             .allowlist_type("mail_user")
             .allowlist_type("mail_namespace")
             .allowlist_type("file_create_settings")
+            .allowlist_var("LOG_TYPE_(DEBUG|WARNING)")
             .allowlist_var("MAIL_ATTRIBUTE_TYPE_.*")
             .allowlist_var("MAILBOX_FLAG_(READONLY|IGNORE_ACLS)")
             .allowlist_var("MAILBOX_TRANSACTION_FLAG_.*")

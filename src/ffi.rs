@@ -10,6 +10,7 @@
 mod admin;
 mod boundary;
 mod dovecot;
+mod event;
 mod fs;
 mod mailbox;
 mod reader;

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::dovecot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::senders;
 
@@ -262,15 +261,6 @@ pub unsafe fn put<T>(out: *mut T, value: T) -> Result<()> {
     // SAFETY: writable by this function's contract. No reference is made: C may not have set it.
     unsafe { out.write(value) };
     Ok(())
-}
-
-/// Puts a warning into Dovecot's log.
-pub fn warn(text: &str) {
-    let Ok(text) = std::ffi::CString::new(format!("mail_crypt: {text}")) else {
-        return;
-    };
-    // SAFETY: a literal format with one string, both NUL-terminated.
-    unsafe { dovecot::i_warning(c"%s".as_ptr(), text.as_ptr()) };
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::ptr::{null, null_mut};
 
 use zeroize::Zeroizing;
 
-use super::boundary;
 use super::dovecot as dc;
+use super::event::Event;
 use super::version::unlistable;
 use crate::error::{Error, Result};
 use crate::store::{Access, Attributes, BY_ID, Change, Guid, Host, Level, Scope};
@@ -56,6 +56,7 @@ fn c_string(text: &str) -> Result<CString> {
 pub struct Session {
     user: *mut dc::mail_user,
     username: String,
+    event: Event,
 }
 
 impl Session {
@@ -63,13 +64,18 @@ impl Session {
     /// `user` lives until this is dropped or [`Session::detach`]ed.
     pub unsafe fn new(user: *mut dc::mail_user) -> Self {
         // SAFETY: a live user, by this function's contract.
-        let username = unsafe { text((*user).username) };
-        Session { user, username }
+        let (username, event) = unsafe { (text((*user).username), Event::new((*user).event)) };
+        Session {
+            user,
+            username,
+            event,
+        }
     }
 
     /// Forgets the user, who is about to go: mailboxes may close after this.
     pub fn detach(&mut self) {
         self.user = null_mut();
+        self.event.forget();
     }
 }
 
@@ -104,7 +110,13 @@ impl Host for Session {
     }
 
     fn warn(&mut self, text: &str) {
-        boundary::warn(text);
+        self.event.warn(text);
+    }
+
+    fn debug(&self, text: &dyn Fn() -> String) {
+        if self.event.wants_debug() {
+            self.event.debug(&text());
+        }
     }
 
     fn username(&self) -> &str {

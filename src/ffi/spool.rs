@@ -6,9 +6,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Once;
 
-use super::boundary::{
-    Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put, warn,
-};
+use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put};
+use super::event::warn;
 use crate::stream::spool::{File, Spool, Taken};
 
 /// What one stream has given.

@@ -19,7 +19,7 @@ use std::collections::HashSet;
 
 use zeroize::Zeroizing;
 
-use super::attributes::{Attributes, Change, Host, Level, Scope};
+use super::attributes::{Attributes, Change, Host, Level, Scope, owner};
 use super::filing::{self, Filed};
 use super::keyring::Keyring;
 use crate::error::{Error, ErrorKind, Result};
@@ -118,14 +118,6 @@ fn not_there(level: Level, at: &dyn Attributes, host: &dyn Host, id: &KeyId) -> 
         ErrorKind::NoKey,
         format!("{} has no private key {id}", owner(level, at, host)),
     )
-}
-
-/// Whose keys these are, for messages.
-fn owner(level: Level, at: &dyn Attributes, host: &dyn Host) -> String {
-    match level {
-        Level::User => format!("user {}", host.username()),
-        Level::Folder => format!("mailbox {}", at.mailbox()),
-    }
 }
 
 /// A user key as the settings want it protected.

@@ -151,8 +151,19 @@ pub trait Host {
     /// Puts a warning into the server's log.
     fn warn(&mut self, text: &str);
 
+    /// Puts a decision about keys into the server's log, if it is asked for; else `text` isn't made.
+    fn debug(&self, text: &dyn Fn() -> String);
+
     /// The user's name, as Dovecot has it.
     fn username(&self) -> &str;
+}
+
+/// Whose keys those of `level` at `at` are, for messages.
+pub fn owner(level: Level, at: &dyn Attributes, host: &dyn Host) -> String {
+    match level {
+        Level::User => format!("user {}", host.username()),
+        Level::Folder => format!("mailbox {}", at.mailbox()),
+    }
 }
 
 const FOLDER_PREFIX: &str = "vendor/vendor.dovecot/pvt/crypt/";

@@ -31,6 +31,13 @@ pub fn carry(folder: &mut dyn Attributes, guid: &Guid, host: &mut dyn Host) -> R
         let (private, shared): (Vec<_>, Vec<_>) = missing
             .into_iter()
             .partition(|key| key.scope == Scope::Private);
+        host.debug(&|| {
+            let count = private.len();
+            format!(
+                "{count} private key(s) of {} follow to its new GUID",
+                folder.mailbox()
+            )
+        });
         for changes in [private, shared] {
             if !changes.is_empty() {
                 folder.under(guid).commit(changes)?;

@@ -61,6 +61,16 @@ impl Filed {
         texts.into_iter()
     }
 
+    /// Where the key is, for the log.
+    pub fn place(&self) -> &'static str {
+        match (&self.here, &self.by_id) {
+            (Some(_), Some(_)) => "by its mailbox's GUID and by its id",
+            (Some(_), None) => "by its mailbox's GUID",
+            (None, Some(_)) => "by its id",
+            (None, None) => "nowhere",
+        }
+    }
+
     /// Whether there is no such key.
     pub fn is_none(&self) -> bool {
         self.here.is_none() && self.by_id.is_none()

@@ -101,8 +101,15 @@ impl Keyring {
         host: &mut dyn Host,
     ) -> Result<Rc<RefCell<Sender>>> {
         let key = match self.settings.global_public()? {
-            Some(key) => key.clone(),
-            None => self.folder_public(folder, host)?,
+            Some(key) => {
+                host.debug(&|| format!("saving to {}: global key {}", folder.mailbox(), key.id()));
+                key.clone()
+            }
+            None => {
+                let key = self.folder_public(folder, host)?;
+                host.debug(&|| format!("saving to {}: its key {}", folder.mailbox(), key.id()));
+                key
+            }
         };
         self.settle(folder, host);
         Ok(senders::sender(key))
@@ -130,15 +137,26 @@ impl Keyring {
         folder: &mut dyn Attributes,
         host: &mut dyn Host,
     ) -> Result<()> {
+        let settled = |host: &dyn Host| {
+            host.debug(&|| {
+                format!(
+                    "filed key {} of mailbox {} in both places",
+                    key.id, key.mailbox
+                )
+            });
+        };
         if key.level == Level::User {
-            return filing::settle(host.inbox()?.as_mut(), key).map(|_| ());
+            filing::settle(host.inbox()?.as_mut(), key)?;
+            settled(host);
+            return Ok(());
         }
         // Found by somebody who held a lock, for another folder.
         if key.mailbox != folder.mailbox() {
             return Ok(());
         }
         let never_filed = filing::settle(folder, key)?;
-        // Who only gets mail has no other occasion.
+        settled(host);
+        // A user who only gets mail has no other occasion.
         if never_filed && folder.access() == Access::Own {
             if let Some(user) = filing::unsettled_user(host)? {
                 filing::settle(host.inbox()?.as_mut(), &user)?;
@@ -175,6 +193,11 @@ impl Keyring {
         self.settings.check()?;
         for id in ids {
             if let Some(key) = self.known_private(id) {
+                host.debug(&|| {
+                    let global = self.private.get(id).is_none();
+                    let kind = if global { "global" } else { "remembered" };
+                    format!("reading from {}: {kind} key {id}", folder.mailbox())
+                });
                 return Ok(key);
             }
         }
@@ -208,6 +231,7 @@ impl Keyring {
         for (scope, prefix) in folder_key_places(folder, host) {
             let filed = Filed::read(folder, scope, &format!("{prefix}{id}"))?;
             if !filed.is_none() {
+                host.debug(&|| found(folder, id, filed.place()));
                 return self
                     .unlock_filed(Level::Folder, id, folder, &filed, host, 0)
                     .map(Some);
@@ -279,6 +303,7 @@ impl Keyring {
                     continue;
                 };
                 if key.matches(id) {
+                    host.debug(&|| found(folder, id, &format!("under its other id {other}")));
                     self.private.insert(*id, key.clone());
                     return Ok(Some(key));
                 }
@@ -301,6 +326,7 @@ impl Keyring {
                 continue;
             }
             let filed = Filed::read(folder, Scope::Private, &Level::Folder.private(&other))?;
+            host.debug(&|| found(folder, id, &format!("by its other id {other}")));
             let key = self.unlock_filed(Level::Folder, &other, folder, &filed, host, 0)?;
             self.private.insert(*id, key.clone());
             return Ok(Some(key));
@@ -364,12 +390,13 @@ impl Keyring {
         depth: u32,
     ) -> Result<PrivateKey> {
         let stored = StoredKey::parse(text).map_err(|e| e.context(format!("key {id}")))?;
-        let unlocked = match stored.protection() {
+        let protection = stored.protection();
+        let unlocked = match &protection {
             Protection::None => stored.unlock(),
             Protection::Password => self.unlock_with_password(id, &stored, host),
             Protection::Key(other) => {
                 // What is wrong with the other key is remembered of that one, and may be mended.
-                let other = self.unlocking_key(id, &other, host, depth)?;
+                let other = self.unlocking_key(id, other, host, depth)?;
                 stored.unlock_with_key(&other)
             }
         };
@@ -379,6 +406,15 @@ impl Keyring {
             }
             let text = format!("key {id}: another key is stored under this id");
             Err(Error::corrupt(text))
+        });
+        host.debug(&|| match (&checked, &protection) {
+            (Err(e), _) => format!("key {id} can't be unlocked: {e}"),
+            (Ok(_), Protection::None) => format!("key {id} is not protected"),
+            (Ok(_), Protection::Password) => {
+                let setting = self.settings.name(Setting::Password);
+                format!("unlocked key {id} with {setting}")
+            }
+            (Ok(_), Protection::Key(by)) => format!("unlocked key {id} with key {by}"),
         });
         let fingerprint = fingerprint(id, text)?;
         checked.inspect_err(|e| self.failed.insert(fingerprint, e.clone()))
@@ -421,6 +457,11 @@ impl Keyring {
         }
         self.unlock_filed(Level::User, other, inbox.as_ref(), &filed, host, depth + 1)
     }
+}
+
+/// Where a folder's private key was found, for the log.
+fn found(folder: &dyn Attributes, id: &KeyId, place: &str) -> String {
+    format!("reading from {}: key {id}, found {place}", folder.mailbox())
 }
 
 /// What a stored key is remembered by.

@@ -139,6 +139,8 @@ impl Host for FileDict {
         eprintln!("mail-crypt: {text}");
     }
 
+    fn debug(&self, _: &dyn Fn() -> String) {}
+
     fn username(&self) -> &str {
         &self.user
     }

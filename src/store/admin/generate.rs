@@ -83,7 +83,7 @@ pub fn folder_key(
             return Ok(made);
         }
     }
-    let key = ring.generate(Level::Folder, folder, Protect::Key(&user))?;
+    let key = ring.generate(Level::Folder, folder, host, Protect::Key(&user))?;
     Ok(Generated::now(&key))
 }
 

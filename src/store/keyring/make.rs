@@ -3,7 +3,7 @@
 
 use std::any::Any;
 
-use super::super::attributes::{Access, Attributes, Host, Level, Scope};
+use super::super::attributes::{Access, Attributes, Host, Level, Scope, owner};
 use super::super::filing::{self, Active, Filed};
 use super::super::names::Setting;
 use super::super::settings::SaveVersion;
@@ -41,7 +41,7 @@ impl Keyring {
         }
         let key = match self.adopt(Level::Folder, folder, host)? {
             Some(key) => key,
-            None => self.generate(Level::Folder, folder, Protect::Key(&user))?,
+            None => self.generate(Level::Folder, folder, host, Protect::Key(&user))?,
         };
         self.folder_key_made = true;
         Ok(key)
@@ -146,13 +146,13 @@ impl Keyring {
         host: &mut dyn Host,
     ) -> Result<PublicKey> {
         if let Some(above) = self.settings.user_key_keys.first().map(PrivateKey::public) {
-            return self.generate(Level::User, inbox, Protect::Key(&above));
+            return self.generate(Level::User, inbox, host, Protect::Key(&above));
         }
         if let Some(password) = self.settings.new_key_password()? {
-            return self.generate(Level::User, inbox, Protect::Password(&password));
+            return self.generate(Level::User, inbox, host, Protect::Password(&password));
         }
         self.settings.check_unprotected()?;
-        let made = self.generate(Level::User, inbox, Protect::None)?;
+        let made = self.generate(Level::User, inbox, host, Protect::None)?;
         self.warn_unprotected(host);
         Ok(made)
     }
@@ -253,6 +253,7 @@ impl Keyring {
                 };
                 let new = self.unstored.remove(&id).unwrap_or_else(stored);
                 self.store(at, new)?;
+                host.debug(&|| format!("made key {id} of {} active again", owner(level, at, host)));
                 return Ok(Some(public));
             }
         }
@@ -267,6 +268,7 @@ impl Keyring {
         &mut self,
         level: Level,
         at: &mut dyn Attributes,
+        host: &mut dyn Host,
         protect: Protect<'_>,
     ) -> Result<PublicKey> {
         let Some(curve) = self.settings.curve()? else {
@@ -286,6 +288,7 @@ impl Keyring {
             private,
         };
         self.store(at, new)?;
+        host.debug(&|| format!("made key {id} of {}", owner(level, at, host)));
         self.private.insert(id, key);
         Ok(public)
     }

@@ -77,9 +77,12 @@ impl Alice {
     /// One more key, as a new active one makes it.
     fn add_key(&mut self) -> KeyId {
         let user = self.ring.user_public(&mut self.session).unwrap();
-        let made = self
-            .ring
-            .generate(Level::Folder, &mut self.folder, Protect::Key(&user));
+        let made = self.ring.generate(
+            Level::Folder,
+            &mut self.folder,
+            &mut self.session,
+            Protect::Key(&user),
+        );
         made.unwrap().id()
     }
 
