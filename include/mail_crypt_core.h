@@ -1,4 +1,7 @@
-/* The boundary of libmail_crypt_core, made by cbindgen from src/ffi: don't edit. */
+/* The boundary of libmail_crypt_core, made by cbindgen from src/ffi: don't edit.
+
+   All of its names begin with mcrs: mail_crypt in Rust. An mcrs_X_new() makes a handle, which its caller owns until
+   mcrs_X_free(). */
 
 #ifndef MAIL_CRYPT_CORE_H
 #define MAIL_CRYPT_CORE_H

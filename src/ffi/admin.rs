@@ -238,7 +238,7 @@ pub unsafe extern "C" fn mcrs_admin_do(
         let Some(key) = to_share.filter(|_| ret == 0) else {
             return ret;
         };
-        // Not in the closure: who shares keys calls back in, with the same user.
+        // Not in the closure: the sharing module calls back in, with the same user.
         let shared = key_made(mailbox);
         on_keys(admin, mailbox, error, |admin, _, at| {
             admin.command.check_shared(key, shared, at)

@@ -248,8 +248,8 @@ pub extern "C" fn mcrs_set_key_hook(hook: mcrs_key_hook) {
     KEY_HOOK.store(address, Ordering::Release);
 }
 
-/// Tells who shares keys that `mailbox` has a new one. Not from inside an export's closure: the
-/// hook calls back in, with the same user. Returns whether the key is shared as it should be, or
+/// Tells the sharing module, if it is loaded, that `mailbox` has a new key. Not from inside an export's
+/// closure: the hook calls back in, with the same user. Returns whether the key is shared as it should be, or
 /// `None` if nobody shares keys.
 ///
 /// # Safety

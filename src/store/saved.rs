@@ -13,7 +13,7 @@ use super::settings::{SaveVersion, Settings};
 use crate::error::{Error, Result};
 use crate::key::KeyId;
 
-/// Sees to it that `folder` still has the public key with these ids, to which a mail was encrypted.
+/// Makes sure that `folder` still has the public key with these ids, to which a mail was encrypted.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Store`] where it hasn't, or nobody can tell: the mail must not be stored, and

@@ -1,6 +1,6 @@
 //! Sharing a folder's keys as its ACL changes: rights and keys change together or not at all.
 //!
-//! Who may read by an entry for a user gets every key of the folder, encrypted to that user's key.
+//! A user who may read by an entry of their own gets every key of the folder, encrypted to that user's key.
 //! Groups, "anyone" and users without a key can only be given the keys as they are: one
 //! unencrypted copy, which exists exactly as long as one of them may read.
 //!
@@ -101,7 +101,7 @@ impl Sharing {
         self.found = earlier.found;
         let granted = self.updated_user().filter(|_| self.grants);
         if let Some(user) = granted.map(str::to_owned) {
-            // It may have granted nothing then, so that who there is didn't matter.
+            // The earlier look may have granted nothing, and an unknown user didn't matter then.
             self.found
                 .retain(|name, found| *name != user || matches!(found, Some(Sharee::User { .. })));
         }
@@ -130,7 +130,7 @@ impl Sharing {
     /// Takes what was found out about `name`, or why nothing could be.
     ///
     /// # Errors
-    /// Where the update lets that user read, who then couldn't.
+    /// Where the update would let that user read, but without the keys.
     pub fn answer(&mut self, name: &str, found: Result<Sharee>) -> Result<()> {
         let granted = self.grants && self.updated_user() == Some(name);
         let found = match found {
@@ -336,7 +336,7 @@ impl Sharing {
         })
     }
 
-    /// Encrypts `keys` to those who lack them.
+    /// Encrypts `keys` to the users who lack them.
     fn share(&self, keys: &[(KeyId, PrivateKey)], changes: &mut Changes) -> Result<()> {
         for to in self.recipients() {
             for (id, key) in keys.iter().flat_map(|(id, key)| names(id, key)) {

@@ -144,8 +144,8 @@ impl Command {
         }
     }
 
-    /// Whether the last step made a folder's key, or found one, that others may have to get: who shares keys
-    /// is told, and [`Command::check_shared`] judges what came of it.
+    /// The folder key that the last step made or found, which others may have to get. The caller tells the
+    /// sharing module, and [`Command::check_shared`] judges what came of it.
     pub fn take_to_share(&mut self) -> Option<Generated> {
         self.to_share.take()
     }

@@ -50,7 +50,7 @@ pub fn user_key(ring: &mut Keyring, host: &mut dyn Host, force: bool) -> Result<
 }
 
 /// Names the user keys that stay behind and don't open: what they would open is lost until they do,
-/// and no password changes. There are no more than warnings to give: the new key is made.
+/// and no password changes. The new key is made, so this only warns.
 fn warn_of_locked(ring: &mut Keyring, inbox: &mut dyn Attributes, host: &mut dyn Host) {
     for id in filing::listed(Level::User, inbox).unwrap_or_default() {
         let filed = Filed::read(inbox, Scope::Private, &Level::User.private(&id));
@@ -102,7 +102,7 @@ fn existing(
     Ok(key.map(|key| Generated::now(&key)))
 }
 
-/// Sees to it that a new user key does no harm to the keys of `folder`, before it is made: each of
+/// Makes sure that a new user key does no harm to the keys of `folder`, before it is made: each of
 /// them must open, to be put under the new one (`rekey`), or else the user key that it stays under.
 /// Otherwise two passwords would be needed from then on, one for older and one for newer keys, and
 /// no password could be changed any more. Answers the keys that are there.

@@ -224,7 +224,7 @@ impl Keyring {
         Ok(Some(key.public()))
     }
 
-    /// Takes up a private key that was stored by somebody who died before making it active.
+    /// Makes a private key active that a process stored before it died.
     /// The caller holds the lock.
     pub(in crate::store) fn adopt(
         &mut self,

@@ -1,8 +1,8 @@
-//! One change of a folder's ACL, or one look at who lacks its keys, as steps that the caller takes.
+//! One change of a folder's ACL, or one check of who lacks its keys, as steps for the caller to take.
 //!
-//! The ACL is looked at twice. First without the folder's lock, so that nobody waits while users are
-//! looked up, who may be many, and slow to find. Then under it, where only those are looked up who came in
-//! between.
+//! The ACL is read twice. First without the folder's lock, so that nobody waits while users are looked up:
+//! there may be many, and each lookup may be slow. Then under the lock, where only users who were added in
+//! between are looked up.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -129,7 +129,7 @@ impl AclChange {
     /// Takes what was found out about the user of [`Next::LookUp`], or why nothing could be.
     ///
     /// # Errors
-    /// Where the change lets that user read, who then couldn't.
+    /// Where the change would let that user read, but without the keys.
     pub fn answer(&mut self, found: Result<Sharee>, host: &mut dyn Host) -> Result<()> {
         let name = self.asked.take().ok_or_else(out_of_order)?;
         let sharing = self.sharing.as_mut().ok_or_else(out_of_order)?;
