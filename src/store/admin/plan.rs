@@ -102,7 +102,7 @@ struct Planned {
 }
 
 /// The steps of a command.
-pub struct Plan {
+pub(super) struct Plan {
     steps: Vec<Planned>,
     /// How many were begun or skipped.
     done: usize,
@@ -110,7 +110,7 @@ pub struct Plan {
 
 impl Plan {
     /// The steps that `request` takes.
-    pub fn new(request: &Request) -> Self {
+    pub(super) fn new(request: &Request) -> Self {
         let mut plan = Plan {
             steps: Vec::new(),
             done: 0,
@@ -142,7 +142,7 @@ impl Plan {
     }
 
     /// The next step; `failed`: the last one did, in one of its folders.
-    pub fn next(&mut self, failed: bool) -> Option<Step> {
+    pub(super) fn next(&mut self, failed: bool) -> Option<Step> {
         if let Some(last) = self.done.checked_sub(1) {
             let last = self.steps.get(last)?;
             let skipped = if failed {
@@ -158,7 +158,7 @@ impl Plan {
     }
 
     /// The step that was begun last.
-    pub fn current(&self) -> Option<Step> {
+    pub(super) fn current(&self) -> Option<Step> {
         let last = self.done.checked_sub(1)?;
         self.steps.get(last).map(|planned| planned.step)
     }
