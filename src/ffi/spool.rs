@@ -94,7 +94,7 @@ pub unsafe extern "C" fn mcrs_spool_take(
     let take = |spool: &mut Spool<std::fs::File>| {
         // SAFETY: readable for the length of this call, by this function's contract.
         let taken = spool.take(offset, unsafe { bytes(data, size) })?;
-        complain(spool);
+        warn_once(spool);
         let Taken::Bytes(n) = taken else {
             return Ok(0);
         };
@@ -122,7 +122,7 @@ pub unsafe extern "C" fn mcrs_spool_set_file(
     let fd = (fd != -1).then(|| unsafe { OwnedFd::from_raw_fd(fd) });
     let set = |spool: &mut Spool<std::fs::File>| {
         spool.set_file(fd.map(std::fs::File::from))?;
-        complain(spool);
+        warn_once(spool);
         Ok(0)
     };
     // SAFETY: as this function's contract says.
@@ -151,10 +151,10 @@ pub unsafe extern "C" fn mcrs_spool_free(spool: *mut *mut mcrs_spool) {
 }
 
 /// Says once in a process that `mail_temp_dir` is of no use.
-fn complain(spool: &mut Spool<std::fs::File>) {
-    static SAID: Once = Once::new();
+fn warn_once(spool: &mut Spool<std::fs::File>) {
+    static WARNED: Once = Once::new();
     if let Some(e) = spool.failure() {
-        SAID.call_once(|| {
+        WARNED.call_once(|| {
             warn(&format!(
                 "a temporary file in mail_temp_dir can't be written: {e}: \
                  going back in large mails takes longer without it"

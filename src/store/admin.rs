@@ -144,7 +144,7 @@ fn protected_user_key(
 
 /// Sets `changes` and reads them back: what a dict lost is better known now than when the old
 /// password or key is gone.
-fn commit_surely(at: &mut dyn Attributes, changes: Vec<Change>) -> Result<()> {
+fn commit_and_verify(at: &mut dyn Attributes, changes: Vec<Change>) -> Result<()> {
     let expected: Vec<_> = changes
         .iter()
         .map(|c| (c.scope, c.name.clone(), c.value.clone()))

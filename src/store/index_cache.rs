@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn no_entry_is_longer_than_dovecot_bears() {
+    fn no_entry_is_longer_than_dovecot_accepts() {
         let secret = secret();
         let longest = (MAX_ENTRY - 200) / 16 * 64;
         let (_, content) = large(longest);

@@ -67,7 +67,7 @@ pub struct Settings {
     /// Who has logged in as this user.
     master_user: Option<String>,
     /// A userdb field that was perhaps meant to protect the user's key.
-    unheard: Option<Error>,
+    ignored_field: Option<Error>,
     unusable: Option<Error>,
 }
 
@@ -126,7 +126,7 @@ impl Settings {
             curve: ask.curve(),
             global_public,
             master_user: ask.text_at(MASTER_USER).map(|name| name.to_string()),
-            unheard: fields.unheard(),
+            ignored_field: fields.ignored(),
             unusable: None,
         })
     }
@@ -158,7 +158,7 @@ impl Settings {
             curve: Ok(None),
             global_public: Ok(None),
             master_user: None,
-            unheard: None,
+            ignored_field: None,
             unusable: None,
         }
     }
@@ -274,7 +274,7 @@ impl Settings {
                 self.name(Setting::RequireEncrypted)
             )));
         }
-        self.unheard.clone().map_or(Ok(()), Err)
+        self.ignored_field.clone().map_or(Ok(()), Err)
     }
 
     /// What the administrator calls `setting`.

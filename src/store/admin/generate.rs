@@ -5,7 +5,7 @@ use super::super::attributes::{Access, Attributes, BY_ID, Change, Host, Level, S
 use super::super::filing::{self, Filed};
 use super::super::keyring::Keyring;
 use super::super::names::Setting;
-use super::{commit_surely, stored_key};
+use super::{commit_and_verify, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, Protect, Protection, PublicKey, StoredKey};
 
@@ -260,7 +260,7 @@ pub fn rekey_folder(
         changes.extend(rekeyed(ring, folder, host, user, id)?);
     }
     if !changes.is_empty() {
-        commit_surely(folder, changes)?;
+        commit_and_verify(folder, changes)?;
     }
     Ok(names)
 }
@@ -287,7 +287,7 @@ pub fn rekey_without_folder(
         }
     }
     if !changes.is_empty() {
-        commit_surely(inbox.under(&BY_ID).as_mut(), changes)?;
+        commit_and_verify(inbox.under(&BY_ID).as_mut(), changes)?;
     }
     Ok(names)
 }

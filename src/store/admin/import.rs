@@ -7,7 +7,7 @@ use super::super::attributes::{Attributes, Change, Host, Level, Scope};
 use super::super::filing;
 use super::super::keyring::{Keyring, activate, publish};
 use super::super::names::Setting;
-use super::{commit_surely, owner, protected_user_key};
+use super::{commit_and_verify, owner, protected_user_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
 
@@ -67,7 +67,7 @@ fn store(
     let is_active = active.is_none_or(|a| a == id);
     let private = Change::set(Scope::Private, level.private(&id), text);
     // The private key first, and alone: see `Keyring::generate`.
-    commit_surely(at, vec![private])?;
+    commit_and_verify(at, vec![private])?;
     match active {
         Some(_) => publish(level, at, &id, &key.public())?,
         None => activate(level, at, &id, &key.public())?,

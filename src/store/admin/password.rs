@@ -7,7 +7,7 @@ use super::super::attributes::{Attributes, Change, Host, Level, Scope};
 use super::super::filing::{self, Filed};
 use super::super::keyring::{Keyring, wrong_password};
 use super::super::names::Setting;
-use super::{commit_surely, stored_key};
+use super::{commit_and_verify, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
 
@@ -49,7 +49,7 @@ pub fn password(
         changes.push(Change::set(Scope::Private, Level::User.private(id), text));
     }
     if !changes.is_empty() {
-        commit_surely(inbox.as_mut(), changes)?;
+        commit_and_verify(inbox.as_mut(), changes)?;
     }
     ring.forget();
     Ok(keys.len())

@@ -95,7 +95,7 @@ impl Fields {
             if self.has(new) {
                 return Ok(());
             }
-            return Err(not_heard(name, &format!("use {new}")));
+            return Err(ignored_name(name, &format!("use {new}")));
         }
         if !name.starts_with("crypt_") {
             return Ok(());
@@ -107,23 +107,23 @@ impl Fields {
         let kind = kind.trim_end_matches('+');
         let has_blocks = BLOCKS.iter().any(|s| Line::V2_4.name(*s) == kind);
         match in_block {
-            None if IN_BLOCK.contains(&kind) => Err(not_heard(
+            None if IN_BLOCK.contains(&kind) => Err(ignored_name(
                 name,
                 &format!("use {}/NAME/{kind}", Line::V2_4.name(Setting::UserKeyKey)),
             )),
             None if Line::V2_4.setting_of(kind).is_some() => Ok(()),
             Some(rest) if has_blocks => match rest.split_once('/') {
                 Some((_, inner)) if IN_BLOCK.contains(&inner.trim_end_matches('+')) => Ok(()),
-                Some((block, inner)) => Err(not_heard(
+                Some((block, inner)) => Err(ignored_name(
                     name,
                     &format!("use {kind}/{block}/{}", nearest(inner, IN_BLOCK)),
                 )),
-                None => Err(not_heard(
+                None => Err(ignored_name(
                     name,
                     &format!("use {kind}/{rest}/{}", IN_BLOCK[0]),
                 )),
             },
-            _ => Err(not_heard(
+            _ => Err(ignored_name(
                 name,
                 &format!("use {}", nearest(kind, Line::V2_4.names())),
             )),
@@ -159,7 +159,7 @@ impl Fields {
 
     /// 2.3: a field that was perhaps meant to protect the user's key, and protects nothing. There
     /// any name may be an fs driver's, so this says nothing as long as there is a protection.
-    pub(super) fn unheard(&self) -> Option<Error> {
+    pub(super) fn ignored(&self) -> Option<Error> {
         if self.line != Line::V2_3 {
             return None;
         }
@@ -184,7 +184,7 @@ impl Fields {
     }
 }
 
-fn not_heard(name: &str, instead: &str) -> Error {
+fn ignored_name(name: &str, instead: &str) -> Error {
     Error::setting(format!(
         "userdb field {}: Dovecot 2.4 ignores this name, {}",
         shown(name),
