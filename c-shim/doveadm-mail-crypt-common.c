@@ -1,4 +1,4 @@
-/* doveadm mailbox cryptokey ..: what is printed and logged, and the way to the mail plugin. */
+/* doveadm mailbox cryptokey ..: what is printed and logged, and access to the mail plugin. */
 
 #include "compat.h"
 #include "module-dir.h"

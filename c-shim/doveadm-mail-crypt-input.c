@@ -37,7 +37,7 @@ static const char *cryptokey_read_stdin(struct cryptokey_cmd *cmd)
 {
 	ssize_t ret;
 
-	/* not through a stream, whose buffers would keep what they read */
+	/* not through a stream: its buffers would keep what they read */
 	while (cmd->input.size <= INPUT_MAX &&
 	       (ret = read(STDIN_FILENO, cmd->input.data + cmd->input.size,
 			   INPUT_MAX + 1 - cmd->input.size)) != 0) {
@@ -69,7 +69,7 @@ cryptokey_read_stream(struct cryptokey_cmd *cmd, struct istream *input)
 				i_stream_get_error(input));
 }
 
-/* Lets the server that may do the work read the same input. */
+/* The server that may do the work has to read the same input. */
 static void cryptokey_pass_input_on(struct cryptokey_cmd *cmd)
 {
 	i_stream_unref(&cmd->ctx.cmd_input);
@@ -124,7 +124,7 @@ static const char *cryptokey_next_line(struct cryptokey_cmd *cmd, size_t *pos)
 	return p_strndup(cmd->ctx.pool, line, end - line);
 }
 
-/* On the command line nothing else is tried; a server has other commands to serve. */
+/* On the command line this is the end; a server has other commands to serve. */
 static void cryptokey_check_usage(struct cryptokey_cmd *cmd)
 {
 	if (cmd->usage_error != NULL &&
@@ -142,8 +142,8 @@ static bool cryptokey_flag(struct cryptokey_cmd *cmd, const char *name)
 	return doveadm_cmd_param_bool(cmd->ctx.cctx, name, &value) && value;
 }
 
-/* Changes what is sent to the server that may do the work: a flag that is false isn't sent, and
-   what was typed here is sent as input. */
+/* Changes the parameters that are sent to the server that may do the work: a flag that is false isn't
+   sent, and what was typed here is sent as input. */
 static void cryptokey_fix_params(struct cryptokey_cmd *cmd)
 {
 	/* they are the command's own, const for its readers */
@@ -199,7 +199,7 @@ void cryptokey_init_masks(COMPAT_DOVEADM_INIT_PARAMS)
 
 	cmd->args = compat_doveadm_args(ctx, "mailbox");
 	cryptokey_fix_params(cmd);
-	/* scripts know that listing nothing works */
+	/* listing nothing works: scripts rely on it */
 	if (cmd->args[0] == NULL && !cmd->user_key && !cmd->rekey &&
 	    cmd->verb != MCRS_ADMIN_LIST)
 		cmd->usage_error = "Nothing to do: use -U or specify a mailbox mask";
@@ -285,7 +285,7 @@ static bool cryptokey_is_input(const char *password)
 	return password != NULL && strcmp(password, FROM_INPUT) == 0;
 }
 
-/* Whatever stands for one comes from the same input: the old password first. */
+/* Passwords that stand in the input, or are typed, come from there in order: the old one first. */
 static void
 cryptokey_get_passwords(struct cryptokey_cmd *cmd, bool ask_old, bool ask_new)
 {

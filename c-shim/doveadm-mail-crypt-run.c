@@ -164,7 +164,7 @@ cryptokey_run_steps(struct cryptokey_cmd *cmd, struct mail_user *user,
 	bool failed = FALSE;
 
 	while (mcrs_admin_next_step(cmd->admin, failed, &step) > 0) T_BEGIN {
-		/* what came of the last one is known by now */
+		/* the outcome of the last step is known only now */
 		cryptokey_print_rows(cmd);
 		failed = cryptokey_walk(cmd, user, box, &step) < 0;
 	} T_END;
@@ -235,7 +235,7 @@ cryptokey_begin(struct cryptokey_cmd *cmd, struct mcrs_user *user,
 	return mcrs_admin_new(user, &request, &cmd->admin, error);
 }
 
-/* Joins this user's exit code with that of the users before, as doveadm does: a temporary failure wins,
+/* Combines this user's exit code with that of earlier users, as doveadm does: a temporary failure wins, or
    else the first one. Returns 0, or -1 if this user failed. */
 static int cryptokey_end(struct cryptokey_cmd *cmd, int others)
 {
@@ -255,7 +255,7 @@ int cryptokey_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 	struct mcrs_error error;
 	int others = ctx->exit_code;
 
-	/* what came of the users before is none of this one's affair */
+	/* what happened to earlier users doesn't matter for this one */
 	ctx->exit_code = 0;
 	cmd->matched = 0;
 	if (cmd->usage_error != NULL) {

@@ -1,5 +1,5 @@
-/* doveadm mailbox cryptokey delete: does any mail of a folder need the key? Those of all folders are asked: mdbox may have
-   put mail under the key into another one. */
+/* doveadm mailbox cryptokey delete: does any mail need the key? The mails of all folders are looked at: mdbox may
+   have put mail under a folder's key into another one. */
 
 #include "compat.h"
 #include "istream.h"

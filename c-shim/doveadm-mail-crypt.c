@@ -1,5 +1,5 @@
 /* doveadm mailbox cryptokey ..: the commands. Their parameters are in doveadm-mail-crypt-input.c, what they do
-   in doveadm-mail-crypt-run.c, the look at mails in doveadm-mail-crypt-scan.c. */
+   in doveadm-mail-crypt-run.c, the search for mails that need a key in doveadm-mail-crypt-scan.c. */
 
 #include "compat.h"
 #include "module-dir.h"

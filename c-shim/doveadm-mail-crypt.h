@@ -16,7 +16,7 @@ struct cryptokey_cmd {
 	/* MCRS_ADMIN_* */
 	int verb;
 
-	/* What was asked for */
+	/* What the administrator wants */
 	bool user_key, rekey, force, clear;
 	/* NUL-terminated, in input or in the arguments */
 	const char *old_password, *new_password;
@@ -28,7 +28,7 @@ struct cryptokey_cmd {
 	/* Why nothing may be done */
 	const char *usage_error;
 
-	/* The user at hand */
+	/* Of the current user */
 	struct mcrs_admin *admin;
 	unsigned int matched;
 };
@@ -43,21 +43,21 @@ void cryptokey_deinit(struct doveadm_mail_cmd_context *ctx);
 /* Does what was asked for, for one user. Returns 0, or -1: the command's exit code says why. */
 int cryptokey_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user);
 
-/* Shows every mail of the folder to the core, which has a key in mind. Returns 0 if none of them
+/* Shows every mail of the folder to the core, which knows the chosen key. Returns 0 if none of them
    needs it, or -1 and the error: one does, or can't be read. */
 int cryptokey_scan(struct cryptokey_cmd *cmd, struct mailbox *box,
 		   struct mcrs_error *error);
 
-/* Looks a function of the mail plugin up, which may be loaded for a user only and long after this
-   module: so it isn't linked to. */
+/* Looks up a function of the mail plugin. It can't be linked to: it may only be loaded for some users, and
+   long after this module. */
 void *cryptokey_mail_plugin(const char *symbol);
 
 /* What a message about the keys of this mailbox (empty: the user's own) begins with. */
 const char *cryptokey_prefix(const char *mailbox);
-/* Prints what the core says of keys. */
+/* Prints the rows that the core has produced. */
 void cryptokey_print_rows(struct cryptokey_cmd *cmd);
 
-/* Says in the log what is wrong, and in the exit code that something is. */
+/* Logs the error, and has the exit code say that there was one. */
 void cryptokey_error(struct cryptokey_cmd *cmd, const char *prefix,
 		     const struct mcrs_error *error);
 void cryptokey_failed(struct cryptokey_cmd *cmd, int exit_code);

@@ -27,7 +27,7 @@ struct mail_crypt_acl_list {
 			     const struct acl_rights_update *update);
 };
 
-/* One change of an ACL, or one look at who lacks keys. */
+/* One change of an ACL, or one check of who lacks keys. */
 struct mail_crypt_acl_change {
 	struct mail_user *user;
 	struct mailbox *box;
@@ -313,7 +313,7 @@ static bool mail_crypt_acl_is_empty(struct acl_object *aclobj)
 	struct acl_rights rights;
 	bool empty = !acl_object_list_next(iter, &rights);
 
-	/* after an error it isn't empty but unknown, which the next look at it reports */
+	/* after an error it is unknown, and not empty: the next read reports it */
 	return acl_object_list_deinit(&iter) >= 0 && empty;
 }
 

@@ -1,4 +1,4 @@
-/* Opens the session of a user with whom a folder is shared, to see that user's public key. */
+/* Opens the session of a user with whom a folder is shared, for that user's public key. */
 
 #include "compat.h"
 #include "ioloop.h"
@@ -8,7 +8,7 @@
 
 #include <unistd.h>
 
-/* Log lines are about the first user again, whatever became of the other. */
+/* Whatever happened to the other user: from here on log lines are about the first one again. */
 static void mail_crypt_acl_sharee_restore(struct mail_crypt_acl_sharee *sharee)
 {
 	struct ioloop_context *now =
@@ -67,8 +67,8 @@ int mail_crypt_acl_sharee_open(struct mail_user *user, const char *username,
 	compat_service_input_init(&input, old_input);
 	input.username = username;
 	input.session_id_prefix = user->session_id;
-	/* Asked for, since a session that began at a login doesn't do it by itself. The process stays
-	   who and where it is. */
+	/* The userdb has to be asked explicitly: a session that began with a login doesn't do it. The process
+	   keeps its privileges and its working directory. */
 	input.flags_override_add = MAIL_STORAGE_SERVICE_FLAG_USERDB_LOOKUP |
 		MAIL_STORAGE_SERVICE_FLAG_NO_RESTRICT_ACCESS |
 		MAIL_STORAGE_SERVICE_FLAG_NO_CHDIR |

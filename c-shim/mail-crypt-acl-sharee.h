@@ -1,7 +1,7 @@
 #ifndef MAIL_CRYPT_ACL_SHAREE_H
 #define MAIL_CRYPT_ACL_SHAREE_H
 
-/* Another user, whose session is open beside the one at hand. */
+/* Another user, with a session beside the current one. */
 struct mail_crypt_acl_sharee {
 	struct mail_user *user;
 

@@ -27,7 +27,7 @@ struct mailbox;
 #define MCRS_CLIENT_SIZE 160
 
 /*
- From [`mcrs_user_can_copy_raw_mail`]: more of the mail is needed.
+ From `mcrs_user_can_copy_raw_mail`: more of the mail is needed.
  */
 #define MCRS_COPY_MORE 2
 
@@ -42,13 +42,13 @@ struct mailbox;
 #define MCRS_MAGIC_SIZE 9
 
 /*
- Bytes of a mail's beginning in which nearly every header lies whole.
+ The first bytes of a mail, within which nearly every header ends.
  */
 #define MCRS_LOOK_SIZE 4096
 
 /*
- What Dovecot's index cache may have about a mail, each in a field of its own: the content key,
- where it takes an elliptic curve to find it.
+ What Dovecot's index cache may have about a mail, each in a field of its own: the content key, where
+ finding it takes public-key cryptography.
  */
 #define MCRS_CACHE_CONTENT_KEY 0
 
@@ -63,7 +63,7 @@ struct mailbox;
 #define MCRS_CACHE_FIELDS 2
 
 /*
- Bytes of file up to which a mail has no chunks.
+ The largest file, in bytes, that has no chunks.
  */
 #define MCRS_SMALL_SIZE 262144
 
@@ -208,7 +208,7 @@ struct mcrs_reader;
 struct mcrs_sharing;
 
 /*
- What one stream has given.
+ What was read from one stream.
  */
 struct mcrs_spool;
 
@@ -223,8 +223,8 @@ struct mcrs_user;
 struct mcrs_writer;
 
 /*
- Answers a setting by its 2.3 name, or NULL where it isn't set; the text is copied at once.
- Under 2.4 `c-shim/crypt-settings.c` says what is asked besides.
+ Looks a setting up by its 2.3 name; NULL where it isn't set. The text is copied at once. What else is
+ asked for under 2.4 stands in `crypt-settings.c`.
  */
 typedef const char *(*mcrs_setting_fn)(void *context, const char *name);
 
@@ -289,27 +289,27 @@ struct mcrs_acl_entry {
    */
   int denied;
   /*
-   Of a change: what it does to the rights, `MCRS_ACL_*`.
+   For a change: what it does to the rights, `MCRS_ACL_*`.
    */
   int mode;
   /*
-   Of a change: what it does to the negative rights.
+   For a change: what it does to the negative rights.
    */
   int denied_mode;
 };
 
 /*
- Called after a key of the open `mailbox` was made, so that it can be shared. Returns 0, or -1 if
- that failed, which it has said in the log.
+ Called after a key of the open `mailbox` was made, so that it can be shared. Returns 0, or -1 if that
+ failed, after logging why.
  */
 typedef int (*mcrs_key_hook)(struct mailbox *mailbox);
 
 /*
- Answers a setting: 1 and sets `value_r` to its value, 0 where it isn't set, -1 and sets
- `value_r` to why that can't be known. What `value_r` is set to is copied at once.
+ Looks a setting up. Returns 1 and sets `value_r` to its value, 0 where it isn't set, or -1 and sets
+ `value_r` to why that can't be told. What `value_r` is set to is copied at once.
 
- A `name` of NULL comes before the names of each reading of the keys, and is answered with 0
- or -1: the settings as they are then are what is asked for.
+ Before the keys are read, each time, `name` is NULL: then the settings are read as they are now, and 0 or
+ -1 is returned.
  */
 typedef int (*mcrs_fs_setting_fn)(void *context, const char *name, const char **value_r);
 
@@ -330,7 +330,7 @@ struct mcrs_admin_request {
    */
   bool rekey;
   /*
-   What would be refused is done.
+   Does even what would be refused.
    */
   bool force;
   /*
@@ -404,14 +404,14 @@ struct mcrs_key_row {
 int mcrs_init(uint32_t version);
 
 /*
- Forgets what all sessions of the process share, before libcrypto may be cleaned up. A module that
- goes on after this finds it anew.
+ Forgets what all sessions of the process share, before libcrypto may be cleaned up. What is needed after
+ this is made anew.
  */
 void mcrs_deinit(void);
 
 /*
- Reads the settings of `user` and makes its session. What can't be used is an error where it is
- needed: of all that is done with this user, or of what is written.
+ Reads the settings of `user` and makes the session. A setting that can't be used is an error where it is
+ needed: of everything that is done with this user, or only of writing.
 
  Returns 0 and sets `user_r`, or -1: the user must then not be served.
 
@@ -453,9 +453,9 @@ void mcrs_user_free(struct mcrs_user **user);
 int mcrs_user_can_copy_raw(struct mcrs_user *user);
 
 /*
- Whether that holds for the mail that begins with `data` on disk: it may be older than the
- global key, and under the key of the folder that it would leave. 1 yes, 0 no, `MCRS_COPY_MORE`: not to
- be told before its header is whole; -1 error.
+ Whether that holds for the mail that begins with `data` on disk: it may be older than the global key, and
+ under the key of the folder that it would leave. 1 yes, 0 no, `MCRS_COPY_MORE`: more of its header is
+ needed to tell, -1 error.
 
  # Safety
  `user` is from `mcrs_user_new`, `data` has `size` bytes.
@@ -478,8 +478,7 @@ int mcrs_user_carry_keys(struct mcrs_user *user,
                          struct mcrs_error *error);
 
 /*
- Which GUID `mailbox` has to answer with in place of its own: returns 1 and copies its 16 bytes to `guid_r`,
- or 0.
+ The GUID that `mailbox` has to pretend to have. Returns 1 and copies its 16 bytes to `guid_r`, or 0: its own.
 
  # Safety
  `guid_r` has room for 16 bytes.
@@ -547,7 +546,7 @@ int mcrs_writer_refused(struct mcrs_writer *writer, struct mcrs_error *error);
 int mcrs_writer_key(struct mcrs_writer *writer, uint8_t *id_r);
 
 /*
- Makes sure that the key `id`, to which a mail was encrypted, is still one of the folder's: asked
+ Makes sure that the key `id`, to which a mail was encrypted, is still one of the folder's: to be called
  once others can see the mail. Returns 0, or -1: the mail must then not stay.
 
  # Safety
@@ -560,8 +559,8 @@ int mcrs_user_check_saved(struct mcrs_user *user,
                           struct mcrs_error *error);
 
 /*
- Forgets the secrets of former mails that are too old to be used for further ones. Returns in how
- many seconds to call it again, 0 where none is left.
+ Forgets ephemeral keys of former mails that are too old for further ones. Returns in how many seconds to
+ call it again, 0 where none is left.
  */
 unsigned int mcrs_forget_old(void);
 
@@ -601,8 +600,8 @@ bool mcrs_may_be_ciphertext_size(uint64_t recorded,
                                  uint64_t stored);
 
 /*
- Whether a mail that isn't encrypted, and begins with these bytes, is surely text; else it is to be
- looked at with `mcrs_refuse_damaged`.
+ Whether a mail that isn't encrypted and begins with these bytes is certainly text. If not,
+ `mcrs_refuse_damaged` has to look at it.
 
  # Safety
  `data` has `size` bytes.
@@ -610,8 +609,8 @@ bool mcrs_may_be_ciphertext_size(uint64_t recorded,
 bool mcrs_begins_as_text(const uint8_t *data, size_t size);
 
 /*
- Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was encrypted once:
- that is `known`, or they tell. Of its size it is known what was `recorded` when it was stored, and the
+ Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was once encrypted: that
+ is `known`, or the bytes show it. `recorded` is the size that was noted when it was stored, `actual` the
  file's now (`UINT64_MAX`: unknown). Returns 0, or -1 where it must not be served.
 
  # Safety
@@ -694,8 +693,8 @@ int mcrs_reader_feed(struct mcrs_reader *reader,
 int mcrs_reader_finish(struct mcrs_reader *reader, struct mcrs_error *error);
 
 /*
- After the mail could not be opened: 1 if it is at fault itself, damaged or under a key that is gone
- or locked, while the user's own key can be opened; 0 if no mail of the user may be readable now, or
+ After the mail could not be opened: 1 if the mail itself is at fault, damaged or under a key that is gone
+ or locked, while the user's own key can be unlocked; 0 if perhaps no mail of the user can be read now, or
  the key store didn't answer; -1 on error.
 
  # Safety
@@ -704,8 +703,8 @@ int mcrs_reader_finish(struct mcrs_reader *reader, struct mcrs_error *error);
 int mcrs_reader_failed_alone(struct mcrs_reader *reader);
 
 /*
- Whether all of the mail, now open, was verified for that: what is known of it from before needs no
- second look. 1 yes, 0 no, -1 error.
+ Whether all of the mail was verified to open it: then what is known of it from before needs no second
+ look. 1 yes, 0 no, -1 error.
 
  # Safety
  `reader` is from `mcrs_reader_new`.
@@ -713,7 +712,7 @@ int mcrs_reader_failed_alone(struct mcrs_reader *reader);
 int mcrs_reader_is_new(struct mcrs_reader *reader);
 
 /*
- The mail, now open, isn't to be served after all: what was found out of it is forgotten.
+ The mail, now open, isn't to be served after all: what was learned from it is forgotten.
 
  # Safety
  `reader` is from `mcrs_reader_new`.
@@ -729,10 +728,10 @@ void mcrs_reader_refuse(struct mcrs_reader *reader);
 int mcrs_reader_size(struct mcrs_reader *reader, uint64_t *size_r, struct mcrs_error *error);
 
 /*
- Asks for the plaintext from `offset` (below the size) on. Returns 1 or 2: that from `keep` (at most
- `offset`: what the stream's reader hasn't consumed) on is lent until the next call, and with 2 it
- isn't where it was before; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r`
- on; -1: error.
+ Asks for the plaintext from `offset` (below the size) on. Returns 1 or 2: the plaintext from `keep` on (at
+ most `offset`: what the stream's reader hasn't consumed) is lent until the next call, with 2 at another
+ address than before; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r` on;
+ -1: error.
 
  # Safety
  `reader` is from `mcrs_reader_new`; the other pointers are valid.
@@ -748,7 +747,7 @@ int mcrs_reader_want(struct mcrs_reader *reader,
 /*
  Takes the ciphertext that `mcrs_reader_want` asked for at `offset`, or its first part (none of
  it: the file has ended). Returns 1: the plaintext from `keep` to the chunk's end is lent until the
- next call, and isn't where it was before; 0: ask `mcrs_reader_want` what else it takes; -1: the file
+ next call, at another address than before; 0: ask `mcrs_reader_want` what else is needed; -1: the file
  was changed since it was verified.
 
  # Safety
@@ -969,7 +968,7 @@ int mcrs_admin_new(struct mcrs_user *user,
                    struct mcrs_error *error);
 
 /*
- Says what the next step is; `failed`: the last one did, in one of its folders. Returns 1, 0 where
+ Says what the next step is; `failed`: the last one failed in one of its folders. Returns 1, 0 where
  the command has come to its end, or -1.
 
  # Safety
@@ -987,7 +986,7 @@ int mcrs_admin_do(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs
 
 /*
  Looks at the next bytes of a mail as it is stored; `first`: its first ones. Returns 1: more
- are needed, 0: it doesn't need the chosen key, -1: it does, or nobody can tell.
+ are needed, 0: it doesn't need the chosen key, -1: it does, or that can't be told.
 
  # Safety
  `admin` is from `mcrs_admin_new`, `data` has `size` bytes, `error` is valid.
@@ -1008,7 +1007,7 @@ int mcrs_admin_check_mail(struct mcrs_admin *admin,
 int mcrs_admin_next_row(struct mcrs_admin *admin, struct mcrs_key_row *row_r);
 
 /*
- Puts all keys of the user under the new password, or none of them; `clear`: under none.
+ Puts all keys of the user under the new password, or none of them; with `clear` under no password.
  `old` NULL means the configured password. Returns the number of keys, or -1.
 
  # Safety

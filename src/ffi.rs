@@ -1,7 +1,7 @@
 //! The boundary to Dovecot: the only unsafe code.
 //!
 //! Each export goes through [`boundary::entry`]: NULL is an error, a panic is caught, logged by its
-//! place, answered with -1 and poisons the handle. Handles have one owner, `_new` and `_free`.
+//! place, returned as -1 and poisons the handle. Handles have one owner, `_new` and `_free`.
 //! Nothing is freed across the boundary: texts and data go into buffers of the caller, or are
 //! lent by a handle until its next call.
 // Exported types have C's names, and cbindgen exports what is `pub`.

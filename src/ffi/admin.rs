@@ -1,8 +1,8 @@
-//! What `doveadm mailbox cryptokey` asks for.
+//! The commands of `doveadm mailbox cryptokey`: the exports.
 //!
 //! A command takes steps: [`mcrs_admin_next_step`] says which folders the next one is about, and
-//! [`mcrs_admin_do`] does it in each of them. They answer rows, which [`mcrs_admin_next_row`] hands out;
-//! where a step fails, the rows before still hold.
+//! [`mcrs_admin_do`] does it in each of them. They produce rows, which [`mcrs_admin_next_row`] hands out;
+//! where a step fails, the earlier rows still hold.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -42,7 +42,7 @@ pub struct mcrs_admin_request {
     pub user_key: bool,
     /// Folder keys are put under the active user key.
     pub rekey: bool,
-    /// What would be refused is done.
+    /// Does even what would be refused.
     pub force: bool,
     /// One of the masks stands for all folders.
     pub all: bool,
@@ -181,7 +181,7 @@ fn verb(verb: c_int) -> Result<Verb> {
     }
 }
 
-/// Says what the next step is; `failed`: the last one did, in one of its folders. Returns 1, 0 where
+/// Says what the next step is; `failed`: the last one failed in one of its folders. Returns 1, 0 where
 /// the command has come to its end, or -1.
 ///
 /// # Safety
@@ -247,7 +247,7 @@ pub unsafe extern "C" fn mcrs_admin_do(
 }
 
 /// Looks at the next bytes of a mail as it is stored; `first`: its first ones. Returns 1: more
-/// are needed, 0: it doesn't need the chosen key, -1: it does, or nobody can tell.
+/// are needed, 0: it doesn't need the chosen key, -1: it does, or that can't be told.
 ///
 /// # Safety
 /// `admin` is from `mcrs_admin_new`, `data` has `size` bytes, `error` is valid.
@@ -300,7 +300,7 @@ pub unsafe extern "C" fn mcrs_admin_next_row(
     unsafe { entry(admin, null_mut(), next) }
 }
 
-/// Puts all keys of the user under the new password, or none of them; `clear`: under none.
+/// Puts all keys of the user under the new password, or none of them; with `clear` under no password.
 /// `old` NULL means the configured password. Returns the number of keys, or -1.
 ///
 /// # Safety

@@ -105,8 +105,8 @@ pub extern "C" fn mcrs_init(version: u32) -> c_int {
     if version == MCRS_VERSION { 0 } else { -1 }
 }
 
-/// Forgets what all sessions of the process share, before libcrypto may be cleaned up. A module that
-/// goes on after this finds it anew.
+/// Forgets what all sessions of the process share, before libcrypto may be cleaned up. What is needed after
+/// this is made anew.
 #[unsafe(no_mangle)]
 pub extern "C" fn mcrs_deinit() {
     let _ = catch_unwind(senders::forget);
@@ -146,7 +146,7 @@ pub unsafe fn entry<O: Opaque>(
     result
 }
 
-/// As [`entry`], for exports that have no handle yet.
+/// The same as [`entry`], for exports that have no handle yet.
 ///
 /// # Safety
 /// `error` is NULL or valid.
@@ -171,7 +171,7 @@ unsafe fn guarded(error: *mut mcrs_error, f: impl FnOnce() -> Result<c_int>) -> 
     }
 }
 
-/// Writes `e` into the caller's buffer, which needn't hold anything yet, and answers -1.
+/// Writes `e` into the caller's buffer, which needn't hold anything yet, and returns -1.
 ///
 /// # Safety
 /// `error` is NULL or points to writable memory for one.
@@ -233,7 +233,7 @@ pub unsafe fn free<O: Opaque>(opaque: *mut *mut O) {
     }
     // SAFETY: from Box::into_raw in `give`, and the caller's only pointer was just cleared.
     let boxed = unsafe { Box::from_raw(taken) };
-    // A Drop that panics must not unwind into C; there is nobody left to tell.
+    // A Drop that panics must not unwind into C; nobody is left to be told.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(boxed)));
 }
 

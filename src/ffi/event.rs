@@ -26,7 +26,7 @@ impl Event {
         }
     }
 
-    /// Lets go of the event, whose parent is about to go.
+    /// Lets go of the event: its parent is about to be freed.
     pub fn forget(&mut self) {
         if !self.0.is_null() {
             // SAFETY: made by `new`; clears the pointer.
@@ -83,7 +83,7 @@ pub fn warn(text: &str) {
 
 /// Runs `f` with `text` as C has it.
 fn with(text: &str, f: impl FnOnce(*const c_char)) {
-    // Every text of ours can be; one that can't is better left out than cut off.
+    // Every text of ours can be; one with a NUL in it is better left out than cut off.
     if let Ok(text) = CString::new(text) {
         f(text.as_ptr());
     }

@@ -19,11 +19,11 @@ use crate::store::settings::Value;
 use crate::store::{Attributes, KeySource, Memory, Reader, Writer, in_use, senders};
 use crate::stream::{Encryptor, Version};
 
-/// Answers a setting: 1 and sets `value_r` to its value, 0 where it isn't set, -1 and sets
-/// `value_r` to why that can't be known. What `value_r` is set to is copied at once.
+/// Looks a setting up. Returns 1 and sets `value_r` to its value, 0 where it isn't set, or -1 and sets
+/// `value_r` to why that can't be told. What `value_r` is set to is copied at once.
 ///
-/// A `name` of NULL comes before the names of each reading of the keys, and is answered with 0
-/// or -1: the settings as they are then are what is asked for.
+/// Before the keys are read, each time, `name` is NULL: then the settings are read as they are now, and 0 or
+/// -1 is returned.
 pub type mcrs_fs_setting_fn = unsafe extern "C" fn(
     context: *mut c_void,
     name: *const c_char,

@@ -41,8 +41,8 @@ pub extern "C" fn mcrs_may_be_ciphertext_size(recorded: u64, stored: u64) -> boo
     may_be_ciphertext_size(recorded, stored)
 }
 
-/// Whether a mail that isn't encrypted, and begins with these bytes, is surely text; else it is to be
-/// looked at with `mcrs_refuse_damaged`.
+/// Whether a mail that isn't encrypted and begins with these bytes is certainly text. If not,
+/// `mcrs_refuse_damaged` has to look at it.
 ///
 /// # Safety
 /// `data` has `size` bytes.
@@ -52,11 +52,11 @@ pub unsafe extern "C" fn mcrs_begins_as_text(data: *const u8, size: usize) -> bo
     begins_as_text(unsafe { bytes(data, size) })
 }
 
-/// Bytes of a mail's beginning in which nearly every header lies whole.
+/// The first bytes of a mail, within which nearly every header ends.
 pub const MCRS_LOOK_SIZE: usize = 4096;
 
-/// Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was encrypted once:
-/// that is `known`, or they tell. Of its size it is known what was `recorded` when it was stored, and the
+/// Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was once encrypted: that
+/// is `known`, or the bytes show it. `recorded` is the size that was noted when it was stored, `actual` the
 /// file's now (`UINT64_MAX`: unknown). Returns 0, or -1 where it must not be served.
 ///
 /// # Safety
@@ -152,8 +152,8 @@ pub unsafe extern "C" fn mcrs_reader_new(
     unsafe { entry(user, error, make) }
 }
 
-/// What Dovecot's index cache may have about a mail, each in a field of its own: the content key,
-/// where it takes an elliptic curve to find it.
+/// What Dovecot's index cache may have about a mail, each in a field of its own: the content key, where
+/// finding it takes public-key cryptography.
 pub const MCRS_CACHE_CONTENT_KEY: usize = 0;
 /// What proves each chunk of a large mail.
 pub const MCRS_CACHE_CHUNK_TAGS: usize = 1;
@@ -161,7 +161,7 @@ pub const MCRS_CACHE_CHUNK_TAGS: usize = 1;
 pub const MCRS_CACHE_FIELDS: usize = 2;
 const _: () = assert!(MCRS_CACHE_CONTENT_KEY == CONTENT_KEY && MCRS_CACHE_CHUNK_TAGS == CHUNK_TAGS);
 
-/// Bytes of file up to which a mail has no chunks.
+/// The largest file, in bytes, that has no chunks.
 pub const MCRS_SMALL_SIZE: u64 = 262144;
 const _: () = assert!(MCRS_SMALL_SIZE == crate::stream::SMALL as u64);
 
@@ -253,8 +253,8 @@ pub unsafe extern "C" fn mcrs_reader_finish(
     unsafe { entry(reader, error, |r| r.finish().map(|()| 0)) }
 }
 
-/// After the mail could not be opened: 1 if it is at fault itself, damaged or under a key that is gone
-/// or locked, while the user's own key can be opened; 0 if no mail of the user may be readable now, or
+/// After the mail could not be opened: 1 if the mail itself is at fault, damaged or under a key that is gone
+/// or locked, while the user's own key can be unlocked; 0 if perhaps no mail of the user can be read now, or
 /// the key store didn't answer; -1 on error.
 ///
 /// # Safety
@@ -266,8 +266,8 @@ pub unsafe extern "C" fn mcrs_reader_failed_alone(reader: *mut mcrs_reader) -> c
     unsafe { entry(reader, std::ptr::null_mut(), ask) }
 }
 
-/// Whether all of the mail, now open, was verified for that: what is known of it from before needs no
-/// second look. 1 yes, 0 no, -1 error.
+/// Whether all of the mail was verified to open it: then what is known of it from before needs no second
+/// look. 1 yes, 0 no, -1 error.
 ///
 /// # Safety
 /// `reader` is from `mcrs_reader_new`.
@@ -278,7 +278,7 @@ pub unsafe extern "C" fn mcrs_reader_is_new(reader: *mut mcrs_reader) -> c_int {
     unsafe { entry(reader, std::ptr::null_mut(), ask) }
 }
 
-/// The mail, now open, isn't to be served after all: what was found out of it is forgotten.
+/// The mail, now open, isn't to be served after all: what was learned from it is forgotten.
 ///
 /// # Safety
 /// `reader` is from `mcrs_reader_new`.
@@ -312,10 +312,10 @@ pub unsafe extern "C" fn mcrs_reader_size(
     unsafe { entry(reader, error, ask) }
 }
 
-/// Asks for the plaintext from `offset` (below the size) on. Returns 1 or 2: that from `keep` (at most
-/// `offset`: what the stream's reader hasn't consumed) on is lent until the next call, and with 2 it
-/// isn't where it was before; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r`
-/// on; -1: error.
+/// Asks for the plaintext from `offset` (below the size) on. Returns 1 or 2: the plaintext from `keep` on (at
+/// most `offset`: what the stream's reader hasn't consumed) is lent until the next call, with 2 at another
+/// address than before; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r` on;
+/// -1: error.
 ///
 /// # Safety
 /// `reader` is from `mcrs_reader_new`; the other pointers are valid.
@@ -355,7 +355,7 @@ pub unsafe extern "C" fn mcrs_reader_want(
 
 /// Takes the ciphertext that `mcrs_reader_want` asked for at `offset`, or its first part (none of
 /// it: the file has ended). Returns 1: the plaintext from `keep` to the chunk's end is lent until the
-/// next call, and isn't where it was before; 0: ask `mcrs_reader_want` what else it takes; -1: the file
+/// next call, at another address than before; 0: ask `mcrs_reader_want` what else is needed; -1: the file
 /// was changed since it was verified.
 ///
 /// # Safety

@@ -51,9 +51,9 @@ pub struct mcrs_acl_entry {
     pub read: c_int,
     /// The same for its negative rights.
     pub denied: c_int,
-    /// Of a change: what it does to the rights, `MCRS_ACL_*`.
+    /// For a change: what it does to the rights, `MCRS_ACL_*`.
     pub mode: c_int,
-    /// Of a change: what it does to the negative rights.
+    /// For a change: what it does to the negative rights.
     pub denied_mode: c_int,
 }
 
@@ -70,8 +70,8 @@ pub struct mcrs_sharing(Handle<Share>);
 
 opaque!(mcrs_sharing, Share);
 
-/// Called after a key of the open `mailbox` was made, so that it can be shared. Returns 0, or -1 if
-/// that failed, which it has said in the log.
+/// Called after a key of the open `mailbox` was made, so that it can be shared. Returns 0, or -1 if that
+/// failed, after logging why.
 pub type mcrs_key_hook = Option<unsafe extern "C" fn(mailbox: *mut mailbox) -> c_int>;
 
 static KEY_HOOK: AtomicPtr<()> = AtomicPtr::new(null_mut());

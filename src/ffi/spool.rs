@@ -1,4 +1,4 @@
-//! Keeping what a stream that can't go back has given: in memory, or sealed in a file.
+//! Keeps what was read from a stream that can't go back: in memory, or sealed in a file.
 
 use std::ffi::c_int;
 use std::io;
@@ -10,7 +10,7 @@ use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error,
 use super::event::warn;
 use crate::stream::spool::{File, Spool, Taken};
 
-/// What one stream has given.
+/// What was read from one stream.
 pub struct mcrs_spool(Handle<Spool<std::fs::File>>);
 
 opaque!(mcrs_spool, Spool<std::fs::File>);
@@ -150,7 +150,7 @@ pub unsafe extern "C" fn mcrs_spool_free(spool: *mut *mut mcrs_spool) {
     unsafe { free(spool) };
 }
 
-/// Says once in a process that `mail_temp_dir` is of no use.
+/// Warns once in a process that `mail_temp_dir` is of no use.
 fn warn_once(spool: &mut Spool<std::fs::File>) {
     static WARNED: Once = Once::new();
     if let Some(e) = spool.failure() {

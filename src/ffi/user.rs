@@ -18,8 +18,8 @@ use crate::store::settings::Writing;
 use crate::store::{Attributes, Guid, KeySource, Keyring, Memory, SaveVersion, Settings, in_use};
 use crate::stream::{Feed, Opener};
 
-/// Answers a setting by its 2.3 name, or NULL where it isn't set; the text is copied at once.
-/// Under 2.4 `c-shim/crypt-settings.c` says what is asked besides.
+/// Looks a setting up by its 2.3 name; NULL where it isn't set. The text is copied at once. What else is
+/// asked for under 2.4 stands in `crypt-settings.c`.
 pub type mcrs_setting_fn =
     unsafe extern "C" fn(context: *mut c_void, name: *const c_char) -> *const c_char;
 
@@ -61,8 +61,8 @@ pub struct mcrs_user(Handle<Rc<RefCell<User>>>);
 
 opaque!(mcrs_user, Rc<RefCell<User>>);
 
-/// Reads the settings of `user` and makes its session. What can't be used is an error where it is
-/// needed: of all that is done with this user, or of what is written.
+/// Reads the settings of `user` and makes the session. A setting that can't be used is an error where it is
+/// needed: of everything that is done with this user, or only of writing.
 ///
 /// Returns 0 and sets `user_r`, or -1: the user must then not be served.
 ///
@@ -163,12 +163,12 @@ pub unsafe extern "C" fn mcrs_user_can_copy_raw(user: *mut mcrs_user) -> c_int {
     unsafe { entry(user, std::ptr::null_mut(), ask) }
 }
 
-/// From [`mcrs_user_can_copy_raw_mail`]: more of the mail is needed.
+/// From `mcrs_user_can_copy_raw_mail`: more of the mail is needed.
 pub const MCRS_COPY_MORE: c_int = 2;
 
-/// Whether that holds for the mail that begins with `data` on disk: it may be older than the
-/// global key, and under the key of the folder that it would leave. 1 yes, 0 no, `MCRS_COPY_MORE`: not to
-/// be told before its header is whole; -1 error.
+/// Whether that holds for the mail that begins with `data` on disk: it may be older than the global key, and
+/// under the key of the folder that it would leave. 1 yes, 0 no, `MCRS_COPY_MORE`: more of its header is
+/// needed to tell, -1 error.
 ///
 /// # Safety
 /// `user` is from `mcrs_user_new`, `data` has `size` bytes.

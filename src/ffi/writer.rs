@@ -147,7 +147,7 @@ pub unsafe extern "C" fn mcrs_writer_key(writer: *mut mcrs_writer, id_r: *mut u8
     unsafe { entry(writer, std::ptr::null_mut(), ask) }
 }
 
-/// Makes sure that the key `id`, to which a mail was encrypted, is still one of the folder's: asked
+/// Makes sure that the key `id`, to which a mail was encrypted, is still one of the folder's: to be called
 /// once others can see the mail. Returns 0, or -1: the mail must then not stay.
 ///
 /// # Safety
@@ -176,8 +176,8 @@ pub unsafe extern "C" fn mcrs_user_check_saved(
     unsafe { entry(user, error, check) }
 }
 
-/// Forgets the secrets of former mails that are too old to be used for further ones. Returns in how
-/// many seconds to call it again, 0 where none is left.
+/// Forgets ephemeral keys of former mails that are too old for further ones. Returns in how many seconds to
+/// call it again, 0 where none is left.
 #[unsafe(no_mangle)]
 pub extern "C" fn mcrs_forget_old() -> c_uint {
     let left = std::panic::catch_unwind(senders::expire).unwrap_or_default();

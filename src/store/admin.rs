@@ -142,8 +142,8 @@ fn protected_user_key(
     Ok(text)
 }
 
-/// Sets `changes` and reads them back: what a dict lost is better known now than when the old
-/// password or key is gone.
+/// Commits `changes` and reads them back: better to learn now that the dict lost something than when the
+/// old password or key is gone.
 fn commit_and_verify(at: &mut dyn Attributes, changes: Vec<Change>) -> Result<()> {
     let expected: Vec<_> = changes
         .iter()

@@ -35,7 +35,7 @@ pub enum Level {
     Folder,
 }
 
-/// How the accessing user stands to a mailbox.
+/// Whose mailbox it is, as the accessing user sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// The user's own mailbox.
@@ -69,7 +69,7 @@ impl Change {
         }
     }
 
-    /// The same, but not by its id: what is there may be more.
+    /// The same, but not filed by its id: more may be stored there.
     pub fn set_only_here(scope: Scope, name: String, value: Zeroizing<String>) -> Self {
         Change {
             only_here: true,
@@ -87,8 +87,8 @@ impl Change {
         }
     }
 
-    /// Where under [`BY_ID`] the same change belongs: keys are there under the same name. Of what is active
-    /// only the user's key is, as a private attribute: shared ones of all users may lie in one table.
+    /// Where the same change belongs under [`BY_ID`]: keys have the same name there. Of the active keys only
+    /// the user's is there, as a private attribute: the shared attributes of all users may be in one table.
     pub fn filed_by_id(&self) -> Option<(Scope, String)> {
         if self.only_here {
             return None;
@@ -124,7 +124,7 @@ pub trait Attributes {
     /// As [`Attributes::get`]; some dicts may then have applied a part.
     fn commit(&mut self, changes: Vec<Change>) -> Result<()>;
 
-    /// Keeps other processes from changing this mailbox's keys of `level` until the result drops.
+    /// Keeps other processes from changing this mailbox's keys of `level` until the result is dropped.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Store`] where the lock can't be had in time.
@@ -133,7 +133,7 @@ pub trait Attributes {
     /// The mailbox's name, for messages.
     fn mailbox(&self) -> String;
 
-    /// How the accessing user stands to this mailbox.
+    /// Whose mailbox this is.
     fn access(&self) -> Access;
 
     /// The same mailbox's attributes as they are filed under another GUID.

@@ -2,8 +2,8 @@
 //!
 //! Dovecot gives a mailbox another GUID whenever it rebuilds an index that it can't read, and takes mails of one
 //! GUID for one mail: a key that was only filed under a GUID would be lost with it. Each key is filed in
-//! both places by the transaction that stores it; one that lacks a place gets it in the session that meets it,
-//! as it is, without being unlocked.
+//! both places by the transaction that stores it. A session that finds a key in one place only files it in
+//! the other, as it is, without unlocking it.
 #![forbid(unsafe_code)]
 
 use zeroize::Zeroizing;
@@ -23,7 +23,7 @@ pub struct Filed {
     /// Under the mailbox's GUID.
     here: Option<Text>,
     by_id: Option<Text>,
-    /// Whether the session may file it where it lacks.
+    /// Whether the session may file it where it is missing.
     own: bool,
 }
 
@@ -121,7 +121,7 @@ pub struct Unsettled {
 pub struct Active {
     /// The name under which it is stored.
     pub id: KeyId,
-    /// Whether the mailbox says so, or only the user's place does.
+    /// Whether the mailbox says so, or only what is filed under [`BY_ID`].
     pub here: bool,
 }
 
@@ -167,7 +167,7 @@ pub fn public_text(
     id: &KeyId,
 ) -> Result<Option<PublicText>> {
     let name = level.public(id);
-    // By its id first: that says at no further cost whether the key is filed there.
+    // By its id first: this also tells, at no extra cost, whether it is filed there.
     let found = at.under(&BY_ID).get(Scope::Shared, &name);
     let (text, by_id) = match found {
         Ok(Some(text)) => (Some(text), true),
@@ -234,8 +234,9 @@ pub fn listed(level: Level, at: &mut dyn Attributes) -> Result<Vec<KeyId>> {
     Ok(ids)
 }
 
-/// Files a key where it lacks, under the lock of its level, and with it whatever else was never filed by its id.
-/// Answers whether that was so. Nothing that is stored is lost: another text of the key stays behind the new one.
+/// Files a key where it is missing, under the lock of its level, and with it all others that were never filed by
+/// their ids. Returns whether this one never was. Nothing stored is lost: another text of the key is kept behind
+/// the new one.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Store`]: the key is then where it was.
@@ -287,7 +288,7 @@ fn public_here(at: &mut dyn Attributes, level: Level, id: &KeyId) -> Result<Opti
     Ok(Some(Change::set(Scope::Shared, name, text)))
 }
 
-/// The user's key is active in both places.
+/// Makes the user's active key active in both places.
 fn settle_active(level: Level, at: &mut dyn Attributes) -> Result<()> {
     if level != Level::User || at.access() != Access::Own {
         return Ok(());
@@ -337,7 +338,7 @@ fn never_filed(at: &mut dyn Attributes, level: Level, id: &KeyId) -> Result<Vec<
     Ok(changes)
 }
 
-/// The active user key as one that lacks a place, if it does.
+/// The active user key, if it lacks a place.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Store`] where INBOX can't be asked.

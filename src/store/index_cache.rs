@@ -86,8 +86,8 @@ pub fn open_content_key(secret: &Secret, header: &[u8; 32], entry: &[u8]) -> Opt
     ContentKey::from_bytes(&block).ok()
 }
 
-/// An entry with the chunk tags of a large mail, and of which file they are; none where they can't be
-/// had or are too many, or where nothing tells the file from a changed one.
+/// An entry with the chunk tags of a large mail, and which file they belong to; none where there are no
+/// tags or too many, or where a changed file couldn't be told from this one.
 ///
 /// # Errors
 /// Where libcrypto fails.
@@ -107,9 +107,9 @@ pub fn seal_chunk_tags(
     seal(secret, CHUNK_TAGS, header, &[&state.to_bytes(), &record]).map(Some)
 }
 
-/// The large mail that `opener`, unlocked, is at the start of, as it was verified when `entry` was
-/// made. None if the file in `state` may be another by now: then all of it is to be verified, so that
-/// damage is found before the first byte is served and not with the chunk that it is in.
+/// The large mail at whose start `opener`, unlocked, is, as it was verified when `entry` was made. None
+/// if the file in `state` may have changed since: then all of it has to be verified, so that damage is
+/// found before the first byte is served, and not only in its chunk.
 pub fn open_chunk_tags(
     secret: &Secret,
     header: &[u8; 32],

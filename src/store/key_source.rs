@@ -32,13 +32,13 @@ pub trait KeySource {
         folder: Option<&mut dyn Attributes>,
     ) -> Result<PrivateKey>;
 
-    /// Whether the key of what is written now can be opened here: then a file that can't be read is one
-    /// file, and not all of them.
+    /// Whether the key that new files are encrypted to can be unlocked here. If so, a file that can't be
+    /// read is a single one; if not, no file may be readable.
     fn opens_own(&mut self) -> bool {
         false
     }
 
-    /// What was found out about files that were read before.
+    /// What is remembered of files that were read before.
     fn memory(&mut self) -> &mut Memory;
 
     /// The secret that seals index cache entries for mails under `key`; `None` where there is no
@@ -82,7 +82,7 @@ impl Memory {
     }
 }
 
-/// A file on disk, as far as it tells that its content may have changed.
+/// A file's state on disk: where it differs, the content may have changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileState {
     /// Its bytes, or `u64::MAX` where unknown.
@@ -97,7 +97,7 @@ impl FileState {
     /// Size of [`Self::to_bytes`].
     pub const BYTES: usize = 24;
 
-    /// For comparing with what it is in a later session.
+    /// To be compared with the state in a later session.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.size.to_be_bytes());
@@ -107,7 +107,7 @@ impl FileState {
     }
 }
 
-/// A large file that was verified, in this session or by the index cache's word in an earlier one.
+/// A large file that was verified, in this session or, as the index cache says, in an earlier one.
 pub struct VerifiedFile {
     /// What it was at that time.
     pub state: FileState,

@@ -1,4 +1,4 @@
-//! What one user's session knows about keys, and how it finds and unlocks the rest. Those that new
+//! What one user's session knows about keys, and how it finds and unlocks the others. The keys that new
 //! mail is encrypted to are in [`make`].
 #![forbid(unsafe_code)]
 
@@ -37,8 +37,8 @@ const MAX_KEYS: usize = 1024;
 pub struct Keyring {
     settings: Settings,
     private: Bounded<KeyId, PrivateKey>,
-    /// What could not be unlocked, by id and stored text: until that changes, trying again only costs a
-    /// password stretching for each mail.
+    /// What could not be unlocked, by id and stored text: until that changes, trying again would only
+    /// cost a key derivation for each mail.
     failed: Bounded<[u8; 32], Error>,
     user_public: Option<PublicKey>,
     /// What the readers of this session remember.
@@ -179,8 +179,8 @@ impl Keyring {
     /// The private key that one of `ids` names, for a mail in `folder`.
     ///
     /// # Errors
-    /// [`ErrorKind::NoKey`] where none is there; what the unlocking says where one is but can't
-    /// be used; [`ErrorKind::Store`] where the dict can't answer.
+    /// [`ErrorKind::NoKey`] where there is none; what unlocking says where there is one that can't be
+    /// used; [`ErrorKind::Store`] where the dict can't answer.
     pub fn private_key(
         &mut self,
         ids: &[KeyId],
@@ -256,8 +256,8 @@ impl Keyring {
         });
     }
 
-    /// A key may be stored under its new id and named in a mail by its old one, or the reverse.
-    /// Only looked at when the direct way failed: it unlocks every key of the folder.
+    /// A key may be stored under its new id and named in a mail by its old one, or the reverse. A last
+    /// resort, since it unlocks every key of the folder.
     fn find_by_other_id(
         &mut self,
         id: &KeyId,

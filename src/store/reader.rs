@@ -51,7 +51,7 @@ enum State {
     Opening(Box<Opener>),
     Small(Secret),
     Large(Rc<Verified>, Window),
-    /// Keeps what was lent before: Dovecot's streams keep their buffer when a read fails.
+    /// Keeps what was lent: Dovecot's streams keep their buffer when a read fails.
     Failed(Secret, Window),
 }
 
@@ -69,11 +69,11 @@ impl State {
 
 /// What a stream gets next.
 pub enum Served<'a> {
-    /// The file's bytes at that offset, so many of them, are needed first.
+    /// First the file's bytes are needed: the offset, and how many.
     Needs(u64, usize),
-    /// The plaintext from what is to be kept on, where it was before.
+    /// The plaintext from what is to be kept on, at the same address as before.
     InPlace(&'a [u8]),
-    /// The plaintext, elsewhere.
+    /// The same, at another address.
     Moved(&'a [u8]),
 }
 
@@ -141,7 +141,7 @@ impl Reader {
         self.is_new
     }
 
-    /// The mail, though open, must not be served: what was learned from it is forgotten.
+    /// The mail, though open, isn't to be served: what was learned from it is forgotten.
     pub fn refuse(&mut self) {
         let refused = Error::new(ErrorKind::Unsupported, "not to be served");
         let _ = self.failing::<()>(|_| Err(refused));
@@ -178,7 +178,7 @@ impl Reader {
             if reader.fed < reader.file.size {
                 return Ok(false);
             }
-            // Looking for the end would cost a read that finds nothing.
+            // This is its end: looking for it would cost a read that finds nothing.
             reader.verify()?;
             Ok(true)
         })

@@ -16,8 +16,8 @@ use crate::key::KeyId;
 /// Makes sure that `folder` still has the public key with these ids, to which a mail was encrypted.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Store`] where it hasn't, or nobody can tell: the mail must not be stored, and
-/// trying again takes another key.
+/// [`crate::ErrorKind::Store`] where it hasn't, or that can't be told: the mail must not be stored. A
+/// second attempt uses another key.
 pub fn check(folder: &mut dyn Attributes, ids: &[KeyId]) -> Result<()> {
     let active = folder.get(Scope::Shared, &Level::Folder.active())?;
     let active = active.and_then(|a| a.trim().parse::<KeyId>().ok());

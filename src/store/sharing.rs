@@ -44,7 +44,7 @@ pub struct Sharing {
     update: Option<Update>,
     before: Readers,
     after: Readers,
-    /// Whether the update lets those read whom it is about.
+    /// Whether the update gives the right to read.
     grants: bool,
     /// The folder's keys.
     keys: Vec<KeyId>,
@@ -61,7 +61,7 @@ impl Sharing {
     /// Begins with the folder's ACL as it is, and what is going to be changed, if anything.
     /// `owner` is the folder's owner, who isn't a sharee.
     ///
-    /// What is to be applied, must be made under the folder's lock, from `entries` that were read
+    /// One that is going to be applied must be made under the folder's lock, from `entries` that were read
     /// under it.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl Sharing {
         self
     }
 
-    /// The next user about whom something has to be known, until [`Sharing::answer`].
+    /// The next user whom the caller has to look up, for [`Sharing::answer`].
     pub fn wanted(&self) -> Option<String> {
         if self.idle {
             return None;
@@ -202,7 +202,7 @@ impl Sharing {
         !self.keys.iter().all(has)
     }
 
-    /// What is to become of the unencrypted copy.
+    /// What is to happen to the unencrypted copy.
     fn open_wanted(
         &self,
         ring: &Keyring,
@@ -240,7 +240,7 @@ impl Sharing {
         })
     }
 
-    /// Whether those whom the update is about have to read by the unencrypted copy.
+    /// Whether those whom the update is about depend on the unencrypted copy.
     fn needs_open(&self) -> bool {
         match self.updated_user() {
             Some(user) => matches!(self.sharee(user), Some(Sharee::User { key: None, .. })),
@@ -254,7 +254,7 @@ impl Sharing {
     /// Removes the copies of the user who can read no more, and what no reader could find.
     ///
     /// # Errors
-    /// [`ErrorKind::Store`] where the dict can't say what is filed by id, as where the folder has another GUID since.
+    /// [`ErrorKind::Store`] where the dict can't tell what is filed by id: the folder may have got another GUID.
     fn unshare(&self, folder: &mut dyn Attributes, changes: &mut Changes) -> Result<()> {
         let mut gone = Vec::new();
         if let Some(user) = self.updated_user() {
@@ -322,7 +322,7 @@ impl Sharing {
             || self.recipients().any(|r| r.anew || !has(r.name))
     }
 
-    /// The users with a key who shall be able to read, of those who were asked about.
+    /// Of the users that were looked up: those with a key who are to read.
     fn recipients(&self) -> impl Iterator<Item = Recipient<'_>> {
         self.found.iter().filter_map(|(asked, found)| match found {
             Some(Sharee::User { name, key }) if self.after.users.contains(asked) => {
@@ -413,7 +413,7 @@ struct Recipient<'a> {
     anew: bool,
 }
 
-/// What becomes of the copy that is not encrypted.
+/// What happens to the unencrypted copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Open {
     Store,

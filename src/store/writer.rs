@@ -87,7 +87,7 @@ impl Writer {
         }
     }
 
-    /// Takes the next bytes of the mail. Returns what is to be stored for them.
+    /// Takes the next bytes of the mail. Returns what to store for them.
     ///
     /// # Errors
     /// The mail must not be stored.

@@ -1,4 +1,4 @@
-//! One command for one user: does the steps of its [`Plan`], and answers rows.
+//! One command for one user: does the steps of its [`Plan`], and returns rows.
 //!
 //! The caller walks the folders: [`Command::next_step`] says which, and [`Command::perform`] does the step
 //! in each of them.
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::key::{KeyId, PublicKey};
 use crate::stream::{Feed, Opener};
 
-/// What is said of one key.
+/// What is shown of one key.
 pub struct Row {
     /// The mailbox's name; empty for the user's own key.
     pub mailbox: String,
@@ -71,7 +71,7 @@ impl Command {
         }
     }
 
-    /// The next step; `failed`: the last one did, in one of its folders.
+    /// The next step; `failed`: the last one failed in one of its folders.
     pub fn next_step(&mut self, failed: bool) -> Option<Step> {
         let last = self.plan.current().map(|step| step.task);
         if failed && matches!(last, Some(Task::CheckFolder | Task::CheckMails)) {
@@ -83,7 +83,7 @@ impl Command {
         self.plan.next(failed)
     }
 
-    /// The next row that a step has answered. Where a step failed, the rows before still hold.
+    /// The next row that a step has produced. Where a step failed, the earlier rows still hold.
     pub fn next_row(&mut self) -> Option<Row> {
         self.rows.pop_front()
     }
@@ -128,7 +128,7 @@ impl Command {
     /// are needed to tell that it doesn't need the chosen key.
     ///
     /// # Errors
-    /// It does, or nobody can tell.
+    /// It does, or that can't be told.
     pub fn check_mail(&mut self, uid: u32, first: bool, data: &[u8]) -> Result<bool> {
         if first {
             self.scan = Opener::default();
@@ -155,7 +155,7 @@ impl Command {
     /// and have one now.
     ///
     /// # Errors
-    /// They haven't.
+    /// They don't have them.
     pub fn check_shared(
         &mut self,
         key: Generated,
@@ -179,7 +179,7 @@ impl Command {
         self.answered(done, level, folder)
     }
 
-    /// Adds a row for what failed, where the command has one for everything that it does.
+    /// Adds a row for a failure, if the command has a row for everything that it does.
     fn answered(&mut self, done: Result<()>, level: Level, at: &dyn Attributes) -> Result<()> {
         let Err(e) = &done else {
             return done;

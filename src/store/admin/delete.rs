@@ -12,7 +12,7 @@ use super::{key_id, not_there, owner, public_of, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, Protection, PublicKey};
 
-/// The deletion of a key: first it is shown everything that might need the key, then the key goes.
+/// The deletion of a key: first everything that might need the key is checked, then the key is deleted.
 #[derive(Clone)]
 pub struct KeyDeletion {
     level: Level,
@@ -118,7 +118,7 @@ impl KeyDeletion {
         }
     }
 
-    /// A mail, by what it is encrypted to.
+    /// Checks a mail, by the keys that it is encrypted to.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] where it needs this key.
@@ -135,7 +135,7 @@ impl KeyDeletion {
         Ok(())
     }
 
-    /// A folder, by the keys that are stored for the user there: for a user key.
+    /// For a user key: checks the keys that are stored for the user in a folder.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] where one of them is under this key.
@@ -178,7 +178,7 @@ impl KeyDeletion {
         Ok(())
     }
 
-    /// The folder keys that are filed by their ids, which folders may have or not.
+    /// Checks the folder keys that are filed by their ids, whether a folder has them or not.
     fn check_keys_without_folder(&self, inbox: &mut dyn Attributes) -> Result<()> {
         for id in filing::listed_by_id(Level::Folder, inbox)? {
             let name = Level::Folder.private(&id);
@@ -218,7 +218,7 @@ impl KeyDeletion {
             drop(at.lock(Level::Folder)?);
         }
         if self.level == Level::User {
-            // By its id another one may still be active: this one, where another program made the new one.
+            // Filed by its id, another key may still be active: this one, if another program made the new one.
             settle_active_key(at)?;
         }
         let _lock = at.lock(self.level)?;

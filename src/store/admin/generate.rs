@@ -14,7 +14,7 @@ use crate::key::{KeyId, Protect, Protection, PublicKey, StoredKey};
 pub struct Generated {
     /// Its id.
     pub id: KeyId,
-    /// It has become so just now; else it was there and nothing changed.
+    /// It became active just now. If not, it already was, and nothing changed.
     pub fresh: bool,
 }
 
@@ -39,7 +39,7 @@ pub fn user_key(ring: &mut Keyring, host: &mut dyn Host, force: bool) -> Result<
             return Ok(made);
         }
     }
-    // Those that were found to open before the lock was there.
+    // They may have been unlocked before the lock was taken.
     for id in filing::listed(Level::User, inbox.as_mut()).unwrap_or_default() {
         ring.check_still_opens(Level::User, &id, inbox.as_mut(), host)?;
     }
@@ -105,7 +105,7 @@ fn existing(
 /// Makes sure that a new user key does no harm to the keys of `folder`, before it is made: each of
 /// them must open, to be put under the new one (`rekey`), or else the user key that it stays under.
 /// Otherwise two passwords would be needed from then on, one for older and one for newer keys, and
-/// no password could be changed any more. Answers the keys that are there.
+/// no password could be changed any more. Returns the keys that are there.
 ///
 /// # Errors
 /// [`ErrorKind::Refused`], with the key and what to do; [`ErrorKind::Store`].
@@ -119,7 +119,7 @@ pub fn check_new_user_key(
         return Ok(Vec::new());
     }
     let names = match filing::ids(folder, Scope::Private, &Level::Folder.private_prefix()) {
-        // A dict that can't list. The active key is the one that counts.
+        // The dict can't list. The active key is the one that counts.
         Err(_) if !rekey => {
             let active = filing::active(Level::Folder, folder)?;
             active.map(|active| active.id).into_iter().collect()
@@ -209,8 +209,8 @@ fn left_behind(ring: &Keyring, folder: &dyn Attributes, id: &KeyId, why: &Error)
     )
 }
 
-/// The active user key, once it is sure that its private half can be had: under a key that
-/// nobody can unlock the folder keys would be lost.
+/// The active user key, after making sure that its private half can be unlocked: under any other, folder
+/// keys would be lost.
 ///
 /// # Errors
 /// [`ErrorKind::NoKey`] without a user key; what unlocking it says.
@@ -237,9 +237,9 @@ pub fn rekey_target(ring: &mut Keyring, host: &mut dyn Host) -> Result<PublicKey
     ))
 }
 
-/// Puts all keys of `folder` under `user` (from [`rekey_target`]), in one transaction, and
-/// answers their names. What they were under before stays where it is and opens them until
-/// then, so it doesn't matter where the work is interrupted: begin again.
+/// Puts all keys of `folder` under `user` (from [`rekey_target`]), in one transaction, and returns their
+/// names. The key that they were under before stays, so the work may be interrupted at any point, and begun
+/// again.
 ///
 /// # Errors
 /// The folder's keys are then as they were; the text names the one that can't be unlocked.
@@ -265,7 +265,7 @@ pub fn rekey_folder(
     Ok(names)
 }
 
-/// The same for the folder keys that no folder has. Answers those that were under another key.
+/// The same for the folder keys that no folder has. Returns those that were under another key.
 ///
 /// # Errors
 /// As [`rekey_folder`]; [`ErrorKind::Store`] where the dict can't list.

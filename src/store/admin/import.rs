@@ -24,8 +24,8 @@ pub struct Imported {
 /// there under its id, protected as a new one would be. It becomes active only where no key is.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] for a key whose id nothing there names, unless `force`; what
-/// parsing and unlocking say: no error shows any of the text.
+/// [`ErrorKind::Refused`] for a key whose id isn't known there, unless `force`; what parsing and unlocking
+/// say. No error shows any of the text.
 pub fn import(
     ring: &mut Keyring,
     level: Level,

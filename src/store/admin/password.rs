@@ -22,12 +22,12 @@ pub enum NewPassword<'a> {
 
 /// Puts all keys of the user under the new password, or none: each must open with `old` (without
 /// it: with [`Setting::Password`]) or the new one first, and all are stored in one transaction.
-/// Answers their number.
+/// Returns their number.
 ///
 /// # Errors
 /// [`ErrorKind::WrongPassword`], naming the key; [`ErrorKind::NoKey`] where a password is needed
 /// and none is there; [`ErrorKind::Setting`] for an empty password, or where
-/// [`Setting::RequireEncrypted`] forbids to clear it; [`ErrorKind::Refused`] for a key
+/// [`Setting::RequireEncrypted`] forbids clearing it; [`ErrorKind::Refused`] for a key
 /// that is under another key: it has no password to change.
 pub fn password(
     ring: &mut Keyring,

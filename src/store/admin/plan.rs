@@ -141,7 +141,7 @@ impl Plan {
         plan
     }
 
-    /// The next step; `failed`: the last one did, in one of its folders.
+    /// The next step; `failed`: the last one failed in one of its folders.
     pub(super) fn next(&mut self, failed: bool) -> Option<Step> {
         if let Some(last) = self.done.checked_sub(1) {
             let last = self.steps.get(last)?;

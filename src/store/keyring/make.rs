@@ -12,7 +12,7 @@ use super::store::NewKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{PrivateKey, Protect, PublicKey};
 
-/// A user key that was replaced while its folder keys were waited for; once is rare already.
+/// How often the user key may be replaced while the folder's lock is waited for; even once is rare.
 const MAX_REPLACED: u32 = 5;
 
 impl Keyring {
@@ -74,7 +74,7 @@ impl Keyring {
         std::mem::take(&mut self.folder_key_made)
     }
 
-    /// A key made by somebody else than the owner could never be read by the owner.
+    /// A key made by anybody but the owner could never be read by the owner.
     pub(in crate::store) fn require_own(&self, folder: &dyn Attributes) -> Result<()> {
         let reason = match folder.access() {
             Access::Own => return Ok(()),
@@ -157,7 +157,7 @@ impl Keyring {
         Ok(made)
     }
 
-    /// Says once in a session that a user key has become an unprotected one.
+    /// Warns once in a session that a new user key is unprotected.
     pub(in crate::store) fn warn_unprotected(&mut self, host: &mut dyn Host) {
         if !std::mem::replace(&mut self.warned_unprotected, true) {
             let name = |setting| self.settings.name(setting);

@@ -1,8 +1,8 @@
 //! Storing keys, so that no mail is encrypted to one that was not stored.
 //!
-//! Dovecot's file dict changes what it remembers before it writes, and doesn't change it back when writing fails: from then
-//! on it answers this session with keys that nobody else will ever see. Such keys are stored again before they are
-//! used: then the dict writes all that it remembers.
+//! Dovecot's file dict changes its memory before it writes, and doesn't change it back when writing fails: from
+//! then on it answers this session with keys that nobody else will ever see. Such keys are stored again before
+//! they are used, and then the dict writes all that it remembers.
 #![forbid(unsafe_code)]
 
 use zeroize::Zeroizing;
@@ -76,8 +76,8 @@ pub(in crate::store) fn activate(
     let active = Change::set(Scope::Shared, level.active(), text);
     match level {
         Level::Folder => at.commit(vec![public_change(level, id, public), active]),
-        // That it is the user's active one is filed as a private attribute as well, and those come first where a
-        // dict applies a transaction in parts.
+        // The user's active key is also filed as a private attribute, and a dict that applies a transaction in
+        // parts stores those first.
         Level::User => {
             publish(level, at, id, public)?;
             at.commit(vec![active])

@@ -27,7 +27,7 @@ impl User {
         }
     }
 
-    /// Does what storing a mail does, and answers to whom it is encrypted.
+    /// Does what storing a mail does, and returns the key that it is encrypted to.
     fn store(&mut self, folder: &mut Mailbox) -> crate::Result<KeyId> {
         let sender = self.ring.sender(folder, &mut self.session)?;
         let id = sender.borrow().id();

@@ -102,7 +102,7 @@ impl Keyring {
             Protection::None => stored.unlock(),
             Protection::Password => self.unlock_with_password(id, &stored, host),
             Protection::Key(other) => {
-                // What is wrong with the other key is remembered of that one, and may be mended.
+                // A failure of the other key is remembered with that one, and may be mended.
                 let other = self.unlocking_key(id, other, host, depth)?;
                 stored.unlock_with_key(&other)
             }

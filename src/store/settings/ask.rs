@@ -1,4 +1,4 @@
-//! One setting at a time: looking it up, and saying what is wrong with it.
+//! Looks up one setting at a time, and says what is wrong with it.
 #![forbid(unsafe_code)]
 
 use zeroize::Zeroizing;
@@ -59,7 +59,7 @@ pub(crate) fn writing(lookup: &mut Lookup<'_>, line: Line) -> Result<Option<Algo
     })
 }
 
-/// The look-up, and whose words errors are in.
+/// A look-up, and the line whose names errors use.
 pub(super) struct Ask<'a, 'b> {
     line: Line,
     lookup: &'a mut Lookup<'b>,
@@ -132,8 +132,8 @@ impl Ask<'_, '_> {
         Ok(Some(curve.to_string()))
     }
 
-    /// Dovecot's own reading of a boolean: set, and not beginning like "no", "false" or "0". One that
-    /// is set to nothing is yes for it, too.
+    /// A boolean as Dovecot reads it: true if it is set and doesn't begin like "no", "false" or "0". Set to
+    /// nothing, it is true, too.
     pub(super) fn boolean(&mut self, setting: Setting) -> bool {
         let value = self.value(setting);
         value.is_some_and(|v| !matches!(v.first(), Some(b'n' | b'N' | b'f' | b'F' | b'0')))
@@ -198,7 +198,7 @@ impl Ask<'_, '_> {
         })
     }
 
-    /// "Not set" would be something else: what an empty setting was meant to do wouldn't be done.
+    /// An empty setting is a mistake, and not the same as none: what it was meant to do wouldn't be done.
     fn check_not_empty(&mut self, name: &str, shown_as: &str, text: &str) -> Result<()> {
         if !text.trim().is_empty() {
             return Ok(());
@@ -215,7 +215,7 @@ impl Ask<'_, '_> {
         )))
     }
 
-    /// A key that isn't one. What stands in its place is perhaps a key all the same, and not shown.
+    /// For a text that isn't a key. It isn't shown: it may hold one all the same.
     fn unparsable(&self, shown_as: &str, text: &str, e: &Error) -> Error {
         let text = text.trim();
         let hint = match text.as_bytes() {

@@ -1,5 +1,5 @@
-//! The names of userdb fields that could be meant for us. Dovecot passes over those that it doesn't
-//! know: a setting that is meant to protect and isn't heard would store mail or keys unprotected.
+//! The names of userdb fields that could be meant for us. Dovecot ignores those that it doesn't know: if a
+//! setting that is meant to protect were ignored, mail or keys would be stored unprotected.
 #![forbid(unsafe_code)]
 
 use zeroize::Zeroizing;
@@ -9,7 +9,7 @@ use super::ask::text;
 use super::{FIELD, Lookup};
 use crate::error::{Error, Result};
 
-/// More userdb fields than a look-up that works can have.
+/// More userdb fields than any look-up has, unless it went wrong.
 const MAX_FIELDS: usize = 256;
 
 /// What is shown of a field's name in an error.
@@ -48,8 +48,8 @@ impl Fields {
         Fields { line, fields }
     }
 
-    /// Under 2.4 nothing is what a setting is without being set. An error where the field of
-    /// `setting` is there and says so.
+    /// Under 2.4 an empty setting looks as if it weren't set. Returns an error where the field of `setting`
+    /// is there and empty.
     pub(super) fn empty(&self, setting: Setting) -> Option<Error> {
         let name = Line::V2_4.name(setting);
         let is_empty = |field: &Field| field.empty && field.name == name;
@@ -61,7 +61,7 @@ impl Fields {
         })
     }
 
-    /// 2.4: whether Dovecot hears all of them.
+    /// 2.4: whether Dovecot knows all of them.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Setting`], with the name to use.
@@ -91,7 +91,7 @@ impl Fields {
 
     fn check_name(&self, name: &str) -> Result<()> {
         if let Some(new) = Line::renamed(name) {
-            // Whoever serves both lines from one userdb has both.
+            // A userdb that serves both lines has both names.
             if self.has(new) {
                 return Ok(());
             }
@@ -157,8 +157,8 @@ impl Fields {
         Ok(())
     }
 
-    /// 2.3: a field that was perhaps meant to protect the user's key, and protects nothing. There
-    /// any name may be an fs driver's, so this says nothing as long as there is a protection.
+    /// 2.3: a field that was perhaps meant to protect the user's key, and does nothing. Any name may be an
+    /// fs driver's, so this only counts where there is no other protection.
     pub(super) fn ignored(&self) -> Option<Error> {
         if self.line != Line::V2_3 {
             return None;

@@ -74,7 +74,7 @@ impl Alice {
         alice
     }
 
-    /// One more key, as a new active one makes it.
+    /// Makes one more key, which becomes the active one.
     fn add_key(&mut self) -> KeyId {
         let user = self.ring.user_public(&mut self.session).unwrap();
         let made = self.ring.generate(
@@ -248,7 +248,7 @@ fn a_sharee_who_got_a_key_meanwhile_is_upgraded() {
     let mut alice = Alice::new(&[]);
     alice.change(set(user("carol"), true)).unwrap();
     alice.users[2].1 = Some(new_key());
-    // By whatever makes somebody look, such as a new key.
+    // At the next look, such as after a new key.
     alice.plan(None).unwrap();
     assert_eq!(alice.given("carol"), alice.keys());
     assert!(alice.open().is_empty());

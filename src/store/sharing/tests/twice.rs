@@ -11,7 +11,7 @@ fn nobody_is_asked_about_twice_and_who_came_in_between_is_not_forgotten() {
     let mut first = alice.look(None).unwrap();
     alice.ask(&mut first).unwrap();
     assert_eq!(alice.asked, ["bob"]);
-    // A reader more and a key more, before there is the lock.
+    // One more reader and one more key, before the lock is taken.
     alice.acl = updated(&alice.acl, &set(user("eve"), true));
     alice.add_key();
     let mut second = alice.look(None).unwrap().knowing(first);
