@@ -161,7 +161,7 @@ mod dovecot {
     /// `MCRS_VERSION`, made from all else that it says and from what modules look up in each other: so modules and a
     /// core that don't belong together can tell.
     fn header(out: &Path) {
-        const BETWEEN_MODULES: &str = "c-shim/mail-crypt-plugin.h";
+        const BETWEEN_MODULES: &str = "c-shim/mail/mail-crypt-plugin.h";
         println!("cargo:rerun-if-changed=cbindgen.toml");
         println!("cargo:rerun-if-changed=src/ffi");
         println!("cargo:rerun-if-changed={BETWEEN_MODULES}");

@@ -34,8 +34,8 @@ for file in $(git ls-files -- 'src/*.rs' ':!src/ffi' ':!src/ffi.rs' ':!src/lib.r
 done
 
 say "one place each knows one Dovecot from another"
-if git grep -nE '^ *# *(if|ifdef|elif)|DOVECOT_VERSION' -- c-shim ':!c-shim/compat.h' | grep -vE '^c-shim/[a-z-]+\.h:1:#ifndef '; then
-    die "#if outside c-shim/compat.h"
+if git grep -nE '^ *# *(if|ifdef|elif)|DOVECOT_VERSION' -- c-shim ':!c-shim/common/compat.h' | grep -vE '^c-shim/[a-z]+/[a-z-]+\.h:1:#ifndef '; then
+    die "#if outside c-shim/common/compat.h"
 fi
 if git grep -nE 'cfg!?\(.*dovecot_2_' -- src ':!src/ffi/version.rs'; then
     die "a version outside src/ffi/version.rs"
