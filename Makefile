@@ -51,7 +51,7 @@ else
 settings := common/plugin-settings
 doveadm_args := doveadm/doveadm-args
 endif
-streams := common/istream-mail-crypt common/ostream-mail-crypt
+streams := common/istream-lent common/istream-mail-crypt common/ostream-mail-crypt
 
 # $(1) file, $(2) sources without .c
 define module
@@ -60,7 +60,7 @@ SOURCES_$(1) := $(2)
 endef
 
 $(eval $(call module,lib05_mail_crypt_acl_plugin.so,$(addprefix acl/,mail-crypt-acl-plugin mail-crypt-acl-sharee)))
-$(eval $(call module,lib10_mail_crypt_plugin.so,$(addprefix mail/,mail-crypt-plugin mail-crypt-user mail-crypt-open mail-crypt-plain mail-crypt-cache mail-crypt-attachment mail-crypt-guid mail-crypt-saved mail-crypt-binary mail-crypt-copy mail-crypt-unpack istream-spool spool-cache) $(streams) $(settings)))
+$(eval $(call module,lib10_mail_crypt_plugin.so,$(addprefix mail/,mail-crypt-plugin mail-crypt-mail mail-crypt-plain mail-crypt-cache mail-crypt-attachment mail-crypt-unpack mail-crypt-binary mail-crypt-save mail-crypt-copy mail-crypt-guid istream-spool spool-cache) $(streams) $(settings)))
 $(eval $(call module,doveadm/libdoveadm_mail_crypt_plugin.so,$(addprefix doveadm/,doveadm-mail-crypt doveadm-mail-crypt-input doveadm-mail-crypt-run doveadm-mail-crypt-scan doveadm-mail-crypt-common) $(doveadm_args)))
 fs := fs/fs-crypt-common $(streams) $(settings)
 ifeq ($(DOVECOT_LINE),2.4)

@@ -36,6 +36,7 @@ mod dovecot {
     const FUNCTIONS: &[&str] = &[
         "e_log",
         "event_create",
+        "event_ref",
         "event_set_append_log_prefix",
         "event_unref",
         "event_want_level",
@@ -70,10 +71,13 @@ mod dovecot {
     /// The files of `src/ffi` that export something.
     const EXPORTING: &[&str] = &[
         "boundary.rs",
+        "cache.rs",
+        "copy.rs",
         "user.rs",
         "mailbox.rs",
         "writer.rs",
         "reader.rs",
+        "saves.rs",
         "sharing.rs",
         "fs.rs",
         "spool.rs",

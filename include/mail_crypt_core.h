@@ -10,11 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct event;
 struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x4d58cb41u
+#define MCRS_VERSION 0xcd1356f5u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -25,26 +26,6 @@ struct mailbox;
  Bytes of [`mcrs_error::client`], with its NUL.
  */
 #define MCRS_CLIENT_SIZE 160
-
-/*
- From `mcrs_user_can_copy_raw_mail`: more of the mail is needed.
- */
-#define MCRS_COPY_MORE 2
-
-/*
- Bytes of a key's two ids, the old one zeros where there is none.
- */
-#define MCRS_KEY_ID_SIZE 64
-
-/*
- Bytes that [`mcrs_is_encrypted`] needs to see.
- */
-#define MCRS_MAGIC_SIZE 9
-
-/*
- The first bytes of a mail, within which nearly every header ends.
- */
-#define MCRS_LOOK_SIZE 4096
 
 /*
  What Dovecot's index cache may have about a mail, each in a field of its own: the content key, where
@@ -58,14 +39,39 @@ struct mailbox;
 #define MCRS_CACHE_CHUNK_TAGS 1
 
 /*
- The number of fields.
+ The number of fields that a reader knows.
  */
 #define MCRS_CACHE_FIELDS 2
 
 /*
- The largest file, in bytes, that has no chunks.
+ From `mcrs_copy_raw`: always.
  */
-#define MCRS_SMALL_SIZE 262144
+#define MCRS_COPY_RAW 1
+
+/*
+ From `mcrs_copy_raw`: if `mcrs_is_global` says yes.
+ */
+#define MCRS_COPY_RAW_IF_GLOBAL 2
+
+/*
+ From `mcrs_copy_raw`: if it can't be read, and that isn't temporary.
+ */
+#define MCRS_COPY_RAW_IF_UNREADABLE 4
+
+/*
+ From `mcrs_is_global`: more of the mail is needed.
+ */
+#define MCRS_IS_GLOBAL_MORE 2
+
+/*
+ Bytes that [`mcrs_is_encrypted`] needs to see.
+ */
+#define MCRS_MAGIC_SIZE 9
+
+/*
+ The first bytes of a mail, within which nearly every header ends.
+ */
+#define MCRS_LOOK_SIZE 4096
 
 /*
  Everyone.
@@ -203,6 +209,11 @@ struct mcrs_fs;
 struct mcrs_reader;
 
 /*
+ The keys to which one transaction has encrypted mails.
+ */
+struct mcrs_saves;
+
+/*
  One change of a folder's ACL.
  */
 struct mcrs_sharing;
@@ -223,6 +234,46 @@ struct mcrs_user;
 struct mcrs_writer;
 
 /*
+ Where a mail is: what a further field has about it, once it was read and was encrypted.
+ */
+struct mcrs_place {
+  /*
+   The folder's GUID.
+   */
+  uint8_t folder[16];
+  /*
+   The folder's UIDVALIDITY.
+   */
+  uint32_t uid_validity;
+  /*
+   The mail's UID.
+   */
+  uint32_t uid;
+};
+
+/*
+ A mail that is to be copied.
+ */
+struct mcrs_copying {
+  /*
+   It stays in its folder.
+   */
+  bool same_folder;
+  /*
+   It stays this user's.
+   */
+  bool same_user;
+  /*
+   The namespaces of its two folders have the same owner.
+   */
+  bool same_owner;
+  /*
+   `lazy_expunge` moves it because it was expunged.
+   */
+  bool expunged;
+};
+
+/*
  Looks a setting up by its 2.3 name; NULL where it isn't set. The text is copied at once. What else is
  asked for under 2.4 stands in `crypt-settings.c`.
  */
@@ -237,6 +288,10 @@ struct mcrs_error {
    */
   bool temporary;
   /*
+   Only one mail is at fault: the user's others can be read.
+   */
+  bool only_this_mail;
+  /*
    For the mail user's client: says what, and no internals.
    */
   char client[MCRS_CLIENT_SIZE];
@@ -244,6 +299,24 @@ struct mcrs_error {
    For the server's log: says why and what to do.
    */
   char text[MCRS_TEXT_SIZE];
+};
+
+/*
+ The sizes of a mail that isn't encrypted; `UINT64_MAX`: unknown.
+ */
+struct mcrs_sizes {
+  /*
+   The mail's when it was stored.
+   */
+  uint64_t recorded;
+  /*
+   The same with CRLF for each LF.
+   */
+  uint64_t with_crlf;
+  /*
+   The file's now.
+   */
+  uint64_t actual;
 };
 
 /*
@@ -262,6 +335,20 @@ struct mcrs_file {
    Its inode's number (0: unknown).
    */
   uint64_t inode;
+};
+
+/*
+ Bytes that somebody lends, none at NULL.
+ */
+struct mcrs_data {
+  /*
+   The first of them.
+   */
+  const uint8_t *data;
+  /*
+   How many.
+   */
+  size_t size;
 };
 
 /*
@@ -410,16 +497,52 @@ int mcrs_init(uint32_t version);
 void mcrs_deinit(void);
 
 /*
+ How many of the fields, from the first on, help to read a file of so many bytes (`UINT64_MAX`: unknown).
+ */
+size_t mcrs_cache_fields(uint64_t size);
+
+/*
+ Whether the `size` bytes that this field has say that the mail in `place` was encrypted.
+
+ # Safety
+ `data` has `size` bytes.
+ */
+bool mcrs_place_is_known(struct mcrs_place place, const uint8_t *data, size_t size);
+
+/*
+ When a mail may be copied as it is on disk into a folder of `user` (NULL where mail_crypt isn't enabled for the
+ user). Returns the reasons (`MCRS_COPY_RAW*`) of which each is enough; without any it is to be saved anew.
+
+ # Safety
+ `user` is NULL or from `mcrs_user_new`.
+ */
+int mcrs_copy_raw(struct mcrs_user *user,
+                  struct mcrs_copying copying);
+
+/*
+ Whether the mail that begins with `data` on disk is encrypted to the user's global key alone. 1 yes, 0 no,
+ `MCRS_IS_GLOBAL_MORE`: more of its header is needed to tell, -1 error.
+
+ # Safety
+ `user` is from `mcrs_user_new`, `data` has `size` bytes.
+ */
+int mcrs_is_global(struct mcrs_user *user,
+                   const uint8_t *data,
+                   size_t size);
+
+/*
  Reads the settings of `user` and makes the session. A setting that can't be used is an error where it is
- needed: of everything that is done with this user, or only of writing.
+ needed: of everything that is done with this user, or only of writing. What is logged about the user goes
+ through `event`.
 
  Returns 0 and sets `user_r`, or -1: the user must then not be served.
 
  # Safety
- `user` lives until `mcrs_user_free`; `lookup` answers NULL or NUL-terminated texts; `user_r`
+ `user` lives until `mcrs_user_free`; `event` is valid; `lookup` answers NULL or NUL-terminated texts; `user_r`
  and `error` are valid.
  */
 int mcrs_user_new(struct mail_user *user,
+                  struct event *event,
                   mcrs_setting_fn lookup,
                   void *context,
                   struct mcrs_user **user_r,
@@ -442,27 +565,6 @@ int mcrs_user_check(struct mcrs_user *user, struct mcrs_error *error);
  `user` is valid, and `*user` NULL or from `mcrs_user_new`.
  */
 void mcrs_user_free(struct mcrs_user **user);
-
-/*
- Whether mail may be copied between this user's folders as it is on disk: only where one key
- serves them all and new mail is encrypted. 1 yes, 0 no, -1 error.
-
- # Safety
- `user` is from `mcrs_user_new`.
- */
-int mcrs_user_can_copy_raw(struct mcrs_user *user);
-
-/*
- Whether that holds for the mail that begins with `data` on disk: it may be older than the global key, and
- under the key of the folder that it would leave. 1 yes, 0 no, `MCRS_COPY_MORE`: more of its header is
- needed to tell, -1 error.
-
- # Safety
- `user` is from `mcrs_user_new`, `data` has `size` bytes.
- */
-int mcrs_user_can_copy_raw_mail(struct mcrs_user *user,
-                                const uint8_t *data,
-                                size_t size);
 
 /*
  Files the keys of `mailbox`, whose GUID is about to become the 16 bytes at `guid`, under that as well.
@@ -489,14 +591,18 @@ int mcrs_mailbox_guid(struct mailbox *mailbox,
 /*
  Makes a writer for a mail that is stored in `mailbox`, and the mailbox's key where it has none.
 
- `user` is NULL where mail_crypt isn't enabled for the user: the mail stays plaintext.
+ `user` is NULL where mail_crypt isn't enabled for the user: the mail stays plaintext. `saves`, NULL at first, has
+ the keys that the transaction's mails are encrypted to, of which one may be chosen `now`, by the event loop's time.
  Returns 0 and sets `writer_r`, or -1: the mail must then not be stored.
 
  # Safety
- `user` is NULL or from `mcrs_user_new`; `mailbox` is open; `writer_r` and `error` are valid.
+ `user` is NULL or from `mcrs_user_new`; `mailbox` is open; `saves` is valid, and `*saves` NULL or set by this;
+ `writer_r` and `error` are valid.
  */
 int mcrs_writer_new(struct mcrs_user *user,
                     struct mailbox *mailbox,
+                    struct mcrs_saves **saves,
+                    int64_t now,
                     struct mcrs_writer **writer_r,
                     struct mcrs_error *error);
 
@@ -534,29 +640,6 @@ int mcrs_writer_finish(struct mcrs_writer *writer,
  `writer` is from `mcrs_writer_new`; `error` is valid.
  */
 int mcrs_writer_refused(struct mcrs_writer *writer, struct mcrs_error *error);
-
-/*
- Copies the ids of the folder's key to which the mail is encrypted to `id_r`, which has room for
- `MCRS_KEY_ID_SIZE` bytes, for `mcrs_user_check_saved`. Returns 1; 0 if it is encrypted to no
- such key; or -1.
-
- # Safety
- `writer` is from `mcrs_writer_new`; `id_r` has room.
- */
-int mcrs_writer_key(struct mcrs_writer *writer, uint8_t *id_r);
-
-/*
- Makes sure that the key `id`, to which a mail was encrypted, is still one of the folder's: to be called
- once others can see the mail. Returns 0, or -1: the mail must then not stay.
-
- # Safety
- `user` is from `mcrs_user_new`; `mailbox` is open; `id` has `MCRS_KEY_ID_SIZE` bytes; `error` is
- valid.
- */
-int mcrs_user_check_saved(struct mcrs_user *user,
-                          struct mailbox *mailbox,
-                          const uint8_t *id,
-                          struct mcrs_error *error);
 
 /*
  Forgets ephemeral keys of former mails that are too old for further ones. Returns in how many seconds to
@@ -610,8 +693,7 @@ bool mcrs_begins_as_text(const uint8_t *data, size_t size);
 
 /*
  Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was once encrypted: that
- is `known`, or the bytes show it. `recorded` is the size that was noted when it was stored, `actual` the
- file's now (`UINT64_MAX`: unknown). Returns 0, or -1 where it must not be served.
+ is `known`, or the bytes and `sizes` show it. Returns 0, or -1 where it must not be served.
 
  # Safety
  `data` has `size` bytes; `error` is valid.
@@ -619,8 +701,7 @@ bool mcrs_begins_as_text(const uint8_t *data, size_t size);
 int mcrs_refuse_damaged(bool known,
                         const uint8_t *data,
                         size_t size,
-                        uint64_t recorded,
-                        uint64_t actual,
+                        struct mcrs_sizes sizes,
                         struct mcrs_error *error);
 
 /*
@@ -635,27 +716,18 @@ int mcrs_refuse_twice(const uint8_t *data,
                       struct mcrs_error *error);
 
 /*
- Makes a reader for a mail in `file`. Returns 0 and sets `reader_r`, or -1.
+ Makes a reader for a mail in `file`, of which the index cache has `cached`, by field. Returns 0 and sets
+ `reader_r`, or -1.
 
  # Safety
- `user` is from `mcrs_user_new`; `reader_r` and `error` are valid.
+ `user` is from `mcrs_user_new`; `cached` has `MCRS_CACHE_FIELDS` entries, each with its
+ bytes; `reader_r` and `error` are valid.
  */
 int mcrs_reader_new(struct mcrs_user *user,
                     struct mcrs_file file,
+                    const struct mcrs_data *cached,
                     struct mcrs_reader **reader_r,
                     struct mcrs_error *error);
-
-/*
- Hands over what the index cache has about the mail in `field`, before the first byte of the file.
- Returns 0 or -1.
-
- # Safety
- `reader` is from `mcrs_reader_new`; `data` has `size` bytes.
- */
-int mcrs_reader_set_cached(struct mcrs_reader *reader,
-                           size_t field,
-                           const uint8_t *data,
-                           size_t size);
 
 /*
  After the mail was opened: what the index cache should get in `field`. Returns 1 and lends it until
@@ -691,16 +763,6 @@ int mcrs_reader_feed(struct mcrs_reader *reader,
  `reader` is from `mcrs_reader_new`; `error` is valid.
  */
 int mcrs_reader_finish(struct mcrs_reader *reader, struct mcrs_error *error);
-
-/*
- After the mail could not be opened: 1 if the mail itself is at fault, damaged or under a key that is gone
- or locked, while the user's own key can be unlocked; 0 if perhaps no mail of the user can be read now, or
- the key store didn't answer; -1 on error.
-
- # Safety
- `reader` is from `mcrs_reader_new`.
- */
-int mcrs_reader_failed_alone(struct mcrs_reader *reader);
 
 /*
  Whether all of the mail was verified to open it: then what is known of it from before needs no second
@@ -769,6 +831,37 @@ int mcrs_reader_serve(struct mcrs_reader *reader,
  `reader` is valid, and `*reader` NULL or from `mcrs_reader_new`.
  */
 void mcrs_reader_free(struct mcrs_reader **reader);
+
+/*
+ Before the mails are stored: makes sure that their keys are still those of `mailbox`. That is so where `now`, the
+ event loop's time, is still when the first was chosen. Returns 0, or -1: nothing must be stored.
+
+ # Safety
+ `saves` is NULL or from `mcrs_writer_new`; `mailbox` is open; `error` is valid.
+ */
+int mcrs_saves_check_before(struct mcrs_saves *saves,
+                            struct mailbox *mailbox,
+                            int64_t now,
+                            struct mcrs_error *error);
+
+/*
+ Makes sure that the keys are still those of `mailbox`: to be called once others can see the mails. Returns 0, or -1:
+ they must not stay.
+
+ # Safety
+ As `mcrs_saves_check_before`.
+ */
+int mcrs_saves_check(struct mcrs_saves *saves,
+                     struct mailbox *mailbox,
+                     struct mcrs_error *error);
+
+/*
+ Frees the saves and clears the pointer.
+
+ # Safety
+ `saves` is valid, and `*saves` NULL or from `mcrs_writer_new`.
+ */
+void mcrs_saves_free(struct mcrs_saves **saves);
 
 /*
  Begins a change of a folder's ACL: `mcrs_sharing_next` says what to do. `owner` is the folder's owner, or
@@ -932,11 +1025,12 @@ int mcrs_spool_take(struct mcrs_spool *spool,
  be kept any more. Returns 0 or -1.
 
  # Safety
- `spool` is from `mcrs_spool_new`; `fd` is -1 or an open file that nothing else uses; `error` is
- valid.
+ `spool` is from `mcrs_spool_new`; `fd` is an open file that nothing else uses, or -1 and `why`
+ NUL-terminated; `error` is valid.
  */
 int mcrs_spool_set_file(struct mcrs_spool *spool,
                         int fd,
+                        const char *why,
                         struct mcrs_error *error);
 
 /*

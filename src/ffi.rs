@@ -9,11 +9,14 @@
 
 mod admin;
 mod boundary;
+mod cache;
+mod copy;
 mod dovecot;
 mod event;
 mod fs;
 mod mailbox;
 mod reader;
+mod saves;
 mod sharing;
 mod spool;
 mod user;
@@ -21,10 +24,13 @@ mod version;
 mod writer;
 
 pub use admin::*;
-pub use boundary::{MCRS_VERSION, mcrs_error, mcrs_init};
+pub use boundary::{MCRS_VERSION, mcrs_data, mcrs_error, mcrs_init};
+pub use cache::*;
+pub use copy::*;
 pub use fs::*;
 pub use mailbox::mcrs_mailbox_guid;
 pub use reader::*;
+pub use saves::*;
 pub use sharing::*;
 pub use spool::*;
 pub use user::*;

@@ -4,31 +4,29 @@
 #include "compat.h"
 #include "istream.h"
 #include "fs-api.h"
-#include "mail-storage-private.h"
 #include "index-mail.h"
 #include "index-attachment.h"
 #include "dbox-file.h"
 #include "dbox-mail.h"
 #include "dbox-storage.h"
 
-#include "mail-crypt-attachment.h"
+#include "istream-mail-crypt.h"
+#include "mail-crypt-plugin-private.h"
 
 static void
 mail_crypt_attachment_fail(const char *path, struct istream *input,
 			   struct mcrs_error *error_r)
 {
-	const char *text = t_strdup_printf("attachment %s can't be read: %s",
-					   path, i_stream_get_error(input));
 	bool gone = input->stream_errno == ENOENT || input->stream_errno == EINVAL;
 
-	i_zero(error_r);
+	mail_crypt_error_set(error_r, gone ?
+			     "An attachment of this mail is missing or damaged" :
+			     "An attachment of this mail can't be read now",
+			     "attachment %s can't be read: %s", path,
+			     i_stream_get_error(input));
 	/* what is missing or damaged stays so; all else may pass */
 	error_r->temporary = !gone;
-	if (i_strocpy(error_r->text, text, sizeof(error_r->text)) < 0)
-		error_r->text[sizeof(error_r->text) - 1] = '\0';
-	(void)i_snprintf(error_r->client, sizeof(error_r->client), "%s", gone ?
-			 "An attachment of this mail is missing or damaged" :
-			 "An attachment of this mail can't be read now");
+	error_r->only_this_mail = gone;
 }
 
 /* Reads the first bytes, for which the fs driver verifies all of the file. */
@@ -81,10 +79,9 @@ mail_crypt_check_refs(struct dbox_storage *storage, struct dbox_file *file,
 
 bool mail_crypt_has_attachments(struct mailbox *box)
 {
-	const char *name = box->storage->name;
 	struct dbox_storage *storage;
 
-	if (strcmp(name, "sdbox") != 0 && strcmp(name, "mdbox") != 0)
+	if (!mail_crypt_is_dbox(box))
 		return FALSE;
 	storage = DBOX_STORAGE(box->storage);
 	return storage->attachment_dir != NULL && storage->attachment_fs != NULL;

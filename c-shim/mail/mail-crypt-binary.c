@@ -4,7 +4,6 @@
    them as it is but for its linefeeds. */
 
 #include "compat.h"
-#include "str.h"
 #include "istream.h"
 #include "istream-base64.h"
 #include "istream-concat.h"
@@ -14,10 +13,9 @@
 #include "message-decoder.h"
 #include "message-header-parser.h"
 #include "message-part.h"
-#include "mail-storage-private.h"
 
 #include "istream-spool.h"
-#include "mail-crypt-binary.h"
+#include "mail-crypt-plugin-private.h"
 
 struct binary_pieces {
 	struct mail *mail;
@@ -182,7 +180,6 @@ binary_open(struct mail *mail, const struct message_part *part, bool with_header
 {
 	struct binary_pieces pieces;
 	struct istream *stream, *source;
-	string_t *prefix;
 	int ret;
 
 	i_zero(&pieces);
@@ -206,9 +203,7 @@ binary_open(struct mail *mail, const struct message_part *part, bool with_header
 		i_stream_set_name(source, t_strdup_printf("binary(%s)",
 			i_stream_get_name(pieces.input)));
 
-		prefix = t_str_new(128);
-		mail_user_set_get_temp_prefix(prefix, mail->box->storage->user->set);
-		*stream_r = i_stream_create_spool(source, str_c(prefix));
+		*stream_r = mail_crypt_spool(mail->box->storage->user, source);
 		i_stream_unref(&source);
 	}
 	array_foreach_elem(&pieces.streams, stream)
@@ -248,7 +243,7 @@ binary_measure(struct mail *mail, struct istream *input, struct istream *stream,
 }
 
 static int
-binary_decode(struct mail_crypt_binary_cache *cache, struct mail *mail,
+binary_decode(struct mail_crypt_user *muser, struct mail *mail,
 	      const struct message_part *part, bool with_header,
 	      struct mail_crypt_binary *found_r, struct istream **stream_r)
 {
@@ -269,25 +264,27 @@ binary_decode(struct mail_crypt_binary_cache *cache, struct mail *mail,
 			return -1;
 		i_stream_spool_set_size(stream, found_r->size);
 	} else if (mail->uid != 0) {
-		spool_cache_set(&cache->spool, mail, part->physical_pos, with_header, stream);
-		cache->found = found;
+		spool_cache_set(&muser->decoded, mail, part->physical_pos, with_header, stream);
+		muser->decoded_as = found;
 	}
 	i_stream_seek(stream, 0);
 	*stream_r = stream;
 	return 0;
 }
 
-int mail_crypt_get_binary(struct mail_crypt_binary_cache *cache, struct mail *mail,
-			  const struct message_part *part, bool with_header,
-			  struct mail_crypt_binary *found_r, struct istream **stream_r)
+int mail_crypt_get_binary(struct mail *mail, const struct message_part *part,
+			  bool with_header, struct mail_crypt_binary *found_r,
+			  struct istream **stream_r)
 {
+	struct mail_crypt_user *muser =
+		MAIL_CRYPT_USER_CONTEXT(mail->box->storage->user);
 	struct istream *stream;
 
-	stream = spool_cache_lookup(&cache->spool, mail, part->physical_pos, with_header);
+	stream = spool_cache_lookup(&muser->decoded, mail, part->physical_pos, with_header);
 	if (stream != NULL) {
 		i_stream_ref(stream);
-		*found_r = cache->found;
-	} else if (binary_decode(cache, mail, part, with_header, found_r, &stream) < 0)
+		*found_r = muser->decoded_as;
+	} else if (binary_decode(muser, mail, part, with_header, found_r, &stream) < 0)
 		return -1;
 	if (stream_r != NULL)
 		*stream_r = i_stream_create_limit(stream, UOFF_T_MAX);

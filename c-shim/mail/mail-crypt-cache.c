@@ -1,12 +1,10 @@
 /* What is remembered of mails in Dovecot's index cache. */
 
 #include "compat.h"
-#include "mail-storage-private.h"
 #include "mail-cache.h"
 #include "index-mail.h"
 
 #include "istream-mail-crypt.h"
-#include "mail-crypt-cache.h"
 #include "mail-crypt-plugin-private.h"
 
 /* Sealed by the core. Named after this project's own format, which the packaged plugin neither
@@ -101,28 +99,36 @@ void mail_crypt_cache_check(struct mailbox *box)
 	mail_crypt_cache_heal(box->cache);
 }
 
-void mail_crypt_cache_lookup(struct mail *mail, struct istream *stream,
-			     size_t field)
+/* Returns FALSE if the field has nothing about the mail, else what, on the data stack. */
+static bool
+mail_crypt_cache_get(struct mail *mail, size_t field, struct mcrs_data *entry_r)
 {
 	unsigned int idx;
 	buffer_t *entry;
 
 	if (!mail_crypt_cache_usable(mail, field, &idx))
-		return;
+		return FALSE;
 	entry = t_buffer_create(128);
 	if (mail_cache_lookup_field(mail->transaction->cache_view, entry,
-				    mail->seq, idx) > 0)
-		i_stream_mail_crypt_set_cached(stream, field, entry->data, entry->used);
+				    mail->seq, idx) <= 0)
+		return FALSE;
+	entry_r->data = entry->data;
+	entry_r->size = entry->used;
+	return TRUE;
 }
 
-/* Where a mail is. A copy gets all that is cached of the mail, and is in another place. */
-struct mail_crypt_place {
-	guid_128_t folder;
-	uint32_t uid_validity, uid;
-};
+void mail_crypt_cache_lookup(struct mail *mail, uint64_t file_size,
+			     struct mcrs_data cached_r[MCRS_CACHE_FIELDS])
+{
+	size_t field, count = mcrs_cache_fields(file_size);
+
+	memset(cached_r, 0, sizeof(*cached_r) * MCRS_CACHE_FIELDS);
+	for (field = 0; field < count; field++)
+		(void)mail_crypt_cache_get(mail, field, &cached_r[field]);
+}
 
 static bool
-mail_crypt_cache_place(struct mail *mail, struct mail_crypt_place *place_r)
+mail_crypt_cache_place(struct mail *mail, struct mcrs_place *place_r)
 {
 	struct mail_crypt_box *mbox =
 		MAIL_CRYPT_BOX_CONTEXT_REQUIRE(mail->box);
@@ -146,16 +152,17 @@ mail_crypt_cache_place(struct mail *mail, struct mail_crypt_place *place_r)
    counts; 2.4 doesn't. */
 void mail_crypt_cache_add(struct mail *mail, struct istream *stream)
 {
-	struct mail_crypt_place place;
-	const unsigned char *entry;
+	struct mcrs_place place;
+	struct mcrs_data entry;
 	unsigned int idx;
-	size_t field, size;
+	size_t field;
 	bool added = FALSE;
 
 	for (field = 0; field < MCRS_CACHE_FIELDS; field++) {
-		if (i_stream_mail_crypt_get_cacheable(stream, field, &entry, &size) &&
+		if (i_stream_mail_crypt_get_cacheable(stream, field, &entry) &&
 		    mail_crypt_cache_usable(mail, field, &idx)) {
-			index_mail_cache_add_idx(INDEX_MAIL(mail), idx, entry, size);
+			index_mail_cache_add_idx(INDEX_MAIL(mail), idx,
+						 entry.data, entry.size);
 			added = TRUE;
 		}
 	}
@@ -167,16 +174,10 @@ void mail_crypt_cache_add(struct mail *mail, struct istream *stream)
 
 bool mail_crypt_cache_knows(struct mail *mail)
 {
-	struct mail_crypt_place place;
-	unsigned int idx;
-	buffer_t *entry;
+	struct mcrs_data entry;
+	struct mcrs_place place;
 
-	if (!mail_crypt_cache_usable(mail, MAIL_CRYPT_CACHE_PLACE, &idx))
-		return FALSE;
-	entry = t_buffer_create(sizeof(place));
-	return mail_cache_lookup_field(mail->transaction->cache_view, entry,
-				       mail->seq, idx) > 0 &&
-		entry->used == sizeof(place) &&
+	return mail_crypt_cache_get(mail, MAIL_CRYPT_CACHE_PLACE, &entry) &&
 		mail_crypt_cache_place(mail, &place) &&
-		memcmp(entry->data, &place, sizeof(place)) == 0;
+		mcrs_place_is_known(place, entry.data, entry.size);
 }

@@ -3,7 +3,6 @@
    GUID to folders that two hosts have made each for itself. */
 
 #include "compat.h"
-#include "mail-storage-private.h"
 
 #include "mail-crypt-plugin-private.h"
 
@@ -76,8 +75,9 @@ mail_crypt_guid_prepare(struct mailbox *box, const struct mailbox_update *update
 	return ret;
 }
 
-int mail_crypt_create_box(struct mailbox *box,
-			  const struct mailbox_update *update, bool directory)
+static int
+mail_crypt_create_box(struct mailbox *box, const struct mailbox_update *update,
+		      bool directory)
 {
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
 
@@ -88,11 +88,18 @@ int mail_crypt_create_box(struct mailbox *box,
 	return mbox->module_ctx.super.create_box(box, update, directory);
 }
 
-int mail_crypt_update_box(struct mailbox *box, const struct mailbox_update *update)
+static int
+mail_crypt_update_box(struct mailbox *box, const struct mailbox_update *update)
 {
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
 
 	if (mail_crypt_guid_prepare(box, update) < 0)
 		return -1;
 	return mbox->module_ctx.super.update_box(box, update);
+}
+
+void mail_crypt_guid_wrap(struct mailbox_vfuncs *v)
+{
+	v->create_box = mail_crypt_create_box;
+	v->update_box = mail_crypt_update_box;
 }

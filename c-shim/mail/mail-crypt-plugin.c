@@ -1,20 +1,12 @@
-/* The mail plugin's hooks, and encryption on save. A user's session is in mail-crypt-user.c. */
+/* The mail plugin's hooks, and what it keeps of users and mailboxes. */
 
 #include "compat.h"
-#include "ioloop.h"
 #include "module-dir.h"
-#include "ioloop.h"
+#include "str.h"
 #include "istream.h"
-#include "ostream.h"
-#include "mail-copy.h"
-#include "mail-storage-private.h"
-#include "dbox-save.h"
 #include "mailbox-attribute.h"
 
-#include "spool-cache.h"
-#include "ostream-mail-crypt.h"
-#include "mail-crypt-copy.h"
-#include "mail-crypt-unpack.h"
+#include "istream-spool.h"
 #include "mail-crypt-plugin-private.h"
 
 #define BOX_CRYPT_PREFIX MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT"crypt/"
@@ -22,11 +14,10 @@
 	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT_SERVER \
 	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT"crypt/"
 
-/* As long as a secret is used. */
-#define MAIL_CRYPT_FORGET_SECS 3600
-
 const char *mail_crypt_plugin_version = DOVECOT_ABI_VERSION;
 
+struct mail_crypt_user_module mail_crypt_user_module =
+	MODULE_CONTEXT_INIT(&mail_user_module_register);
 struct mail_crypt_storage_module mail_crypt_storage_module =
 	MODULE_CONTEXT_INIT(&mail_storage_module_register);
 struct mail_crypt_outer_storage_module mail_crypt_outer_storage_module =
@@ -44,257 +35,98 @@ void mail_crypt_box_fail(struct mailbox *box, const struct mcrs_error *error)
 			       error->client);
 }
 
-/* Set while the process has secrets of mails that it has saved. */
-static struct timeout *mail_crypt_to_forget;
-
-static void mail_crypt_forget_later(unsigned int secs);
-
-static void mail_crypt_forget_old(void *context ATTR_UNUSED)
+struct istream *
+mail_crypt_spool(struct mail_user *user, struct istream *source)
 {
-	unsigned int secs;
+	string_t *prefix = t_str_new(128);
 
-	timeout_remove(&mail_crypt_to_forget);
-	if ((secs = mcrs_forget_old()) > 0)
-		mail_crypt_forget_later(secs);
+	mail_user_set_get_temp_prefix(prefix, user->set);
+	return i_stream_create_spool(source, str_c(prefix));
 }
 
-/* Who is idle forgets in time, too. In the outermost loop: others come and go. */
-static void mail_crypt_forget_later(unsigned int secs)
+bool mail_crypt_is_dbox(struct mailbox *box)
 {
-	mail_crypt_to_forget = timeout_add_to(io_loop_get_root(), secs * 1000,
-					      mail_crypt_forget_old, (void *)NULL);
+	return strcmp(box->storage->name, "sdbox") == 0 ||
+		strcmp(box->storage->name, "mdbox") == 0;
 }
 
-static struct mail_crypt_saves *
-mail_crypt_saves_get(struct mailbox_transaction_context *t)
+struct mcrs_user *mail_crypt_user_get(struct mail_user *user)
 {
-	struct mail_crypt_saves *saves = MAIL_CRYPT_SAVES_CONTEXT(t);
+	struct mail_crypt_user *muser = MAIL_CRYPT_USER_CONTEXT(user);
 
-	if (saves == NULL) {
-		saves = i_new(struct mail_crypt_saves, 1);
-		MODULE_CONTEXT_SET(t, mail_crypt_storage_module, saves);
-	}
-	return saves;
+	return muser == NULL ? NULL : muser->user;
 }
 
-static void mail_crypt_saves_free(struct mailbox_transaction_context *t)
+void mail_crypt_user_scan(struct mail_user *user, mail_crypt_scan_t *scan,
+			  void *context)
 {
-	struct mail_crypt_saves *saves = MAIL_CRYPT_SAVES_CONTEXT(t);
+	struct mail_crypt_user *muser = MAIL_CRYPT_USER_CONTEXT(user);
 
-	if (saves != NULL) {
-		MODULE_CONTEXT_UNSET(t, mail_crypt_storage_module);
-		buffer_free(&saves->keys);
-		i_free(saves);
+	if (muser != NULL) {
+		muser->scan = scan;
+		muser->scan_context = context;
 	}
 }
 
+static void mail_crypt_user_deinit(struct mail_user *user)
+{
+	struct mail_crypt_user *muser = MAIL_CRYPT_USER_CONTEXT(user);
+
+	spool_cache_clear(&muser->unpacked);
+	spool_cache_clear(&muser->decoded);
+	muser->module_ctx.super.deinit(user);
+	mcrs_user_free(&muser->user);
+	event_unref(&muser->event);
+}
+
+/* Dovecot refuses to go on with a user in error. */
 static void
-mail_crypt_save_note_key(struct mail_crypt_saves *saves, struct mcrs_writer *writer)
+mail_crypt_user_fail(struct mail_user *user, const struct mcrs_error *error)
 {
-	unsigned char id[MCRS_KEY_ID_SIZE];
-	const unsigned char *last;
-
-	if (mcrs_writer_key(writer, id) <= 0)
-		return;
-	if (saves->keys == NULL) {
-		saves->keys = buffer_create_dynamic(default_pool, sizeof(id));
-		saves->keys_time = ioloop_time;
-	}
-	last = saves->keys->data;
-	if (saves->keys->used == 0 ||
-	    memcmp(last + saves->keys->used - sizeof(id), id, sizeof(id)) != 0)
-		buffer_append(saves->keys, id, sizeof(id));
+	user->error = p_strdup_printf(user->pool, "mail_crypt: %s", error->text);
 }
 
-static void mail_crypt_save_set_refused(struct mailbox *box)
+static void mail_crypt_user_created(struct mail_user *user)
 {
-	mail_storage_set_error(box->storage, MAIL_ERROR_NOTPOSSIBLE,
-		"Saving mails encrypted by client isn't supported");
-}
-
-/* Returns -1 if what was saved must not be stored. */
-static int
-mail_crypt_saves_check(struct mailbox *box, struct mail_crypt_saves *saves)
-{
-	if (saves->refused_late) {
-		mail_crypt_save_set_refused(box);
-		return -1;
-	}
-	/* Who sends a mail slowly may find its key deleted in the end. Once it is stored it is looked
-	   for in any case; but then somebody may have seen the mail. */
-	return saves->keys == NULL || saves->keys_time == ioloop_time ? 0 :
-		mail_crypt_saved_check(box, saves->keys);
-}
-
-/* The mails are stored as soon as the transaction is committed. Returns -1 if they must not be. */
-static int
-mail_crypt_saves_stored(struct mail_save_context *ctx,
-			struct mail_crypt_saves *saves)
-{
-	struct mailbox_transaction_context *t = ctx->transaction;
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(t->box);
-	struct mail_crypt_outer_box *obox;
-
-	if (saves->keys == NULL)
-		return 0;
-	if (array_count(&t->changes->saved_uids) == 0) {
-		/* They are: in a Maildir that somebody else has locked. Without their UIDs nobody
-		   could find them later. */
-		if (mail_crypt_saved_check(t->box, saves->keys) == 0)
-			return 0;
-		mbox->module_ctx.super.transaction_save_rollback(ctx);
-		return -1;
-	}
-	obox = MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(t->box);
-	buffer_free(&obox->stored_keys);
-	obox->stored_keys = saves->keys;
-	saves->keys = NULL;
-	return 0;
-}
-
-/* sdbox deletes everything that a transaction has saved if the last save failed, though what failed is
-   no part of it any more, and the source of a move is expunged by then. */
-static void mail_crypt_saves_keep(struct mail_save_context *ctx)
-{
-	struct dbox_save_context *dbox_ctx;
-
-	if (strcmp(ctx->transaction->box->storage->name, "sdbox") == 0) {
-		dbox_ctx = DBOX_SAVECTX(ctx);
-		dbox_ctx->failed = FALSE;
-	}
-}
-
-static int mail_crypt_transaction_save_commit_pre(struct mail_save_context *ctx)
-{
-	struct mailbox_transaction_context *t = ctx->transaction;
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(t->box);
-	struct mail_crypt_saves *saves = MAIL_CRYPT_SAVES_CONTEXT(t);
-	int ret = saves == NULL ? 0 : mail_crypt_saves_check(t->box, saves);
-
-	if (ret == 0) {
-		mail_crypt_saves_keep(ctx);
-		ret = mbox->module_ctx.super.transaction_save_commit_pre(ctx);
-		if (ret == 0 && saves != NULL)
-			ret = mail_crypt_saves_stored(ctx, saves);
-	} else
-		mbox->module_ctx.super.transaction_save_rollback(ctx);
-	mail_crypt_saves_free(t);
-	return ret;
-}
-
-static void mail_crypt_transaction_save_rollback(struct mail_save_context *ctx)
-{
-	struct mailbox_transaction_context *t = ctx->transaction;
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(t->box);
-
-	/* a save that is still under way is cancelled here, and its stream ends */
-	mbox->module_ctx.super.transaction_save_rollback(ctx);
-	mail_crypt_saves_free(t);
-}
-
-static int
-mail_crypt_save_begin(struct mail_save_context *ctx, struct istream *input)
-{
-	struct mailbox *box = ctx->transaction->box;
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
-	struct mail_crypt_saves *saves = mail_crypt_saves_get(ctx->transaction);
-	struct mcrs_user *user = mail_crypt_user_get(box->storage->user);
-	struct mcrs_writer *writer;
+	struct mail_user_vfuncs *v = user->vlast;
+	struct mail_crypt_user *muser;
+	struct compat_settings *set;
 	struct mcrs_error error;
-	struct ostream *output;
-
-	if (mbox->module_ctx.super.save_begin(ctx, input) < 0)
-		return -1;
-
-	/* after an error Dovecot cancels the save, wherever in the chain it failed */
-	if (mcrs_writer_new(user, box, &writer, &error) < 0) {
-		mail_crypt_box_fail(box, &error);
-		return -1;
-	}
-	mail_crypt_save_note_key(saves, writer);
-	if (mail_crypt_to_forget == NULL)
-		mail_crypt_forget_later(MAIL_CRYPT_FORGET_SECS);
-	/* encryption is the outermost layer */
-	output = o_stream_create_mail_crypt(ctx->data.output, &writer,
-					    &saves->refused);
-	o_stream_unref(&ctx->data.output);
-	ctx->data.output = output;
-	o_stream_cork(ctx->data.output);
-	return 0;
-}
-
-static int mail_crypt_save_finish(struct mail_save_context *ctx)
-{
-	struct mailbox *box = ctx->transaction->box;
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
-	struct mail_crypt_saves *saves = mail_crypt_saves_get(ctx->transaction);
-
-	if (saves->refused) {
-		/* once finished it would be part of the transaction */
-		mbox->module_ctx.super.save_cancel(ctx);
-		mail_crypt_save_set_refused(box);
-		return -1;
-	}
-	if (mbox->module_ctx.super.save_finish(ctx) < 0)
-		return -1;
-	if (saves->refused) {
-		/* a plugin kept the beginning of the mail to its end */
-		saves->refused_late = TRUE;
-		mail_crypt_save_set_refused(box);
-		return -1;
-	}
-	return 0;
-}
-
-static int mail_crypt_copy(struct mail_save_context *ctx, struct mail *mail)
-{
-	struct mailbox *box = ctx->transaction->box;
-	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
-
-	return mail_crypt_can_copy_raw(box, mail) ||
-		mail_crypt_keeps_unreadable(ctx, mail) ?
-		mbox->module_ctx.super.copy(ctx, mail) :
-		mail_storage_copy(ctx, mail);
-}
-
-static int mail_crypt_outer_save_finish(struct mail_save_context *ctx)
-{
-	struct mailbox *box = ctx->transaction->box;
-	struct mail_crypt_outer_box *obox = MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(box);
 	int ret;
 
-	obox->checking_save = !mail_crypt_packs(box->storage->user);
-	ret = obox->module_ctx.super.save_finish(ctx);
-	obox->checking_save = FALSE;
-	return ret;
+	/* Dovecot's own, for mail that isn't stored yet and for the owners of shared folders: all is done
+	   with the keys of a user who has logged in or gets mail */
+	if (user->autocreated)
+		return;
+
+	muser = p_new(user->pool, struct mail_crypt_user, 1);
+	muser->event = event_create(user->event);
+	event_set_append_log_prefix(muser->event, "mail_crypt: ");
+	set = compat_settings_get(user);
+	ret = mcrs_user_new(user, muser->event, compat_setting_lookup, set,
+			    &muser->user, &error);
+	compat_settings_free(&set);
+	if (ret < 0) {
+		event_unref(&muser->event);
+		mail_crypt_user_fail(user, &error);
+		return;
+	}
+	muser->module_ctx.super = *v;
+	user->vlast = &muser->module_ctx.super;
+	v->deinit = mail_crypt_user_deinit;
+	MODULE_CONTEXT_SET(user, mail_crypt_user_module, muser);
 }
 
-/* Where only text can be kept, nothing can be encrypted. */
-static int
-mail_crypt_unfit_save_begin(struct mail_save_context *ctx, struct istream *input)
+/* Not every user has mailboxes: programs that only compile a script or read the configuration have one
+   without userdb, whose settings may be in userdb alone. */
+static void mail_crypt_namespaces_created(struct mail_namespace *namespaces)
 {
-	struct mailbox *box = ctx->transaction->box;
-	struct mail_crypt_outer_box *obox = MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(box);
+	struct mail_user *user = namespaces->user;
+	struct mail_crypt_user *muser = MAIL_CRYPT_USER_CONTEXT(user);
 	struct mcrs_error error;
 
-	/* begun first: mbox can't commit a transaction that has never begun to save */
-	if (obox->module_ctx.super.save_begin(ctx, input) < 0)
-		return -1;
-	if (mcrs_user_check_unfit(mail_crypt_user_get(box->storage->user), box,
-				  box->storage->name, &error) < 0) {
-		mail_crypt_box_fail(box, &error);
-		return -1;
-	}
-	return 0;
-}
-
-/* Does the folder keep mail, and text only? A virtual one has other folders' mail. */
-static bool mail_crypt_is_unfit(struct mailbox *box)
-{
-	enum mail_storage_class_flags flags = box->storage->class_flags;
-
-	return (flags & (MAIL_STORAGE_CLASS_FLAG_BINARY_DATA |
-			 MAIL_STORAGE_CLASS_FLAG_NOQUOTA)) == 0;
+	if (muser != NULL && mcrs_user_check(muser->user, &error) < 0)
+		mail_crypt_user_fail(user, &error);
 }
 
 static void mail_crypt_outer_close(struct mailbox *box)
@@ -303,7 +135,7 @@ static void mail_crypt_outer_close(struct mailbox *box)
 	struct mail_crypt_outer_box *obox = MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(box);
 
 	spool_cache_mailbox_close(&muser->unpacked, box);
-	spool_cache_mailbox_close(&muser->binary.spool, box);
+	spool_cache_mailbox_close(&muser->decoded, box);
 	obox->module_ctx.super.close(box);
 }
 
@@ -318,10 +150,7 @@ static void mail_crypt_outer_mailbox_allocated(struct mailbox *box)
 	obox = p_new(box->pool, struct mail_crypt_outer_box, 1);
 	obox->module_ctx.super = *v;
 	box->vlast = &obox->module_ctx.super;
-	if (v->save_begin != NULL && mail_crypt_is_unfit(box))
-		v->save_begin = mail_crypt_unfit_save_begin;
-	v->save_finish = mail_crypt_outer_save_finish;
-	v->transaction_commit = mail_crypt_saved_commit;
+	mail_crypt_outer_save_wrap(box, v);
 	/* also where no mail is encrypted: mbox may have INBOX, and so the user's keys */
 	v->get_metadata = mail_crypt_get_metadata;
 	v->close = mail_crypt_outer_close;
@@ -341,13 +170,8 @@ static void mail_crypt_mailbox_allocated(struct mailbox *box)
 	mbox = p_new(box->pool, struct mail_crypt_box, 1);
 	mbox->module_ctx.super = *v;
 	box->vlast = &mbox->module_ctx.super;
-	v->save_begin = mail_crypt_save_begin;
-	v->save_finish = mail_crypt_save_finish;
-	v->copy = mail_crypt_copy;
-	v->create_box = mail_crypt_create_box;
-	v->update_box = mail_crypt_update_box;
-	v->transaction_save_commit_pre = mail_crypt_transaction_save_commit_pre;
-	v->transaction_save_rollback = mail_crypt_transaction_save_rollback;
+	mail_crypt_save_wrap(v);
+	mail_crypt_guid_wrap(v);
 	MODULE_CONTEXT_SET(box, mail_crypt_storage_module, mbox);
 }
 
@@ -402,6 +226,6 @@ void mail_crypt_plugin_deinit(void)
 					       N_ELEMENTS(mail_crypt_attributes));
 	mail_storage_hooks_remove(&mail_crypt_hooks);
 	mail_storage_hooks_remove(&mail_crypt_forced_hooks);
-	timeout_remove(&mail_crypt_to_forget);
+	mail_crypt_save_deinit();
 	mcrs_deinit();
 }

@@ -2,14 +2,12 @@
 
 #define _GNU_SOURCE /* RTLD_DEFAULT */
 #include "compat.h"
-#include "str.h"
 #include "istream.h"
 #include "index-mail.h"
-#include "mail-storage-private.h"
 
+#include "istream-mail-crypt.h"
 #include "istream-spool.h"
-#include "spool-cache.h"
-#include "mail-crypt-unpack.h"
+#include "mail-crypt-plugin-private.h"
 
 #include <dlfcn.h>
 
@@ -54,71 +52,75 @@ bool mail_crypt_packs(struct mail_user *user)
 }
 
 /* The spool may outlive the mail, but index-mail wants the mail's own stream to end with it. */
-static struct istream *
-mail_crypt_unpacked(struct istream *spool, struct istream **spool_r)
+static void
+mail_crypt_unpacked(struct istream *spool, struct istream **stream,
+		    struct istream **spool_r)
 {
+	i_stream_unref(stream);
+	*stream = i_stream_create_limit(spool, UOFF_T_MAX);
 	*spool_r = spool;
-	return i_stream_create_limit(spool, UOFF_T_MAX);
 }
 
-bool mail_crypt_unpack_again(struct spool_cache *cache, struct mail *mail,
-			     struct istream **stream, struct istream **spool_r)
+bool mail_crypt_unpack_again(struct mail *mail, struct istream **stream,
+			     struct istream **spool_r)
 {
-	struct istream *spool = spool_cache_lookup(cache, mail, 0, TRUE);
+	struct mail_crypt_user *muser =
+		MAIL_CRYPT_USER_CONTEXT(mail->box->storage->user);
+	struct istream *spool = spool_cache_lookup(&muser->unpacked, mail, 0, TRUE);
 
 	if (spool == NULL)
 		return FALSE;
-	i_stream_unref(stream);
-	*stream = mail_crypt_unpacked(spool, spool_r);
+	mail_crypt_unpacked(spool, stream, spool_r);
 	return TRUE;
 }
 
-static void
-mail_crypt_unpack_fail(struct istream *spool, struct mcrs_error *error_r)
+/* Whoever wants more than the header gets all of it or an error now; a client that was told the
+   size of a mail can't be told of an error any more. */
+static int
+mail_crypt_unpack_check(struct mail *mail, struct istream *spool,
+			struct mcrs_error *error_r)
 {
-	i_zero(error_r);
-	(void)i_snprintf(error_r->text, sizeof(error_r->text),
-			 "the mail can't be decompressed: %s",
-			 i_stream_get_error(spool));
-	(void)i_snprintf(error_r->client, sizeof(error_r->client),
-			 "Mail is damaged and can't be decompressed");
+	const struct index_mail *imail = INDEX_MAIL(mail);
+
+	if ((imail->data.wanted_fields & MAIL_FETCH_STREAM_BODY) != 0)
+		(void)i_stream_spool_complete(spool);
+	else
+		(void)i_stream_read(spool);
+	if (spool->stream_errno == 0)
+		return i_stream_check_twice(spool, error_r);
+	mail_crypt_error_set(error_r, "Mail is damaged and can't be decompressed",
+			     "the mail can't be decompressed: %s",
+			     i_stream_get_error(spool));
+	error_r->only_this_mail = TRUE;
+	return -1;
 }
 
-int mail_crypt_unpack(struct spool_cache *cache, struct mail *mail,
-		      struct istream **stream, struct istream **spool_r,
-		      struct mcrs_error *error_r)
+int mail_crypt_unpack(struct mail *mail, struct istream **stream,
+		      struct istream **spool_r, struct mcrs_error *error_r)
 {
+	struct mail_crypt_user *muser =
+		MAIL_CRYPT_USER_CONTEXT(mail->box->storage->user);
 	const struct compression_handler *handler = mail_crypt_detect(mail, *stream);
-	const struct index_mail *imail = INDEX_MAIL(mail);
 	struct istream *input, *spool;
-	string_t *prefix;
+	int ret;
 
 	/* the plugin says which support is missing */
 	if (handler == NULL || handler->create_istream == NULL)
 		return 0;
 
+	e_debug(muser->event, "mailbox %s: UID %u is compressed with %s",
+		mailbox_get_vname(mail->box), mail->uid, handler->name);
 	input = compat_decompress(handler, *stream);
 	i_stream_set_name(input, t_strdup_printf("%s(%s)", handler->name,
 						 i_stream_get_name(*stream)));
-	prefix = t_str_new(128);
-	mail_user_set_get_temp_prefix(prefix, mail->box->storage->user->set);
-	spool = i_stream_create_spool(input, str_c(prefix));
+	spool = mail_crypt_spool(mail->box->storage->user, input);
 	i_stream_unref(&input);
 
-	/* Who wants more than the header gets all of it or an error now; a client that was told the
-	   size of a mail can't be told of an error any more. */
-	if ((imail->data.wanted_fields & MAIL_FETCH_STREAM_BODY) != 0)
-		(void)i_stream_spool_complete(spool);
-	else
-		(void)i_stream_read(spool);
-	if (spool->stream_errno != 0) {
-		mail_crypt_unpack_fail(spool, error_r);
-		i_stream_unref(&spool);
-		return -1;
+	ret = mail_crypt_unpack_check(mail, spool, error_r);
+	if (ret == 0) {
+		spool_cache_set(&muser->unpacked, mail, 0, TRUE, spool);
+		mail_crypt_unpacked(spool, stream, spool_r);
 	}
-	spool_cache_set(cache, mail, 0, TRUE, spool);
-	i_stream_unref(stream);
-	*stream = mail_crypt_unpacked(spool, spool_r);
 	i_stream_unref(&spool);
-	return 1;
+	return ret;
 }

@@ -20,10 +20,22 @@ pub const MCRS_CLIENT_SIZE: usize = 160;
 pub struct mcrs_error {
     /// Trying again later may help: the key store didn't answer.
     pub temporary: bool,
+    /// Only one mail is at fault: the user's others can be read.
+    pub only_this_mail: bool,
     /// For the mail user's client: says what, and no internals.
     pub client: [c_char; MCRS_CLIENT_SIZE],
     /// For the server's log: says why and what to do.
     pub text: [c_char; MCRS_TEXT_SIZE],
+}
+
+/// Bytes that somebody lends, none at NULL.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mcrs_data {
+    /// The first of them.
+    pub data: *const u8,
+    /// How many.
+    pub size: usize,
 }
 
 /// What is behind a C caller's pointer: a value, unusable after a panic.
@@ -179,6 +191,7 @@ pub unsafe fn fail(error: *mut mcrs_error, e: &Error) -> c_int {
     if !error.is_null() {
         let filled = mcrs_error {
             temporary: e.kind() == ErrorKind::Store,
+            only_this_mail: false,
             client: c_text(client_text(e.kind())),
             text: c_text(&e.to_log()),
         };
@@ -283,6 +296,7 @@ mod tests {
     fn empty() -> mcrs_error {
         mcrs_error {
             temporary: false,
+            only_this_mail: false,
             client: [0; MCRS_CLIENT_SIZE],
             text: [0; MCRS_TEXT_SIZE],
         }

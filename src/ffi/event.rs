@@ -26,6 +26,13 @@ impl Event {
         }
     }
 
+    /// # Safety
+    /// `event` is an event.
+    pub unsafe fn of(event: *mut dc::event) -> Self {
+        // SAFETY: valid, by this function's contract; `forget` lets go of it.
+        Event(unsafe { dc::event_ref(event) })
+    }
+
     /// Lets go of the event: its parent is about to be freed.
     pub fn forget(&mut self) {
         if !self.0.is_null() {

@@ -64,10 +64,16 @@ impl Session {
     /// `user` lives until this is dropped or [`Session::detach`]ed.
     pub unsafe fn new(user: *mut dc::mail_user) -> Self {
         // SAFETY: a live user, by this function's contract.
-        let (username, event) = unsafe { (text((*user).username), Event::new((*user).event)) };
+        unsafe { Self::with_event(user, Event::new((*user).event)) }
+    }
+
+    /// # Safety
+    /// As [`Session::new`].
+    pub unsafe fn with_event(user: *mut dc::mail_user, event: Event) -> Self {
         Session {
             user,
-            username,
+            // SAFETY: a live user, by this function's contract.
+            username: unsafe { text((*user).username) },
             event,
         }
     }

@@ -4,12 +4,15 @@ use std::cell::RefCell;
 use std::ffi::c_int;
 use std::rc::Rc;
 
-use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put};
+use super::boundary::{
+    Handle, Opaque, bytes, entry, entry_new, free, mcrs_data, mcrs_error, opaque, put,
+};
+use super::cache::MCRS_CACHE_FIELDS;
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
-use crate::error::{Error, ErrorKind};
-use crate::store::reader::{CHUNK_TAGS, CONTENT_KEY, Reader, Served};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::reader::{Reader, Served};
 use crate::store::{Attributes, FileState};
 use crate::stream::{
     Sizes, begins_as_text, is_encrypted, may_be_ciphertext_size, refuse_damaged, refuse_twice,
@@ -55,9 +58,31 @@ pub unsafe extern "C" fn mcrs_begins_as_text(data: *const u8, size: usize) -> bo
 /// The first bytes of a mail, within which nearly every header ends.
 pub const MCRS_LOOK_SIZE: usize = 4096;
 
+/// The sizes of a mail that isn't encrypted; `UINT64_MAX`: unknown.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mcrs_sizes {
+    /// The mail's when it was stored.
+    pub recorded: u64,
+    /// The same with CRLF for each LF.
+    pub with_crlf: u64,
+    /// The file's now.
+    pub actual: u64,
+}
+
+impl From<mcrs_sizes> for Sizes {
+    fn from(sizes: mcrs_sizes) -> Self {
+        let known = |n| (n != u64::MAX).then_some(n);
+        Sizes {
+            recorded: known(sizes.recorded),
+            with_crlf: known(sizes.with_crlf),
+            actual: known(sizes.actual),
+        }
+    }
+}
+
 /// Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was once encrypted: that
-/// is `known`, or the bytes show it. `recorded` is the size that was noted when it was stored, `actual` the
-/// file's now (`UINT64_MAX`: unknown). Returns 0, or -1 where it must not be served.
+/// is `known`, or the bytes and `sizes` show it. Returns 0, or -1 where it must not be served.
 ///
 /// # Safety
 /// `data` has `size` bytes; `error` is valid.
@@ -66,18 +91,12 @@ pub unsafe extern "C" fn mcrs_refuse_damaged(
     known: bool,
     data: *const u8,
     size: usize,
-    recorded: u64,
-    actual: u64,
+    sizes: mcrs_sizes,
     error: *mut mcrs_error,
 ) -> c_int {
     let look = || {
-        let size_of = |n| (n != u64::MAX).then_some(n);
-        let sizes = Sizes {
-            recorded: size_of(recorded),
-            actual: size_of(actual),
-        };
         // SAFETY: readable for the length of this call, by this function's contract.
-        refuse_damaged(unsafe { bytes(data, size) }, sizes)
+        refuse_damaged(unsafe { bytes(data, size) }, sizes.into())
             .map_err(|e| e.context("not the mail that was stored"))?;
         if known {
             return Err(Error::new(ErrorKind::Tampered, REPLACED));
@@ -85,7 +104,7 @@ pub unsafe extern "C" fn mcrs_refuse_damaged(
         Ok(0)
     };
     // SAFETY: `error` is valid, by the contract.
-    unsafe { entry_new(error, look) }
+    unsafe { only_this_mail(entry_new(error, look), true, error) }
 }
 
 /// Refuses a decrypted mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it is encrypted
@@ -102,7 +121,19 @@ pub unsafe extern "C" fn mcrs_refuse_twice(
     // SAFETY: readable for the length of this call, by this function's contract.
     let look = || refuse_twice(unsafe { bytes(data, size) }).map(|()| 0);
     // SAFETY: `error` is valid, by the contract.
-    unsafe { entry_new(error, look) }
+    unsafe { only_this_mail(entry_new(error, look), true, error) }
+}
+
+/// Says in `error`, after a failure, whether only one mail is at fault. Returns `ret`.
+///
+/// # Safety
+/// `error` is NULL, or was filled where `ret` is -1.
+unsafe fn only_this_mail(ret: c_int, only: bool, error: *mut mcrs_error) -> c_int {
+    // SAFETY: as this function's contract says.
+    if let (true, Some(error)) = (ret < 0, unsafe { error.as_mut() }) {
+        error.only_this_mail = only;
+    }
+    ret
 }
 
 const REPLACED: &str = "not the mail that was stored: when it was read before it was encrypted, and now it is not (if \
@@ -130,60 +161,39 @@ impl From<mcrs_file> for FileState {
     }
 }
 
-/// Makes a reader for a mail in `file`. Returns 0 and sets `reader_r`, or -1.
+/// Makes a reader for a mail in `file`, of which the index cache has `cached`, by field. Returns 0 and sets
+/// `reader_r`, or -1.
 ///
 /// # Safety
-/// `user` is from `mcrs_user_new`; `reader_r` and `error` are valid.
+/// `user` is from `mcrs_user_new`; `cached` has `MCRS_CACHE_FIELDS` entries, each with its
+/// bytes; `reader_r` and `error` are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_reader_new(
     user: *mut mcrs_user,
     file: mcrs_file,
+    cached: *const mcrs_data,
     reader_r: *mut *mut mcrs_reader,
     error: *mut mcrs_error,
 ) -> c_int {
     let make = |user: &mut Rc<RefCell<User>>| {
         let keys = Rc::clone(user);
-        let reader = Reader::new(keys, file.into());
+        let mut reader = Reader::new(keys, file.into());
+        for field in 0..MCRS_CACHE_FIELDS {
+            // SAFETY: so many entries, each readable for the length of this call, by this function's contract.
+            let entry = unsafe {
+                let entry = cached.add(field).read();
+                bytes(entry.data, entry.size)
+            };
+            if !entry.is_empty() {
+                reader.set_cached(field, entry)?;
+            }
+        }
         // SAFETY: valid, by this function's contract.
         unsafe { put(reader_r, mcrs_reader::give(reader)) }?;
         Ok(0)
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(user, error, make) }
-}
-
-/// What Dovecot's index cache may have about a mail, each in a field of its own: the content key, where
-/// finding it takes public-key cryptography.
-pub const MCRS_CACHE_CONTENT_KEY: usize = 0;
-/// What proves each chunk of a large mail.
-pub const MCRS_CACHE_CHUNK_TAGS: usize = 1;
-/// The number of fields.
-pub const MCRS_CACHE_FIELDS: usize = 2;
-const _: () = assert!(MCRS_CACHE_CONTENT_KEY == CONTENT_KEY && MCRS_CACHE_CHUNK_TAGS == CHUNK_TAGS);
-
-/// The largest file, in bytes, that has no chunks.
-pub const MCRS_SMALL_SIZE: u64 = 262144;
-const _: () = assert!(MCRS_SMALL_SIZE == crate::stream::SMALL as u64);
-
-/// Hands over what the index cache has about the mail in `field`, before the first byte of the file.
-/// Returns 0 or -1.
-///
-/// # Safety
-/// `reader` is from `mcrs_reader_new`; `data` has `size` bytes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_reader_set_cached(
-    reader: *mut mcrs_reader,
-    field: usize,
-    data: *const u8,
-    size: usize,
-) -> c_int {
-    let set = |reader: &mut Reader| {
-        // SAFETY: readable for the length of this call, by this function's contract.
-        reader.set_cached(field, unsafe { bytes(data, size) })?;
-        Ok(0)
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(reader, std::ptr::null_mut(), set) }
 }
 
 /// After the mail was opened: what the index cache should get in `field`. Returns 1 and lends it until
@@ -237,7 +247,7 @@ pub unsafe extern "C" fn mcrs_reader_feed(
         reader.feed(data, folder).map(c_int::from)
     };
     // SAFETY: as this function's contract says.
-    unsafe { entry(reader, error, feed) }
+    unsafe { opening(reader, error, feed) }
 }
 
 /// The file has ended: checks the mail. Returns 0: it may be served, -1: not a byte of it.
@@ -250,20 +260,26 @@ pub unsafe extern "C" fn mcrs_reader_finish(
     error: *mut mcrs_error,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    unsafe { entry(reader, error, |r| r.finish().map(|()| 0)) }
+    unsafe { opening(reader, error, |r| r.finish().map(|()| 0)) }
 }
 
-/// After the mail could not be opened: 1 if the mail itself is at fault, damaged or under a key that is gone
-/// or locked, while the user's own key can be unlocked; 0 if perhaps no mail of the user can be read now, or
-/// the key store didn't answer; -1 on error.
+/// Only this mail is at fault where it is damaged, or under a key that is gone or locked while the user's own key can be
+/// unlocked. Else perhaps no mail of the user can be read now.
 ///
 /// # Safety
-/// `reader` is from `mcrs_reader_new`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_reader_failed_alone(reader: *mut mcrs_reader) -> c_int {
-    let ask = |reader: &mut Reader| Ok(c_int::from(reader.failed_alone()));
-    // SAFETY: as this function's contract says; no error text is wanted.
-    unsafe { entry(reader, std::ptr::null_mut(), ask) }
+/// `reader` is from `mcrs_reader_new`; `error` is NULL or valid.
+unsafe fn opening(
+    reader: *mut mcrs_reader,
+    error: *mut mcrs_error,
+    f: impl FnOnce(&mut Reader) -> Result<c_int>,
+) -> c_int {
+    let failed_alone = |reader: &mut Reader| Ok(c_int::from(reader.failed_alone()));
+    // SAFETY: as this function's contract says; `entry` fills `error`.
+    unsafe {
+        let ret = entry(reader, error, f);
+        let alone = ret < 0 && entry(reader, std::ptr::null_mut(), failed_alone) > 0;
+        only_this_mail(ret, alone, error)
+    }
 }
 
 /// Whether all of the mail was verified to open it: then what is known of it from before needs no second

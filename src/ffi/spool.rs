@@ -1,6 +1,6 @@
 //! Keeps what was read from a stream that can't go back: in memory, or sealed in a file.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_char, c_int};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn mcrs_spool_take(
     let take = |spool: &mut Spool<std::fs::File>| {
         // SAFETY: readable for the length of this call, by this function's contract.
         let taken = spool.take(offset, unsafe { bytes(data, size) })?;
-        warn_once(spool);
+        warn_failure(spool);
         let Taken::Bytes(n) = taken else {
             return Ok(0);
         };
@@ -110,19 +110,27 @@ pub unsafe extern "C" fn mcrs_spool_take(
 /// be kept any more. Returns 0 or -1.
 ///
 /// # Safety
-/// `spool` is from `mcrs_spool_new`; `fd` is -1 or an open file that nothing else uses; `error` is
-/// valid.
+/// `spool` is from `mcrs_spool_new`; `fd` is an open file that nothing else uses, or -1 and `why`
+/// NUL-terminated; `error` is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_spool_set_file(
     spool: *mut mcrs_spool,
     fd: c_int,
+    why: *const c_char,
     error: *mut mcrs_error,
 ) -> c_int {
-    // SAFETY: open, and handed over, by this function's contract.
+    if fd == -1 && !why.is_null() {
+        // SAFETY: NUL-terminated, by this function's contract.
+        let why = unsafe { CStr::from_ptr(why) }.to_string_lossy();
+        warn_once(&format!(
+            "no temporary file can be made in mail_temp_dir: {why}"
+        ));
+    }
+    // SAFETY: open, and handed over, by the contract.
     let fd = (fd != -1).then(|| unsafe { OwnedFd::from_raw_fd(fd) });
     let set = |spool: &mut Spool<std::fs::File>| {
         spool.set_file(fd.map(std::fs::File::from))?;
-        warn_once(spool);
+        warn_failure(spool);
         Ok(0)
     };
     // SAFETY: as this function's contract says.
@@ -150,15 +158,20 @@ pub unsafe extern "C" fn mcrs_spool_free(spool: *mut *mut mcrs_spool) {
     unsafe { free(spool) };
 }
 
-/// Warns once in a process that `mail_temp_dir` is of no use.
-fn warn_once(spool: &mut Spool<std::fs::File>) {
-    static WARNED: Once = Once::new();
+fn warn_failure(spool: &mut Spool<std::fs::File>) {
     if let Some(e) = spool.failure() {
-        WARNED.call_once(|| {
-            warn(&format!(
-                "a temporary file in mail_temp_dir can't be written: {e}: \
-                 going back in large mails takes longer without it"
-            ));
-        });
+        warn_once(&format!(
+            "a temporary file in mail_temp_dir can't be written: {e}"
+        ));
     }
+}
+
+/// Warns once in a process that `mail_temp_dir` is of no use.
+fn warn_once(what: &str) {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        warn(&format!(
+            "{what}: going back in large mails takes longer without it"
+        ));
+    });
 }

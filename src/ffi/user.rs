@@ -7,16 +7,15 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put};
-use super::dovecot::{mail_user, mailbox};
+use super::dovecot::{event, mail_user, mailbox};
+use super::event::Event;
 use super::mailbox::{Mailbox, Session};
 use super::version::LINE;
 use crate::crypto::Secret;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, PrivateKey};
 use crate::store::carry::carry;
-use crate::store::settings::Writing;
-use crate::store::{Attributes, Guid, KeySource, Keyring, Memory, SaveVersion, Settings, in_use};
-use crate::stream::{Feed, Opener};
+use crate::store::{Attributes, Guid, KeySource, Keyring, Memory, Settings, in_use};
 
 /// Looks a setting up by its 2.3 name; NULL where it isn't set. The text is copied at once. What else is
 /// asked for under 2.4 stands in `crypt-settings.c`.
@@ -62,16 +61,18 @@ pub struct mcrs_user(Handle<Rc<RefCell<User>>>);
 opaque!(mcrs_user, Rc<RefCell<User>>);
 
 /// Reads the settings of `user` and makes the session. A setting that can't be used is an error where it is
-/// needed: of everything that is done with this user, or only of writing.
+/// needed: of everything that is done with this user, or only of writing. What is logged about the user goes
+/// through `event`.
 ///
 /// Returns 0 and sets `user_r`, or -1: the user must then not be served.
 ///
 /// # Safety
-/// `user` lives until `mcrs_user_free`; `lookup` answers NULL or NUL-terminated texts; `user_r`
+/// `user` lives until `mcrs_user_free`; `event` is valid; `lookup` answers NULL or NUL-terminated texts; `user_r`
 /// and `error` are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_user_new(
     user: *mut mail_user,
+    event: *mut event,
     lookup: mcrs_setting_fn,
     context: *mut c_void,
     user_r: *mut *mut mcrs_user,
@@ -96,7 +97,7 @@ pub unsafe extern "C" fn mcrs_user_new(
         let user = Rc::new(RefCell::new(User {
             ring: Keyring::new(settings),
             // SAFETY: alive until `mcrs_user_free`, which detaches.
-            session: unsafe { Session::new(user) },
+            session: unsafe { Session::with_event(user, Event::of(event)) },
         }));
         // SAFETY: valid, by the contract.
         unsafe { put(user_r, mcrs_user::give(user)) }?;
@@ -142,57 +143,6 @@ pub unsafe extern "C" fn mcrs_user_free(user: *mut *mut mcrs_user) {
         }
         free(user);
     }
-}
-
-/// Whether mail may be copied between this user's folders as it is on disk: only where one key
-/// serves them all and new mail is encrypted. 1 yes, 0 no, -1 error.
-///
-/// # Safety
-/// `user` is from `mcrs_user_new`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_user_can_copy_raw(user: *mut mcrs_user) -> c_int {
-    let ask = |user: &mut Rc<RefCell<User>>| {
-        let user = user.try_borrow().map_err(|_| in_use())?;
-        let settings = user.ring.settings();
-        let encrypts = |writing: Writing| writing.version != SaveVersion::ReadOnly;
-        let raw = settings.global_public().is_ok_and(|key| key.is_some())
-            && settings.writing().is_ok_and(encrypts);
-        Ok(c_int::from(raw))
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(user, std::ptr::null_mut(), ask) }
-}
-
-/// From `mcrs_user_can_copy_raw_mail`: more of the mail is needed.
-pub const MCRS_COPY_MORE: c_int = 2;
-
-/// Whether that holds for the mail that begins with `data` on disk: it may be older than the global key, and
-/// under the key of the folder that it would leave. 1 yes, 0 no, `MCRS_COPY_MORE`: more of its header is
-/// needed to tell, -1 error.
-///
-/// # Safety
-/// `user` is from `mcrs_user_new`, `data` has `size` bytes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_user_can_copy_raw_mail(
-    user: *mut mcrs_user,
-    data: *const u8,
-    size: usize,
-) -> c_int {
-    let ask = |user: &mut Rc<RefCell<User>>| {
-        let user = user.try_borrow().map_err(|_| in_use())?;
-        // SAFETY: readable for the length of this call, by this function's contract.
-        let data = unsafe { bytes(data, size) };
-        let Ok(Some(global)) = user.ring.settings().global_public() else {
-            return Ok(0);
-        };
-        Ok(match Opener::default().feed(data) {
-            Ok(Feed::NeedKey(ids)) => c_int::from(ids.iter().all(|id| global.matches(id))),
-            Ok(Feed::More) => MCRS_COPY_MORE,
-            Err(_) => 0,
-        })
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(user, std::ptr::null_mut(), ask) }
 }
 
 /// Files the keys of `mailbox`, whose GUID is about to become the 16 bytes at `guid`, under that as well.

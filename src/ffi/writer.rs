@@ -7,17 +7,13 @@ use std::rc::Rc;
 use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put};
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
+use super::saves::mcrs_saves;
 use super::sharing::key_made;
 use super::user::{User, mcrs_user};
-use crate::error::Result;
-use crate::key::KeyId;
-use crate::store::{Attributes, Writer, in_use, saved, senders};
-
-/// Bytes of a key's two ids, the old one zeros where there is none.
-pub const MCRS_KEY_ID_SIZE: usize = 64;
-
-/// In place of an old id.
-const NO_ID: KeyId = KeyId([0; MCRS_KEY_ID_SIZE / 2]);
+use crate::error::{Error, Result};
+use crate::store::saved::{self, Saves};
+use crate::store::writer::FolderKey;
+use crate::store::{Attributes, Writer, in_use, senders};
 
 /// One mail being written.
 pub struct mcrs_writer(Handle<Writer>);
@@ -26,15 +22,19 @@ opaque!(mcrs_writer, Writer);
 
 /// Makes a writer for a mail that is stored in `mailbox`, and the mailbox's key where it has none.
 ///
-/// `user` is NULL where mail_crypt isn't enabled for the user: the mail stays plaintext.
+/// `user` is NULL where mail_crypt isn't enabled for the user: the mail stays plaintext. `saves`, NULL at first, has
+/// the keys that the transaction's mails are encrypted to, of which one may be chosen `now`, by the event loop's time.
 /// Returns 0 and sets `writer_r`, or -1: the mail must then not be stored.
 ///
 /// # Safety
-/// `user` is NULL or from `mcrs_user_new`; `mailbox` is open; `writer_r` and `error` are valid.
+/// `user` is NULL or from `mcrs_user_new`; `mailbox` is open; `saves` is valid, and `*saves` NULL or set by this;
+/// `writer_r` and `error` are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_writer_new(
     user: *mut mcrs_user,
     mailbox: *mut mailbox,
+    saves: *mut *mut mcrs_saves,
+    now: i64,
     writer_r: *mut *mut mcrs_writer,
     error: *mut mcrs_error,
 ) -> c_int {
@@ -51,7 +51,12 @@ pub unsafe extern "C" fn mcrs_writer_new(
         let User { ring, session } = &mut *user;
         let writer = Writer::for_mail(ring, &mut mailbox, session);
         key_is_new.set(ring.take_folder_key_made());
-        give(writer?)
+        let writer = writer?;
+        if let Some(key) = writer.folder_key() {
+            // SAFETY: valid, by the contract.
+            unsafe { note_key(saves, key, now) }?;
+        }
+        give(writer)
     };
     // SAFETY: as this function's contract says.
     unsafe {
@@ -64,6 +69,25 @@ pub unsafe extern "C" fn mcrs_writer_new(
             let _ = key_made(mailbox);
         }
         ret
+    }
+}
+
+/// # Safety
+/// `saves` is valid, and `*saves` NULL or from here.
+unsafe fn note_key(saves: *mut *mut mcrs_saves, key: FolderKey, now: i64) -> Result<()> {
+    // SAFETY: as this function's contract says.
+    let slot = unsafe { saves.as_mut() }.ok_or_else(|| Error::internal("no saves"))?;
+    if slot.is_null() {
+        *slot = mcrs_saves::give(Saves::default());
+    }
+    let add = |saves: &mut Saves| {
+        saves.add(key, now);
+        Ok(0)
+    };
+    // SAFETY: just made, or live by this function's contract.
+    match unsafe { entry(*slot, std::ptr::null_mut(), add) } {
+        0 => Ok(()),
+        _ => Err(Error::internal("no saves")),
     }
 }
 
@@ -124,56 +148,6 @@ pub unsafe extern "C" fn mcrs_writer_refused(
     let ask = |writer: &mut Writer| writer.check().map(|()| 0);
     // SAFETY: as this function's contract says.
     unsafe { entry(writer, error, ask) }
-}
-
-/// Copies the ids of the folder's key to which the mail is encrypted to `id_r`, which has room for
-/// `MCRS_KEY_ID_SIZE` bytes, for `mcrs_user_check_saved`. Returns 1; 0 if it is encrypted to no
-/// such key; or -1.
-///
-/// # Safety
-/// `writer` is from `mcrs_writer_new`; `id_r` has room.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_writer_key(writer: *mut mcrs_writer, id_r: *mut u8) -> c_int {
-    let ask = |writer: &mut Writer| match writer.folder_key() {
-        Some(key) => {
-            let old_id = key.old_id.unwrap_or(NO_ID);
-            // SAFETY: valid, by this function's contract; an array of bytes has no alignment.
-            unsafe { put(id_r.cast(), [key.id.0, old_id.0]) }?;
-            Ok(1)
-        }
-        None => Ok(0),
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(writer, std::ptr::null_mut(), ask) }
-}
-
-/// Makes sure that the key `id`, to which a mail was encrypted, is still one of the folder's: to be called
-/// once others can see the mail. Returns 0, or -1: the mail must then not stay.
-///
-/// # Safety
-/// `user` is from `mcrs_user_new`; `mailbox` is open; `id` has `MCRS_KEY_ID_SIZE` bytes; `error` is
-/// valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_user_check_saved(
-    user: *mut mcrs_user,
-    mailbox: *mut mailbox,
-    id: *const u8,
-    error: *mut mcrs_error,
-) -> c_int {
-    let check = |_: &mut Rc<RefCell<User>>| {
-        // SAFETY: readable for the length of this call, by this function's contract.
-        let id = unsafe { bytes(id, MCRS_KEY_ID_SIZE) };
-        // SAFETY: open for the length of this call, by the contract.
-        let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
-        let ids = id
-            .chunks_exact(NO_ID.0.len())
-            .filter_map(|id| id.try_into().ok());
-        let ids: Vec<_> = ids.map(KeyId).filter(|id| *id != NO_ID).collect();
-        saved::check(&mut mailbox, &ids)?;
-        Ok(0)
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(user, error, check) }
 }
 
 /// Forgets ephemeral keys of former mails that are too old for further ones. Returns in how many seconds to

@@ -6,13 +6,14 @@
 //! entry is ignored; the mail is then opened the long way.
 #![forbid(unsafe_code)]
 
+use super::attributes::Guid;
 use super::key_source::FileState;
 use crate::crypto::cipher::{Cipher, MARGIN, TAG_LEN};
 use crate::crypto::digest::Digest;
 use crate::crypto::{Secret, random};
 use crate::error::Result;
 use crate::key::{PrivateKey, Protect};
-use crate::stream::{ContentKey, Opener, Verified};
+use crate::stream::{ContentKey, Opener, SMALL, Verified};
 
 /// First byte of an entry, authenticated too: no entry can be taken for one of the other kind, and a
 /// later layout gets another.
@@ -25,6 +26,45 @@ const LABEL: &[u8] = b"mail_crypt index cache 1";
 /// The longest entry: chunk tags of 256 MB of mail. Dovecot drops all that it has cached of a mail
 /// where that is more than 64 KiB.
 const MAX_ENTRY: usize = 33 * 1024;
+
+/// How many fields, the content key's first, help to read a file of `size` bytes: a small one has no chunks.
+pub fn fields(size: u64) -> usize {
+    if size > SMALL as u64 { 2 } else { 1 }
+}
+
+/// Where a mail is that was encrypted when it was read. A copy of it gets all that is cached of it, and is in another
+/// place: then this says nothing about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The folder's GUID.
+    pub folder: Guid,
+    /// The folder's UIDVALIDITY.
+    pub uid_validity: u32,
+    /// The mail's UID.
+    pub uid: u32,
+}
+
+impl Place {
+    /// Bytes of an entry.
+    pub const BYTES: usize = 24;
+
+    /// The entry of a mail in this place.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut entry = [0; Self::BYTES];
+        let (folder, rest) = entry.split_at_mut(self.folder.len());
+        let (uid_validity, uid) = rest.split_at_mut(size_of::<u32>());
+        folder.copy_from_slice(&self.folder);
+        // The index cache belongs to one machine, whose numbers it has.
+        uid_validity.copy_from_slice(&self.uid_validity.to_ne_bytes());
+        uid.copy_from_slice(&self.uid.to_ne_bytes());
+        entry
+    }
+
+    /// Whether `entry` says that the mail in this place was encrypted.
+    pub fn is_known(self, entry: &[u8]) -> bool {
+        entry == self.to_bytes()
+    }
+}
 
 /// The key that entries for mails under `key` are sealed with.
 ///
@@ -293,5 +333,36 @@ mod tests {
         };
         let entry = seal_chunk_tags(&secret(), &HEADER, state, &content).unwrap();
         assert!(entry.is_none());
+    }
+
+    #[test]
+    fn a_small_mail_has_no_chunk_tags() {
+        assert_eq!(fields(SMALL as u64), 1);
+        assert_eq!(fields(SMALL as u64 + 1), 2);
+        assert_eq!(fields(u64::MAX), 2);
+    }
+
+    #[test]
+    fn a_copy_of_a_mail_is_not_known_to_have_been_encrypted() {
+        let place = Place {
+            folder: [1; 16],
+            uid_validity: 2,
+            uid: 3,
+        };
+        let entry = place.to_bytes();
+        assert!(place.is_known(&entry));
+        assert!(!Place { uid: 4, ..place }.is_known(&entry));
+        let renewed = Place {
+            uid_validity: 3,
+            ..place
+        };
+        assert!(!renewed.is_known(&entry));
+        let elsewhere = Place {
+            folder: [2; 16],
+            ..place
+        };
+        assert!(!elsewhere.is_known(&entry));
+        assert!(!place.is_known(&entry[..23]));
+        assert!(!place.is_known(&[]));
     }
 }

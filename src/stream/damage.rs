@@ -26,6 +26,8 @@ const COMPRESSED: [&[u8]; 5] = [
 pub struct Sizes {
     /// The mail's size when it was stored, before anything was encrypted or compressed.
     pub recorded: Option<u64>,
+    /// The same with CRLF for each LF, as IMAP counts.
+    pub with_crlf: Option<u64>,
     /// The file's size now.
     pub actual: Option<u64>,
 }
@@ -63,6 +65,7 @@ pub fn refuse_damaged(prefix: &[u8], sizes: Sizes) -> Result<()> {
         Sizes {
             recorded: Some(recorded),
             actual: Some(actual),
+            ..
         } if recorded != actual && !compressed && is_binary(prefix) => {
             Err(Error::corrupt(format!(
                 "it was stored as {recorded} bytes, is {actual}, and is neither encrypted, compressed nor text"
@@ -74,7 +77,10 @@ pub fn refuse_damaged(prefix: &[u8], sizes: Sizes) -> Result<()> {
 
 fn refuse_short(prefix: &[u8], sizes: Sizes) -> Result<()> {
     let len = prefix.len();
-    if let Some(recorded) = sizes.recorded.filter(|n| *n > len as u64) {
+    // A CR for each byte, and no more: so it has lost some.
+    let with_crlf = sizes.with_crlf.filter(|n| *n > 2 * len as u64);
+    let recorded = sizes.recorded.or(with_crlf);
+    if let Some(recorded) = recorded.filter(|n| *n > len as u64) {
         return Err(Error::truncated(format!(
             "only {len} of the mail's {recorded} bytes are left"
         )));
@@ -151,6 +157,7 @@ mod tests {
 
     const UNKNOWN: Sizes = Sizes {
         recorded: None,
+        with_crlf: None,
         actual: None,
     };
 
@@ -158,6 +165,7 @@ mod tests {
         Sizes {
             recorded: Some(recorded),
             actual: Some(actual),
+            ..UNKNOWN
         }
     }
 
@@ -282,5 +290,20 @@ mod tests {
             let known = (len > 0).then_some(ErrorKind::Truncated);
             assert_eq!(refused(left, UNKNOWN), known);
         }
+    }
+
+    #[test]
+    fn a_mail_is_at_most_twice_as_large_with_crlf() {
+        let crlf = |n| Sizes {
+            with_crlf: Some(n),
+            ..UNKNOWN
+        };
+        assert_eq!(refused(b"\n\n\n", crlf(6)), None);
+        assert_eq!(refused(b"\n\n\n", crlf(7)), Some(ErrorKind::Truncated));
+        let known = Sizes {
+            recorded: Some(3),
+            ..crlf(7)
+        };
+        assert_eq!(refused(b"\n\n\n", known), None);
     }
 }

@@ -1,4 +1,4 @@
-/* Opening mails: decryption, whether a mail may be served, and what is remembered of it. */
+/* Opens mails: decrypts them, and decides whether they may be served. */
 
 #include "compat.h"
 #include "ioloop.h"
@@ -6,16 +6,11 @@
 #include "time-util.h"
 #include "istream.h"
 #include "istream-seekable.h"
-#include "mail-storage-private.h"
 #include "message-size.h"
 #include "index-mail.h"
 
 #include "istream-mail-crypt.h"
 #include "istream-spool.h"
-#include "mail-crypt-attachment.h"
-#include "mail-crypt-cache.h"
-#include "mail-crypt-plain.h"
-#include "mail-crypt-unpack.h"
 #include "mail-crypt-plugin-private.h"
 
 #define MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(obj) \
@@ -31,18 +26,19 @@ struct mail_crypt_mail {
 static MODULE_CONTEXT_DEFINE_INIT(mail_crypt_mail_module,
 				  &mail_module_register);
 
-/* The log says why, the client only what. */
+/* The log says why, if there is anything to say, the client only what. */
 static void
 mail_crypt_mail_fail(struct mail *mail, const struct mcrs_error *error)
 {
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT(mail->box);
 
 	/* a mail that is being copied has no uid yet */
-	if (mbox == NULL || mbox->failed_uid != mail->uid ||
-	    mbox->failed_seq != mail->seq ||
-	    timeval_cmp(&mbox->failed_time, &ioloop_timeval) != 0)
+	if (error->text[0] != '\0' &&
+	    (mbox == NULL || mbox->failed_uid != mail->uid ||
+	     mbox->failed_seq != mail->seq ||
+	     timeval_cmp(&mbox->failed_time, &ioloop_timeval) != 0))
 		mail_set_critical(mail, "mail_crypt: %s", error->text);
-	if (mbox != NULL) {
+	if (error->text[0] != '\0' && mbox != NULL) {
 		mbox->failed_uid = mail->uid;
 		mbox->failed_seq = mail->seq;
 		mbox->failed_time = ioloop_timeval;
@@ -51,49 +47,114 @@ mail_crypt_mail_fail(struct mail *mail, const struct mcrs_error *error)
 			       error->client);
 }
 
+/* A mail can't be served.
+
+   A full-text index stops for good at a mail that it can't read. One that is gone it passes over: no
+   more than the index gets to know of this. Not for mail that may well be read in another session: or
+   the index would say that it has all mail, with none in it. */
 static void
-mail_crypt_mail_fail_read(struct mail *mail, struct istream *input)
+mail_crypt_mail_refuse(struct mail *_mail, const struct mcrs_error *error)
 {
-	mail_set_critical(mail, "mail_crypt: read(%s) failed: %s",
-			  i_stream_get_name(input), i_stream_get_error(input));
+	struct mail_private *mail = (struct mail_private *)_mail;
+	struct mail_crypt_user *muser =
+		MAIL_CRYPT_USER_CONTEXT(_mail->box->storage->user);
+
+	mail_crypt_mail_fail(_mail, error);
+	if (error->only_this_mail &&
+	    null_strcmp(mail->get_stream_reason, "fts indexing") == 0) {
+		e_debug(muser->event, "mailbox %s: UID %u is passed over by fts",
+			mailbox_get_vname(_mail->box), _mail->uid);
+		mail_set_expunged(_mail);
+	}
 }
 
-static struct istream *
-mail_crypt_seekable(struct mail *mail, struct istream *input)
+/* Replaces *stream where it isn't seekable. */
+static void mail_crypt_make_seekable(struct mail *mail, struct istream **stream)
 {
-	struct istream *inputs[] = { input, NULL };
+	struct istream *inputs[] = { *stream, NULL };
 	string_t *prefix = t_str_new(128);
 
-	if (input->seekable)
-		return input;
+	if ((*stream)->seekable)
+		return;
 	/* what is spooled is still encrypted */
 	mail_user_set_get_temp_prefix(prefix, mail->box->storage->user->set);
-	input = i_stream_create_seekable_path(inputs,
-		i_stream_get_max_buffer_size(input), str_c(prefix));
+	*stream = i_stream_create_seekable_path(inputs,
+		i_stream_get_max_buffer_size(inputs[0]), str_c(prefix));
 	i_stream_unref(&inputs[0]);
-	return input;
 }
 
-/* Returns FALSE if the user's mails are to be opened as usual. */
-static bool mail_crypt_mail_scan(struct mail *mail, struct istream *input)
+/* Shows an encrypted mail as it is stored to somebody who wants no more of it. Returns -1: it isn't opened. */
+static int
+mail_crypt_scan(struct mail_crypt_user *muser, struct mail *mail,
+		struct istream *input, struct mcrs_error *error_r)
 {
-	struct mail_crypt_user *muser =
-		MAIL_CRYPT_USER_CONTEXT(mail->box->storage->user);
 	const unsigned char *data;
 	size_t size;
 	int ret;
 
-	if (muser == NULL || muser->scan == NULL)
-		return FALSE;
 	do {
 		if (i_stream_read_more(input, &data, &size) <= 0)
 			size = 0;
 		ret = muser->scan(mail, data, size, muser->scan_context);
 		i_stream_skip(input, size);
 	} while (ret > 0 && size > 0);
-	mail_storage_set_error(mail->box->storage, MAIL_ERROR_NOTPOSSIBLE,
-			       "Mail was only scanned");
-	return TRUE;
+	/* not for the log */
+	mail_crypt_error_set(error_r, "Mail was only scanned", "%s", "");
+	return -1;
+}
+
+/* Replaces *stream by the decrypted mail. Returns 0, or -1 if it can't be served. */
+static int
+mail_crypt_decrypt(struct mcrs_user *user, struct mail *mail, bool as_stored,
+		   struct istream **stream, struct mcrs_error *error_r)
+{
+	struct mcrs_data cached[MCRS_CACHE_FIELDS];
+	struct mcrs_reader *reader;
+	struct mcrs_file file;
+	struct istream *input;
+
+	/* this is the outermost stream: zlib's and others' come inside */
+	mail_crypt_make_seekable(mail, stream);
+	input = *stream;
+	file = i_stream_mail_crypt_file(input);
+	mail_crypt_cache_lookup(mail, file.size, cached);
+	if (mcrs_reader_new(user, file, cached, &reader, error_r) < 0)
+		return -1;
+	*stream = i_stream_create_mail_crypt(input, &reader, mail->box);
+	i_stream_unref(&input);
+	/* a mail that can't be read must be known before its size is announced */
+	if (i_stream_mail_crypt_open(*stream, as_stored, error_r) < 0)
+		return -1;
+	mail_crypt_cache_add(mail, *stream);
+	return 0;
+}
+
+/* Replaces *stream by the mail, if it is encrypted. Returns 1 if so, 0 if not, -1 if it can't be served. If the mail was
+   compressed, too, *stream then reads from *spool_r. */
+static int
+mail_crypt_open(struct mail *mail, bool as_stored, struct istream **stream,
+		struct istream **spool_r, struct mcrs_error *error_r)
+{
+	struct mail_crypt_user *muser =
+		MAIL_CRYPT_USER_CONTEXT(mail->box->storage->user);
+	const unsigned char *data;
+	size_t size;
+
+	if (muser->scan == NULL && mail_crypt_unpack_again(mail, stream, spool_r))
+		return 1;
+	(void)i_stream_read_bytes(*stream, &data, &size, MCRS_MAGIC_SIZE);
+	if ((*stream)->stream_errno != 0) {
+		mail_crypt_error_set_read(error_r, *stream);
+		return -1;
+	}
+	if (!mcrs_is_encrypted(data, size))
+		return mail_crypt_check_plain(mail, *stream, error_r);
+	if (muser->scan != NULL)
+		return mail_crypt_scan(muser, mail, *stream, error_r);
+	if (mail_crypt_decrypt(muser->user, mail, as_stored, stream, error_r) < 0 ||
+	    (!as_stored && mail_crypt_unpack(mail, stream, spool_r, error_r) < 0))
+		return -1;
+	return 1;
 }
 
 /* Goes on with an unpacked mail. What looks packed still was packed by the client: the compression
@@ -119,17 +180,6 @@ mail_crypt_unpacked_opened(struct mail *_mail, struct istream **stream,
 	return ret;
 }
 
-/* A full-text index stops for good at a mail that it can't read. One that is gone it passes over: no
-   more than the index gets to know of this. Not for mail that may well be read in another session: or
-   the index would say that it has all mail, with none in it. */
-static void mail_crypt_pass_over(struct mail *_mail)
-{
-	struct mail_private *mail = (struct mail_private *)_mail;
-
-	if (null_strcmp(mail->get_stream_reason, "fts indexing") == 0)
-		mail_set_expunged(_mail);
-}
-
 static uoff_t mail_crypt_stored_size(struct istream *stream)
 {
 	uoff_t size;
@@ -141,102 +191,27 @@ static int
 mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 {
 	struct mail_private *mail = (struct mail_private *)_mail;
-	struct mail_crypt_user *muser =
-		MAIL_CRYPT_USER_CONTEXT(_mail->box->storage->user);
+	struct mail_crypt_mail *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
 	struct mail_crypt_outer_box *obox =
 		MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(_mail->box);
-	struct mail_crypt_mail *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
-	struct mcrs_reader *reader;
-	struct mcrs_file file;
+	uoff_t stored_size = mail_crypt_stored_size(*stream);
+	struct istream *spool = NULL;
 	struct mcrs_error error;
-	const unsigned char *data;
-	struct istream *input, *spool;
-	size_t size;
 	int ret;
 
-	mmail->stored_size = mail_crypt_stored_size(*stream);
-	if (muser->scan == NULL &&
-	    mail_crypt_unpack_again(&muser->unpacked, _mail, stream, &spool))
-		return mail_crypt_unpacked_opened(_mail, stream, spool);
-
-	(void)i_stream_read_bytes(*stream, &data, &size, MCRS_MAGIC_SIZE);
-	if ((*stream)->stream_errno != 0) {
-		mail_crypt_mail_fail_read(_mail, *stream);
-		i_stream_unref(stream);
-		return -1;
-	}
-	if (!mcrs_is_encrypted(data, size)) {
-		mmail->stored_size = 0;
-		if (mail_crypt_mail_check_plain(_mail, *stream, &error) < 0) {
-			mail_crypt_mail_fail(_mail, &error);
-			mail_crypt_pass_over(_mail);
-			i_stream_unref(stream);
-			return -1;
-		}
-		return mmail->module_ctx.super.istream_opened(_mail, stream);
-	}
-	if (mail_crypt_mail_scan(_mail, *stream)) {
-		i_stream_unref(stream);
-		return -1;
-	}
-
-	/* this is the outermost stream: zlib's and others' come inside */
-	input = mail_crypt_seekable(_mail, *stream);
-	file = i_stream_mail_crypt_file(input);
-	if (mcrs_reader_new(muser->user, file, &reader, &error) < 0) {
-		*stream = input;
-		mail_crypt_mail_fail(_mail, &error);
-		i_stream_unref(stream);
-		return -1;
-	}
-	*stream = i_stream_create_mail_crypt(input, &reader, _mail->box);
-	i_stream_unref(&input);
-	mail_crypt_cache_lookup(_mail, *stream, MCRS_CACHE_CONTENT_KEY);
-	if (file.size > MCRS_SMALL_SIZE)
-		mail_crypt_cache_lookup(_mail, *stream, MCRS_CACHE_CHUNK_TAGS);
-
-	/* a mail that can't be read must be known before its size is announced */
-	if (i_stream_mail_crypt_open(*stream, &error) < 0 ||
-	    (!obox->checking_save &&
-	     i_stream_mail_crypt_check_twice(*stream, &error) < 0)) {
-		mail_crypt_mail_fail(_mail, &error);
-		if (i_stream_mail_crypt_failed_alone(*stream))
-			mail_crypt_pass_over(_mail);
-		i_stream_unref(stream);
-		return -1;
-	}
-	mail_crypt_cache_add(_mail, *stream);
-
-	if (obox->checking_save)
-		return mmail->module_ctx.super.istream_opened(_mail, stream);
-	ret = mail_crypt_unpack(&muser->unpacked, _mail, stream, &spool, &error);
-	if (ret > 0 && i_stream_check_twice(*stream, &error) < 0) {
-		spool_cache_clear(&muser->unpacked);
-		ret = -1;
-	}
+	ret = mail_crypt_open(_mail, obox->checking_save, stream, &spool, &error);
 	if (ret < 0) {
-		mail_crypt_mail_fail(_mail, &error);
-		if (!error.temporary)
-			mail_crypt_pass_over(_mail);
+		mail_crypt_mail_refuse(_mail, &error);
 		i_stream_unref(stream);
 		return -1;
 	}
-	return ret > 0 ? mail_crypt_unpacked_opened(_mail, stream, spool) :
-		mmail->module_ctx.super.istream_opened(_mail, stream);
+	mmail->stored_size = ret > 0 ? stored_size : 0;
+	return spool == NULL ?
+		mmail->module_ctx.super.istream_opened(_mail, stream) :
+		mail_crypt_unpacked_opened(_mail, stream, spool);
 }
 
-static int
-mail_crypt_get_binary_of(struct mail *mail, const struct message_part *part,
-			 bool with_header, struct mail_crypt_binary *found_r,
-			 struct istream **stream_r)
-{
-	struct mail_crypt_user *muser =
-		MAIL_CRYPT_USER_CONTEXT(mail->box->storage->user);
-
-	return mail_crypt_get_binary(&muser->binary, mail, part, with_header,
-				     found_r, stream_r);
-}
-COMPAT_GET_BINARY_STREAM(mail_crypt_get_binary_stream, mail_crypt_get_binary_of)
+COMPAT_GET_BINARY_STREAM(mail_crypt_get_binary_stream, mail_crypt_get_binary)
 
 /* Whose error about one mail does more than that: imapsieve runs no script for the mails after it,
    and URLFETCH kills imap (2.3). Those that are gone they pass over: a mail that can't be read is one
@@ -273,6 +248,7 @@ static int mail_crypt_correct_size(struct mail *mail, struct istream *stream)
 		MAIL_CRYPT_MAIL_CONTEXT_REQUIRE((struct mail_private *)mail);
 	struct index_mail *imail = INDEX_MAIL(mail);
 	struct message_size counted;
+	struct mcrs_error error;
 	bool has_nuls;
 	uoff_t size;
 
@@ -282,7 +258,8 @@ static int mail_crypt_correct_size(struct mail *mail, struct istream *stream)
 		return 0;
 	i_stream_seek(stream, 0);
 	if (message_get_body_size(stream, &counted, &has_nuls) < 0) {
-		mail_crypt_mail_fail_read(mail, stream);
+		mail_crypt_error_set_read(&error, stream);
+		mail_crypt_mail_fail(mail, &error);
 		return -1;
 	}
 	i_stream_seek(stream, 0);
@@ -305,9 +282,7 @@ static int mail_crypt_check_whole(struct mail *_mail)
 	    null_strcmp(mail->get_stream_reason, MAIL_CRYPT_REASON_PART) == 0)
 		return 0;
 	if (mail_crypt_check_attachments(_mail, &error) < 0) {
-		mail_crypt_mail_fail(_mail, &error);
-		if (!error.temporary)
-			mail_crypt_pass_over(_mail);
+		mail_crypt_mail_refuse(_mail, &error);
 		return -1;
 	}
 	mmail->attachments_checked = TRUE;
@@ -360,12 +335,6 @@ static void mail_crypt_mail_close(struct mail *_mail)
 	mmail->attachments_checked = FALSE;
 	mmail->stored_size = 0;
 	mmail->module_ctx.super.close(_mail);
-}
-
-static bool mail_crypt_is_dbox(struct mailbox *box)
-{
-	return strcmp(box->storage->name, "sdbox") == 0 ||
-		strcmp(box->storage->name, "mdbox") == 0;
 }
 
 void mail_crypt_mail_allocated(struct mail *_mail)
