@@ -53,6 +53,7 @@ void fs_crypt_free(struct fs *_fs)
 	mcrs_fs_free(&fs->core);
 	if (fs->settings != NULL)
 		compat_settings_free(&fs->settings);
+	pool_unref(&fs->plugin_set_pool);
 	i_free(fs);
 }
 

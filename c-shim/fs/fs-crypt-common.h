@@ -9,8 +9,11 @@
 struct crypt_fs {
 	struct fs fs;
 	struct mcrs_fs *core;
-	/* What was read when it was made, or NULL. */
+	/* 2.4: the settings, read when it was made, else NULL. */
 	struct compat_settings *settings;
+	/* 2.3: the plugin {} settings, once they were read, and where they lie. */
+	const struct fs_crypt_settings *plugin_set;
+	pool_t plugin_set_pool;
 	/* Files that aren't encrypted are served, too. */
 	bool read_plain;
 };

@@ -38,14 +38,11 @@ EXPORT extern const struct fs fs_class_crypt;
 
 const char *fs_crypt_version = DOVECOT_ABI_VERSION;
 
-/* What was read last, and where it lies. */
-static const struct fs_crypt_settings *fs_crypt_set;
-static pool_t fs_crypt_set_pool;
-
-/* Reading settings frees those that the service has, of which the process keeps pointers: the next
+/* Reading settings frees those that the service has, and the process still points to them: the next
    user's settings would be made from freed memory. So a copy of the service reads them.
    Returns 0, or -1 and an error. */
-static int fs_crypt_read_settings(const char **error_r)
+static int
+fs_crypt_read_settings(struct crypt_fs *fs, const char **error_r)
 {
 	static const struct setting_parser_info *roots[] = {
 		&fs_crypt_setting_parser_info,
@@ -78,17 +75,19 @@ static int fs_crypt_read_settings(const char **error_r)
 		pool_unref(&reader.set_pool);
 		return -1;
 	}
-	fs_crypt_set = master_service_settings_get_others(&reader)[0];
+	fs->plugin_set = master_service_settings_get_others(&reader)[0];
 	settings_parser_deinit(&reader.set_parser);
-	pool_unref(&fs_crypt_set_pool);
-	fs_crypt_set_pool = reader.set_pool;
+	pool_unref(&fs->plugin_set_pool);
+	fs->plugin_set_pool = reader.set_pool;
 	return 0;
 }
 
 static int
 fs_crypt_setting(void *context, const char *name, const char **value_r)
 {
-	struct mail_user *user = fs_crypt_user(context);
+	struct fs *_fs = context;
+	struct crypt_fs *fs = CRYPT_FS(_fs);
+	struct mail_user *user = fs_crypt_user(_fs);
 	const char *const *envs;
 	unsigned int i, count;
 
@@ -96,11 +95,11 @@ fs_crypt_setting(void *context, const char *name, const char **value_r)
 	if (user != NULL)
 		return fs_crypt_user_setting(user, name, value_r);
 	if (name == NULL)
-		return fs_crypt_read_settings(value_r);
+		return fs_crypt_read_settings(fs, value_r);
 
-	if (!array_is_created(&fs_crypt_set->plugin_envs))
+	if (!array_is_created(&fs->plugin_set->plugin_envs))
 		return 0;
-	envs = array_get(&fs_crypt_set->plugin_envs, &count);
+	envs = array_get(&fs->plugin_set->plugin_envs, &count);
 	for (i = 0; i + 1 < count; i += 2) {
 		if (strcmp(envs[i], name) == 0) {
 			*value_r = envs[i + 1];

@@ -1,4 +1,4 @@
-/* What is remembered of mails in Dovecot's index cache. */
+/* What Dovecot's index cache has about mails. */
 
 #include "compat.h"
 #include "mail-cache.h"
@@ -14,8 +14,8 @@ static const char *const mail_crypt_cache_fields[MAIL_CRYPT_CACHE_FIELDS] = {
 	[MCRS_CACHE_CHUNK_TAGS] = "mail_crypt.chunk-tags",
 	[MAIL_CRYPT_CACHE_PLACE] = "mail_crypt.place",
 };
-/* What they were called while entries could get into others' fields: nothing in such a cache is to
-   be believed. */
+/* Their names in a release that could write entries into other fields: nothing in such a cache can be
+   trusted. */
 static const char *const mail_crypt_spoilt_fields[] = {
 	"mail_crypt.content_key",
 	"mail_crypt.chunk_tags",
@@ -75,8 +75,7 @@ static void mail_crypt_cache_heal(struct mail_cache *cache)
 	}
 }
 
-/* Numbers are the cache's own, and it goes when the mailbox is closed, whose object may be opened
-   again. */
+/* A mailbox object may be closed and opened again. Its cache is then another one, with its own field numbers. */
 void mail_crypt_mailbox_opened(struct mailbox *box)
 {
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT(box);
@@ -88,7 +87,7 @@ void mail_crypt_mailbox_opened(struct mailbox *box)
 	mbox->cache_checked = FALSE;
 }
 
-/* Before anything is asked of the cache, and only where something may be: to look costs opening it. */
+/* Only once a mail is asked for, since looking at the cache opens it. */
 void mail_crypt_cache_check(struct mailbox *box)
 {
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT(box);
@@ -148,8 +147,8 @@ mail_crypt_cache_place(struct mail *mail, struct mcrs_place *place_r)
 	return TRUE;
 }
 
-/* There may be an older entry, of the file as it was. 2.3 takes another, and then the newest is what
-   counts; 2.4 doesn't. */
+/* There may be an entry for an older state of the file. 2.3 adds another one, and the newest counts; 2.4 keeps the
+   old one. */
 void mail_crypt_cache_add(struct mail *mail, struct istream *stream)
 {
 	struct mcrs_place place;

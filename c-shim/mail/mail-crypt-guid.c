@@ -1,6 +1,6 @@
-/* Keys are filed under their folder's GUID, and under the user by their ids. Here a folder answers with another GUID
-   where the core wants its attributes, and takes its keys along when it is given another one: dsync gives the same
-   GUID to folders that two hosts have made each for itself. */
+/* Keys are filed under their folder's GUID, and by their ids under the user's. A folder says that it has another GUID
+   while the core works on attributes under that one. And when its GUID changes, its keys are filed under the new one
+   first: dsync gives one GUID to folders that two hosts have made independently. */
 
 #include "compat.h"
 

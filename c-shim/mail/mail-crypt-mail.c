@@ -26,7 +26,7 @@ struct mail_crypt_mail {
 static MODULE_CONTEXT_DEFINE_INIT(mail_crypt_mail_module,
 				  &mail_module_register);
 
-/* The log says why, if there is anything to say, the client only what. */
+/* The log says why, the client only what. Without a text there is nothing to log. */
 static void
 mail_crypt_mail_fail(struct mail *mail, const struct mcrs_error *error)
 {
@@ -49,9 +49,9 @@ mail_crypt_mail_fail(struct mail *mail, const struct mcrs_error *error)
 
 /* A mail can't be served.
 
-   A full-text index stops for good at a mail that it can't read. One that is gone it passes over: no
-   more than the index gets to know of this. Not for mail that may well be read in another session: or
-   the index would say that it has all mail, with none in it. */
+   A full-text index stops for good at a mail that it can't read, but passes over one that is gone. So it is told that
+   the mail is gone, and nobody else is. Not if the mail may be readable in another session: the index would then claim
+   to have all mail, with none in it. */
 static void
 mail_crypt_mail_refuse(struct mail *_mail, const struct mcrs_error *error)
 {
@@ -72,11 +72,12 @@ mail_crypt_mail_refuse(struct mail *_mail, const struct mcrs_error *error)
 static void mail_crypt_make_seekable(struct mail *mail, struct istream **stream)
 {
 	struct istream *inputs[] = { *stream, NULL };
-	string_t *prefix = t_str_new(128);
+	string_t *prefix;
 
 	if ((*stream)->seekable)
 		return;
 	/* what is spooled is still encrypted */
+	prefix = t_str_new(128);
 	mail_user_set_get_temp_prefix(prefix, mail->box->storage->user->set);
 	*stream = i_stream_create_seekable_path(inputs,
 		i_stream_get_max_buffer_size(inputs[0]), str_c(prefix));
@@ -213,9 +214,9 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 
 COMPAT_GET_BINARY_STREAM(mail_crypt_get_binary_stream, mail_crypt_get_binary)
 
-/* Whose error about one mail does more than that: imapsieve runs no script for the mails after it,
-   and URLFETCH kills imap (2.3). Those that are gone they pass over: a mail that can't be read is one
-   of these for them. Named after the functions that begin the transactions. */
+/* For some, an error about one mail is more than that: imapsieve runs no script for the mails after it, and URLFETCH
+   kills imap (2.3). They pass over mails that are gone, so for them a mail that can't be read is one. These are the
+   functions that begin their transactions. */
 static const char *const mail_crypt_fragile[] = {
 	"imap_sieve_mailbox_transaction_run",
 	"imap_msgpart_url_open_mail",
@@ -235,8 +236,7 @@ static bool mail_crypt_mail_set_uid(struct mail *_mail, uint32_t uid)
 		mail_get_stream_because(_mail, NULL, NULL, reason, &input) == 0;
 }
 
-/* What imap says why it opens a mail of which it wants a part, which the client may get without the
-   others. */
+/* imap's reason for opening a mail of which it wants only a part: other parts may then be missing. */
 #define MAIL_CRYPT_REASON_PART "MIME part"
 
 /* When Dovecot mends an sdbox or mdbox file, it notes the size of what it sees as the mail's: that of the ciphertext.
@@ -310,7 +310,7 @@ mail_crypt_get_stream(struct mail *_mail, bool get_body,
 						  body_size, stream_r);
 }
 
-/* What a client got a part of failed: on 2.3 nobody has said why. */
+/* Reading failed after a client got a part of the mail: 2.3 hasn't logged why. */
 static void mail_crypt_explain_attachments(struct mail *mail)
 {
 	const struct index_mail *imail = INDEX_MAIL(mail);

@@ -1,4 +1,4 @@
-/* Mails that are not encrypted: whether they once were. */
+/* Checks mails that aren't encrypted: were they once? */
 
 #include "compat.h"
 #include "istream.h"
@@ -57,7 +57,7 @@ int mail_crypt_check_plain(struct mail *mail, struct istream *input,
 	size_t size;
 	bool known;
 
-	/* where nothing is stored encrypted, and what is being stored, may begin with anything */
+	/* a mail that is being saved, or whose storage has nothing encrypted, may begin with anything */
 	if (mail->saving || MAIL_CRYPT_BOX_CONTEXT(mail->box) == NULL)
 		return 0;
 	known = mail_crypt_cache_knows(mail);

@@ -47,10 +47,10 @@ struct mail_crypt_user {
 	void *scan_context;
 };
 
-/* What comes before all other plugins, where mail_crypt_box comes after them. */
+/* Its methods run before those of all other plugins; mail_crypt_box's run after them. */
 struct mail_crypt_outer_box {
 	union mailbox_module_context module_ctx;
-	/* The mail being saved is looked at by the compression plugin, and must look as saved. */
+	/* The compression plugin is looking at the mail being saved, and must see it as it was saved. */
 	bool checking_save;
 	/* What the transaction that is being committed has stored. */
 	struct mcrs_saves *stored;
@@ -62,8 +62,8 @@ struct mail_crypt_outer_box {
 
 struct mail_crypt_box {
 	union mailbox_module_context module_ctx;
-	/* The last mail that couldn't be read, and when: opening it again for another part of the
-	   same answer is no news. */
+	/* The last mail that couldn't be read, and when: it may be opened again for another part of the same answer,
+	   and is logged only once. */
 	uint32_t failed_uid, failed_seq;
 	struct timeval failed_time;
 	/* The index cache's fields; UINT_MAX until they are registered, anew whenever the mailbox is
@@ -111,7 +111,7 @@ void mail_crypt_cache_lookup(struct mail *mail, uint64_t file_size,
 			     struct mcrs_data cached_r[MCRS_CACHE_FIELDS]);
 /* Keeps what the stream has found out, now that the mail was verified. */
 void mail_crypt_cache_add(struct mail *mail, struct istream *stream);
-/* Is it known that this mail was encrypted when it was read before? What isn't known says nothing. */
+/* Is it known that this mail was encrypted when it was read before? If not, it may still have been. */
 bool mail_crypt_cache_knows(struct mail *mail);
 
 /* mail-crypt-attachment.c */

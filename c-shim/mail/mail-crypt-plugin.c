@@ -94,8 +94,8 @@ static void mail_crypt_user_created(struct mail_user *user)
 	struct mcrs_error error;
 	int ret;
 
-	/* Dovecot's own, for mail that isn't stored yet and for the owners of shared folders: all is done
-	   with the keys of a user who has logged in or gets mail */
+	/* Dovecot makes this one itself, for mail that isn't stored yet, or for the owner of a shared folder. Only
+	   the keys of a user who logs in or gets mail are used. */
 	if (user->autocreated)
 		return;
 
@@ -117,8 +117,8 @@ static void mail_crypt_user_created(struct mail_user *user)
 	MODULE_CONTEXT_SET(user, mail_crypt_user_module, muser);
 }
 
-/* Not every user has mailboxes: programs that only compile a script or read the configuration have one
-   without userdb, whose settings may be in userdb alone. */
+/* Not every user has mailboxes: a program that only compiles a script or reads the configuration makes one
+   without userdb, where the settings may be. */
 static void mail_crypt_namespaces_created(struct mail_namespace *namespaces)
 {
 	struct mail_user *user = namespaces->user;
@@ -157,8 +157,8 @@ static void mail_crypt_outer_mailbox_allocated(struct mailbox *box)
 	MODULE_CONTEXT_SET(box, mail_crypt_outer_storage_module, obox);
 }
 
-/* Hooked for every user of the process: mail of a user without mail_crypt must not end up
-   encrypted, nor the other way around, when both get the same delivery. */
+/* Hooked for every user of the process: users with and without mail_crypt may get the same delivery, and
+   neither must get the other's kind of mail. */
 static void mail_crypt_mailbox_allocated(struct mailbox *box)
 {
 	struct mailbox_vfuncs *v = box->vlast;
@@ -187,7 +187,7 @@ static struct mail_storage_hooks mail_crypt_forced_hooks = {
 	.mailbox_allocated = mail_crypt_mailbox_allocated
 };
 
-/* Sorts after all other plugins that wrap the mail being saved: see mail_storage_hooks_add(). */
+/* Sorts after all other plugins that wrap the mail being saved, as mail_storage_hooks_add() does by path. */
 static struct module mail_crypt_forced_module = {
 	.path = "lib95_mail_crypt_plugin.so"
 };

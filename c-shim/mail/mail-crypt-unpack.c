@@ -13,7 +13,7 @@
 
 typedef typeof(compression_lookup_handler) lookup_t;
 
-/* The compression plugin brings its handlers with it: where it isn't loaded, there are none. */
+/* The handlers are in the compression plugin: where it isn't loaded, there are none. */
 static const struct compression_handler *
 mail_crypt_detect(struct mail *mail, struct istream *stream)
 {
@@ -104,7 +104,7 @@ int mail_crypt_unpack(struct mail *mail, struct istream **stream,
 	struct istream *input, *spool;
 	int ret;
 
-	/* the plugin says which support is missing */
+	/* for a format that isn't supported: the plugin says so */
 	if (handler == NULL || handler->create_istream == NULL)
 		return 0;
 

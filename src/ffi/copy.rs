@@ -50,9 +50,16 @@ pub const MCRS_COPY_RAW_IF_UNREADABLE: c_int = 4;
 pub unsafe extern "C" fn mcrs_copy_raw(user: *mut mcrs_user, copying: mcrs_copying) -> c_int {
     let decide = |settings: Option<&Settings>| {
         let raw = copy::raw(settings, copying.into());
-        Ok(c_int::from(raw.always) * MCRS_COPY_RAW
-            | c_int::from(raw.if_global) * MCRS_COPY_RAW_IF_GLOBAL
-            | c_int::from(raw.if_unreadable) * MCRS_COPY_RAW_IF_UNREADABLE)
+        let reasons = [
+            (raw.always, MCRS_COPY_RAW),
+            (raw.if_global, MCRS_COPY_RAW_IF_GLOBAL),
+            (raw.if_unreadable, MCRS_COPY_RAW_IF_UNREADABLE),
+        ];
+        Ok(reasons
+            .iter()
+            .filter(|(given, _)| *given)
+            .map(|(_, reason)| reason)
+            .sum())
     };
     let ask = |user: &mut Rc<RefCell<User>>| {
         let user = user.try_borrow().map_err(|_| in_use())?;

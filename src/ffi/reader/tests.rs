@@ -21,8 +21,8 @@ impl KeySource for OneKey {
     }
 }
 
-/// A mail of several chunks, opened.
-fn large() -> (Reader, Vec<u8>, Vec<u8>) {
+/// A mail of several chunks: its key, its file, and its plaintext.
+fn mail() -> (PrivateKey, Vec<u8>, Vec<u8>) {
     let key = PrivateKey::generate("prime256v1").unwrap();
     let plain: Vec<u8> = (0..400_000u32).map(|i| (i * 7 + i / 251) as u8).collect();
     let mut sender = Sender::new(key.public());
@@ -30,6 +30,12 @@ fn large() -> (Reader, Vec<u8>, Vec<u8>) {
     let mut file = Vec::new();
     encryptor.update(&plain, &mut file).unwrap();
     encryptor.finish(&mut file).unwrap();
+    (key, file, plain)
+}
+
+/// The same, opened.
+fn large() -> (Reader, Vec<u8>, Vec<u8>) {
+    let (key, file, plain) = mail();
     let keys = Rc::new(RefCell::new(OneKey(key, Memory::new(1))));
     let state = FileState {
         size: file.len() as u64,
@@ -92,6 +98,33 @@ fn a_stream_may_look_at_what_it_was_lent_after_the_next_part_was_refused() {
         let mut size = 0;
         let none = std::ptr::null_mut();
         assert_eq!(mcrs_reader_size(handle, &raw mut size, none), -1);
+        free(&raw mut handle);
+    }
+}
+
+#[test]
+fn a_damaged_mail_alone_is_at_fault() {
+    let (key, mut file, _) = mail();
+    let keys = Rc::new(RefCell::new(OneKey(key, Memory::new(1))));
+    let state = FileState {
+        size: u64::MAX,
+        changed: 0,
+        inode: 0,
+    };
+    let mut handle = mcrs_reader::give(Reader::new(keys, state));
+    file.truncate(file.len() / 2);
+    let mut error = std::mem::MaybeUninit::uninit();
+    // SAFETY: live until it is freed below; the error is read once it was filled.
+    unsafe {
+        let none = std::ptr::null_mut();
+        let error_r = error.as_mut_ptr();
+        assert_eq!(
+            mcrs_reader_feed(handle, none, file.as_ptr(), file.len(), error_r),
+            0
+        );
+        assert_eq!(mcrs_reader_finish(handle, error_r), -1);
+        let error: mcrs_error = error.assume_init();
+        assert!(error.only_this_mail && !error.temporary);
         free(&raw mut handle);
     }
 }
