@@ -249,8 +249,8 @@ compat_decompress(const struct compression_handler *handler, struct istream *inp
    into a chroot. Defines what that takes of the module "name". */
 #if defined(COMPAT_DOVECOT_2_4) && (DOVECOT_VERSION_MINOR > 4 || DOVECOT_VERSION_MICRO >= 2)
 #  define COMPAT_FS_MAIL_PLUGIN(name, fs_class) \
-	void name##_init(void); \
-	void name##_deinit(void); \
+	EXPORT void name##_init(void); \
+	EXPORT void name##_deinit(void); \
 	void name##_init(void) { fs_class_register(&(fs_class)); } \
 	void name##_deinit(void) { fs_class_unregister(&(fs_class)); }
 #else

@@ -7,8 +7,6 @@
 
 EXPORT extern const char *fs_crypt_version;
 EXPORT extern const struct fs fs_class_crypt;
-EXPORT void fs_crypt_init(struct module *module);
-EXPORT void fs_crypt_deinit(void);
 
 const char *fs_crypt_version = DOVECOT_ABI_VERSION;
 
@@ -53,13 +51,3 @@ const struct fs fs_class_crypt = {
 };
 
 COMPAT_FS_MAIL_PLUGIN(fs_crypt, fs_class_crypt)
-
-/* For those who name the driver in mail_plugins, so that it is loaded before a process goes into its chroot. lib-fs finds the
-   driver by itself. */
-void fs_crypt_init(struct module *module ATTR_UNUSED)
-{
-}
-
-void fs_crypt_deinit(void)
-{
-}
