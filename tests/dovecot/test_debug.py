@@ -68,3 +68,17 @@ def test_nothing_is_said_where_nobody_asks(dovecot):
     with server.imap("alice") as imap:
         assert len(imap.bodies()) == 1
     assert not server.log.lines("mail_crypt: (saving|reading|made)")
+
+
+def test_debugging_shows_how_a_mail_is_copied(dovecot):
+    crypt = CryptConfig(
+        curve=None, global_public=GLOBAL.public_setting(), global_private=(GLOBAL.setting(),)
+    )
+    server = dovecot(debug=True, crypt=crypt, users={"alice": UserConfig()})
+    server.deliver("alice", Mail.make())
+    mark = server.log.mark()
+    with server.imap("alice") as imap:
+        imap.create("Archive")
+        imap.folder()
+        assert imap.uid("COPY", "1", "Archive")[0] == "OK"
+    server.log.wait_for("mail_crypt: mailbox Archive: UID 1 of INBOX is copied as it is on disk", mark)
