@@ -7,7 +7,31 @@
 #include "settings-parser.h"
 #include "master-service-private.h"
 
-#include "crypt-settings.h"
+struct crypt_private_key_settings {
+	pool_t pool;
+	const char *crypt_private_key_name;
+	const char *crypt_private_key_file;
+	const char *crypt_private_key_password;
+};
+
+struct crypt_settings {
+	pool_t pool;
+	bool fs_crypt_read_plain_fallback;
+	const char *crypt_global_public_key_file;
+	/* names of blocks */
+	ARRAY_TYPE(const_string) crypt_global_private_keys;
+	const char *crypt_write_algorithm;
+	/* names of blocks */
+	ARRAY_TYPE(const_string) crypt_user_key_encryption_keys;
+	const char *crypt_user_key_password;
+	const char *crypt_user_key_curve;
+	bool crypt_user_key_require_encrypted;
+};
+
+struct crypt_acl_settings {
+	pool_t pool;
+	bool crypt_acl_require_secure_key_sharing;
+};
 
 /* Names the packaged plugin's file, in whose place ours is. */
 #define CRYPT_PLUGIN "lib10_mail_crypt_plugin"
@@ -29,7 +53,7 @@ static const struct crypt_private_key_settings crypt_key_defaults = {
 	.crypt_private_key_password = ""
 };
 
-const struct setting_parser_info crypt_private_key_setting_parser_info = {
+static const struct setting_parser_info crypt_private_key_setting_parser_info = {
 	.name = "crypt_private_key",
 	.plugin_dependency = CRYPT_PLUGIN,
 	.defines = crypt_key_defines,
@@ -68,7 +92,7 @@ static const struct crypt_settings crypt_defaults = {
 	.crypt_user_key_curve = ""
 };
 
-const struct setting_parser_info crypt_setting_parser_info = {
+static const struct setting_parser_info crypt_setting_parser_info = {
 	.name = "crypt",
 	.plugin_dependency = CRYPT_PLUGIN,
 	.defines = crypt_defines,
@@ -88,7 +112,7 @@ static const struct crypt_acl_settings crypt_acl_defaults = {
 	.crypt_acl_require_secure_key_sharing = FALSE
 };
 
-const struct setting_parser_info crypt_acl_setting_parser_info = {
+static const struct setting_parser_info crypt_acl_setting_parser_info = {
 	.name = "crypt_acl",
 	.plugin_dependency = CRYPT_ACL_PLUGIN,
 	.defines = crypt_acl_defines,
