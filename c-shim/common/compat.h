@@ -1,9 +1,9 @@
 #ifndef MAIL_CRYPT_COMPAT_H
 #define MAIL_CRYPT_COMPAT_H
 
-/* The only place that knows one Dovecot version from another. Some files
-   are made for one release line only, as the Makefile says: crypt-settings.c and fs-crypt-settings.c
-   for 2.4, plugin-settings.c, doveadm-args.c, fs-crypt.c, fs-mail-crypt.c and fs-crypt-args.c for 2.3. */
+/* The only place that knows one Dovecot version from another. Besides, some files are for one release line only, as the
+   Makefile says: crypt-settings.c and fs-crypt-settings.c for 2.4; plugin-settings.c, doveadm-args.c, fs-crypt.c,
+   fs-mail-crypt.c and fs-crypt-args.c for 2.3. */
 
 #include "config.h"
 #include "lib.h"
@@ -79,10 +79,9 @@ static inline const char *compat_master_user(const struct mail_user *user)
 	return NULL;
 }
 
-/* A stream that reads from its parent (NULL: from none), and one that has no parent but reads from source all the same:
-   from 2.4.5 on that has to be said. Dovecot then follows source whenever the stream is read, and holds no reference:
-   the stream lets go of source by compat_i_stream_detach(), before it gives its own reference up. Macros, since few
-   files have istream-private.h. */
+/* Creates a stream that reads from its parent (NULL: from none), or one that has no parent and reads from source. From
+   2.4.5 on Dovecot has to know of source: it follows it whenever the stream is read, and holds no reference. So the
+   stream calls compat_i_stream_detach() before it gives up its own. Macros, since few files have istream-private.h. */
 #if defined(COMPAT_DOVECOT_2_4) && (DOVECOT_VERSION_MINOR > 4 || DOVECOT_VERSION_MICRO >= 5)
 #  define compat_i_stream_create(stream, parent, fd, flags) \
 	i_stream_create(stream, parent, fd, ISTREAM_HIDDEN_INPUTS_NONE, flags)

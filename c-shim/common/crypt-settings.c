@@ -209,7 +209,7 @@ compat_settings_add_key(struct compat_settings *set, struct event *event,
 	}
 	compat_settings_add_file(set, name, key->crypt_private_key_file);
 	if (compat_setting_lookup(set, name) == NULL) {
-		/* nothing would be taken for the end of the list */
+		/* the core would take it for the end of the list */
 		*error_r = t_strdup_printf(
 			"%s %s: crypt_private_key_file is empty or not set",
 			filter, block);
@@ -244,7 +244,7 @@ compat_settings_add_keys(struct compat_settings *set, struct event *event,
 	return 0;
 }
 
-/* 2.4 passes over what it doesn't know in userdb: the core gets all names that could be meant for us. */
+/* 2.4 ignores userdb fields that it doesn't know: the core gets the names of all that could be meant for us. */
 static void
 compat_settings_add_fields(struct compat_settings *set,
 			   const char *const *fields)
@@ -329,7 +329,7 @@ static struct compat_settings *compat_settings_alloc(void)
 	return set;
 }
 
-/* What is only a reference to something that is empty for this user is set all the same. */
+/* A password is set, too, if it only refers to something that is empty for this user. */
 static int
 compat_settings_add_expanded_to_nothing(struct compat_settings *set,
 					struct event *event,

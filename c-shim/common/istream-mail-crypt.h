@@ -28,7 +28,7 @@ bool i_stream_mail_crypt_get_cacheable(struct istream *stream, size_t field,
 /* Sets an error of ours: for the log the text, for the client what it may know. */
 void mail_crypt_error_set(struct mcrs_error *error_r, const char *client,
 			  const char *format, ...) ATTR_FORMAT(3, 4);
-/* What input was read for may work another time. */
+/* Sets the error of input, which may be gone another time. */
 void mail_crypt_error_set_read(struct mcrs_error *error_r, struct istream *input);
 
 #endif

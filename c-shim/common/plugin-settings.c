@@ -20,8 +20,8 @@ static bool compat_field_is_empty(const char *name)
 	return value == NULL || value[1] == '\0';
 }
 
-/* The field with this number, from 1, of those whose names could be meant for us; NULL if there are
-   fewer. One without a value has = at its end. */
+/* The name of the field with this number, counted from 1 among those that could be meant for us; NULL if there are
+   fewer. An empty field's name has = at its end. */
 static const char *compat_field(struct mail_user *user, unsigned int number)
 {
 	const char *const *fields = user->userdb_fields;
@@ -38,20 +38,20 @@ static const char *compat_field(struct mail_user *user, unsigned int number)
 	return NULL;
 }
 
-/* Is there a userdb field of this name that says nothing? Of that Dovecot makes "yes". */
-static bool compat_field_says_nothing(struct mail_user *user, const char *name)
+/* Is there an empty userdb field of this name? Dovecot makes "yes" of that. */
+static bool compat_field_is_set_empty(struct mail_user *user, const char *name)
 {
 	const char *const *fields = user->userdb_fields;
 	const char *field;
-	bool nothing = FALSE;
+	bool empty = FALSE;
 
-	/* the last one is the one that holds */
+	/* the last one counts */
 	for (; fields != NULL && *fields != NULL; fields++) {
 		field = compat_field_name(*fields);
 		if (strcmp(t_strcut(field, '='), name) == 0)
-			nothing = compat_field_is_empty(field);
+			empty = compat_field_is_empty(field);
 	}
-	return nothing;
+	return empty;
 }
 
 static bool compat_is_given(const char *name)
@@ -76,7 +76,7 @@ const char *compat_setting_lookup(void *set, const char *name)
 
 	value = mail_user_plugin_getenv(user, name);
 	if (value != NULL && strcmp(value, "yes") == 0 &&
-	    !compat_is_given(name) && compat_field_says_nothing(user, name))
+	    !compat_is_given(name) && compat_field_is_set_empty(user, name))
 		return "";
 	return value;
 }

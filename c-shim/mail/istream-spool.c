@@ -1,5 +1,5 @@
-/* Makes a stream that can't go back, or only at a price, seekable without a byte of plaintext on
-   a disk: what istream-seekable does, with its file encrypted. */
+/* Makes a stream seekable that can't go back, or only at a price: as istream-seekable does, but what it puts on the
+   disk is encrypted. */
 
 #include "compat.h"
 #include "str.h"

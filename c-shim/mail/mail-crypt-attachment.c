@@ -1,5 +1,5 @@
-/* Attachments that sdbox and mdbox keep outside of a mail: Dovecot opens them when it comes to them, and
-   has told the client how many bytes there will be by then. */
+/* Attachments that sdbox and mdbox keep outside of a mail. Dovecot opens each one only when it gets there, after it has
+   told the client how large the mail is. So they are checked first. */
 
 #include "compat.h"
 #include "istream.h"

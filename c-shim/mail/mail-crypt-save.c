@@ -17,7 +17,7 @@
 #define MAIL_CRYPT_TRANSACTION_CONTEXT(obj) \
 	MODULE_CONTEXT(obj, mail_crypt_storage_module)
 
-/* As long as a secret is used. */
+/* How long a secret is used. */
 #define MAIL_CRYPT_FORGET_SECS 3600
 
 struct mail_crypt_transaction {
@@ -132,7 +132,7 @@ static int mail_crypt_save_finish(struct mail_save_context *ctx)
 	}
 	if (mbox->module_ctx.super.save_finish(ctx) < 0)
 		return -1;
-	/* a plugin kept the beginning of the mail to its end */
+	/* another plugin held the mail's beginning back until its end */
 	mt->refused_late = mt->refused || mt->refused_late;
 	return mt->refused ? mail_crypt_save_fail_refused(box) : 0;
 }
@@ -176,8 +176,8 @@ mail_crypt_save_stored(struct mail_save_context *ctx,
 	if (mt->saves == NULL)
 		return 0;
 	if (array_count(&t->changes->saved_uids) == 0) {
-		/* They are: in a Maildir that somebody else has locked. Without their UIDs nobody
-		   could find them later. */
+		/* They are stored already: in a Maildir that somebody else has locked. Without their UIDs
+		   nobody could find them later. */
 		if (mail_crypt_save_check_stored(t->box, mt->saves) == 0)
 			return 0;
 		mbox->module_ctx.super.transaction_save_rollback(ctx);
