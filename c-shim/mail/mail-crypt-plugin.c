@@ -102,6 +102,8 @@ static void mail_crypt_user_created(struct mail_user *user)
 	muser = p_new(user->pool, struct mail_crypt_user, 1);
 	muser->event = event_create(user->event);
 	event_set_append_log_prefix(muser->event, "mail_crypt: ");
+	/* 2.4 knows the user's own as one of "storage" */
+	event_add_category(muser->event, &event_category_mail);
 	set = compat_settings_get(user);
 	ret = mcrs_user_new(user, muser->event, compat_setting_lookup, set,
 			    &muser->user, &error);
