@@ -38,18 +38,20 @@ DOVECOT_LINE := $(call lib,dovecot_line)
 
 # ---- The modules -------------------------------------------------------------------------------
 
-# Where each module lies below Dovecot's module folder, and the sources in c-shim/ that it is made of.
+# Where each module lies below Dovecot's module folder, and the sources in c-shim/ that it is made of: a folder for each
+# kind of module, and common/ for what more than one of them takes.
 # What is not in this table doesn't exist yet: the packaged file of that name is taken out, not mixed in.
 MODULES :=
 
 # What is there for one release line only: 2.4 has all settings in one interface, and one fs driver; 2.3 tells two
 # of them everything in a string, and keeps a copy of doveadm's arguments.
 ifeq ($(DOVECOT_LINE),2.4)
-settings := crypt-settings
+settings := common/crypt-settings
 else
-settings := plugin-settings
-doveadm_args := doveadm-args
+settings := common/plugin-settings
+doveadm_args := doveadm/doveadm-args
 endif
+streams := common/istream-lent common/istream-mail-crypt common/ostream-mail-crypt
 
 # $(1) file, $(2) sources without .c
 define module
@@ -57,15 +59,15 @@ MODULES += $(1)
 SOURCES_$(1) := $(2)
 endef
 
-$(eval $(call module,lib05_mail_crypt_acl_plugin.so,mail-crypt-acl-plugin mail-crypt-acl-sharee))
-$(eval $(call module,lib10_mail_crypt_plugin.so,mail-crypt-plugin mail-crypt-user mail-crypt-open mail-crypt-plain mail-crypt-cache mail-crypt-attachment mail-crypt-guid mail-crypt-saved mail-crypt-binary mail-crypt-copy mail-crypt-unpack istream-mail-crypt ostream-mail-crypt istream-spool spool-cache $(settings)))
-$(eval $(call module,doveadm/libdoveadm_mail_crypt_plugin.so,doveadm-mail-crypt doveadm-mail-crypt-input doveadm-mail-crypt-run doveadm-mail-crypt-scan doveadm-mail-crypt-common $(doveadm_args)))
-fs := fs-crypt-common istream-mail-crypt ostream-mail-crypt
+$(eval $(call module,lib05_mail_crypt_acl_plugin.so,$(addprefix acl/,mail-crypt-acl-plugin mail-crypt-acl-sharee)))
+$(eval $(call module,lib10_mail_crypt_plugin.so,$(addprefix mail/,mail-crypt-plugin mail-crypt-mail mail-crypt-plain mail-crypt-cache mail-crypt-attachment mail-crypt-unpack mail-crypt-binary mail-crypt-save mail-crypt-copy mail-crypt-guid istream-spool spool-cache) $(streams) $(settings)))
+$(eval $(call module,doveadm/libdoveadm_mail_crypt_plugin.so,$(addprefix doveadm/,doveadm-mail-crypt doveadm-mail-crypt-input doveadm-mail-crypt-run doveadm-mail-crypt-scan doveadm-mail-crypt-common) $(doveadm_args)))
+fs := fs/fs-crypt-common $(streams) $(settings)
 ifeq ($(DOVECOT_LINE),2.4)
-$(eval $(call module,libfs_crypt.so,fs-crypt-settings $(settings) $(fs)))
+$(eval $(call module,libfs_crypt.so,fs/fs-crypt-settings $(fs)))
 else
-$(eval $(call module,libfs_crypt.so,fs-crypt fs-crypt-args $(settings) $(fs)))
-$(eval $(call module,libfs_mail_crypt.so,fs-mail-crypt fs-crypt-args $(settings) $(fs)))
+$(eval $(call module,libfs_crypt.so,fs/fs-crypt fs/fs-crypt-args $(fs)))
+$(eval $(call module,libfs_mail_crypt.so,fs/fs-mail-crypt fs/fs-crypt-args $(fs)))
 endif
 
 # ---- Tools and flags ---------------------------------------------------------------------------
@@ -73,7 +75,7 @@ endif
 # Dovecot's own flags without link-time optimization, which nothing this small gains from. Its headers
 # come in as system headers: their warnings are not ours to fix.
 shim_cflags := $(filter-out -flto% -ffat-lto-objects,$(call config,DOVECOT_CFLAGS)) \
-	-fPIC -fvisibility=hidden -DHAVE_CONFIG_H -Wall -Wextra -Iinclude -Ic-shim \
+	-fPIC -fvisibility=hidden -DHAVE_CONFIG_H -Wall -Wextra -Iinclude -Ic-shim/common -Ic-shim/mail \
 	-isystem $(call config,dovecot_pkgincludedir) \
 	$(CPPFLAGS) $(CFLAGS)
 
@@ -143,7 +145,7 @@ core:
 $(BUILD)/obj/%.o: c-shim/%.c
 	@mkdir -p $(@D)
 	$(CC) $(shim_cflags) -MMD -MP -c -o $@ $<
--include $(wildcard $(BUILD)/obj/*.d)
+-include $(wildcard $(BUILD)/obj/*/*.d)
 
 # The same objects linked twice. The installed modules name the core's folder. A stage gets mounted, copied and
 # carried into containers, so its modules find the core relative to themselves, in a folder that Dovecot doesn't scan.
@@ -158,7 +160,7 @@ endef
 $(foreach m,$(MODULES),$(eval $(call module_rules,$(m))))
 
 # Programs that drive the stream classes for a test, run where the staged core is.
-stream_objects := $(addprefix $(BUILD)/obj/,istream-mail-crypt.o ostream-mail-crypt.o)
+stream_objects := $(streams:%=$(BUILD)/obj/%.o)
 $(BUILD)/tests/%: tests/dovecot/streams/%.c $(stream_objects)
 	@mkdir -p $(@D)
 	$(CC) $(shim_cflags) -o $@ $< $(stream_objects) $(CORE) -ldovecot-storage -ldovecot \

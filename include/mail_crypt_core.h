@@ -1,4 +1,7 @@
-/* The boundary of libmail_crypt_core, made by cbindgen from src/ffi: don't edit. */
+/* The boundary of libmail_crypt_core, made by cbindgen from src/ffi: don't edit.
+
+   All of its names begin with mcrs: mail_crypt in Rust. An mcrs_X_new() makes a handle, which its caller owns until
+   mcrs_X_free(). */
 
 #ifndef MAIL_CRYPT_CORE_H
 #define MAIL_CRYPT_CORE_H
@@ -7,11 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct event;
 struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x85a2ac49u
+#define MCRS_VERSION 0xcd1356f5u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -24,28 +28,8 @@ struct mailbox;
 #define MCRS_CLIENT_SIZE 160
 
 /*
- From [`mcrs_user_can_copy_raw_mail`]: more of the mail is needed.
- */
-#define MCRS_COPY_MORE 2
-
-/*
- Bytes of a key's two ids, the old one zeros where there is none.
- */
-#define MCRS_KEY_ID_SIZE 64
-
-/*
- Bytes that [`mcrs_is_encrypted`] needs to see.
- */
-#define MCRS_MAGIC_SIZE 9
-
-/*
- Bytes of a mail's beginning in which nearly every header lies whole.
- */
-#define MCRS_LOOK_SIZE 4096
-
-/*
- What Dovecot's index cache may have about a mail, each in a field of its own: the content key,
- where it takes an elliptic curve to find it.
+ What Dovecot's index cache may have about a mail, each in a field of its own: the content key, where
+ finding it takes public-key cryptography.
  */
 #define MCRS_CACHE_CONTENT_KEY 0
 
@@ -55,14 +39,39 @@ struct mailbox;
 #define MCRS_CACHE_CHUNK_TAGS 1
 
 /*
- The number of fields.
+ The number of fields that a reader knows.
  */
 #define MCRS_CACHE_FIELDS 2
 
 /*
- Bytes of file up to which a mail has no chunks.
+ From `mcrs_copy_raw`: always.
  */
-#define MCRS_SMALL_SIZE 262144
+#define MCRS_COPY_RAW 1
+
+/*
+ From `mcrs_copy_raw`: if `mcrs_is_global` says yes.
+ */
+#define MCRS_COPY_RAW_IF_GLOBAL 2
+
+/*
+ From `mcrs_copy_raw`: if it can't be read, and that isn't temporary.
+ */
+#define MCRS_COPY_RAW_IF_UNREADABLE 4
+
+/*
+ From `mcrs_is_global`: more of the mail is needed.
+ */
+#define MCRS_IS_GLOBAL_MORE 2
+
+/*
+ Bytes that [`mcrs_is_encrypted`] needs to see.
+ */
+#define MCRS_MAGIC_SIZE 9
+
+/*
+ The first bytes of a mail, within which nearly every header ends.
+ */
+#define MCRS_LOOK_SIZE 4096
 
 /*
  Everyone.
@@ -115,6 +124,76 @@ struct mailbox;
 #define MCRS_ACL_CLEAR 3
 
 /*
+ The keys are as the ACL will be: it is to be changed now.
+ */
+#define MCRS_SHARING_DONE 0
+
+/*
+ The ACL is to be read as it is now, and each of its entries given to `mcrs_sharing_entry`.
+ */
+#define MCRS_SHARING_READ_ACL 1
+
+/*
+ A user is to be looked up, for `mcrs_sharing_answer`.
+ */
+#define MCRS_SHARING_LOOK_UP 2
+
+/*
+ `cryptokey generate`
+ */
+#define MCRS_ADMIN_GENERATE 0
+
+/*
+ `cryptokey list`
+ */
+#define MCRS_ADMIN_LIST 1
+
+/*
+ `cryptokey export`
+ */
+#define MCRS_ADMIN_EXPORT 2
+
+/*
+ `cryptokey password`, which takes no steps: it is `mcrs_admin_password`.
+ */
+#define MCRS_ADMIN_PASSWORD 3
+
+/*
+ `cryptokey import`
+ */
+#define MCRS_ADMIN_IMPORT 4
+
+/*
+ `cryptokey delete`
+ */
+#define MCRS_ADMIN_DELETE 5
+
+/*
+ None: the user's own keys. The mailbox is NULL then.
+ */
+#define MCRS_FOLDERS_USER_KEYS 0
+
+/*
+ The folder that was named.
+ */
+#define MCRS_FOLDERS_NAMED 1
+
+/*
+ The user's own folders that the masks match.
+ */
+#define MCRS_FOLDERS_MASKS 2
+
+/*
+ All of the user's own folders.
+ */
+#define MCRS_FOLDERS_OWN 3
+
+/*
+ All folders that the user can see, whoever owns them.
+ */
+#define MCRS_FOLDERS_ALL 4
+
+/*
  One command of the administrator, for one user.
  */
 struct mcrs_admin;
@@ -130,12 +209,17 @@ struct mcrs_fs;
 struct mcrs_reader;
 
 /*
+ The keys to which one transaction has encrypted mails.
+ */
+struct mcrs_saves;
+
+/*
  One change of a folder's ACL.
  */
 struct mcrs_sharing;
 
 /*
- What one stream has given.
+ What was read from one stream.
  */
 struct mcrs_spool;
 
@@ -150,8 +234,48 @@ struct mcrs_user;
 struct mcrs_writer;
 
 /*
- Answers a setting by its 2.3 name, or NULL where it isn't set; the text is copied at once.
- Under 2.4 `c-shim/crypt-settings.c` says what is asked besides.
+ Where a mail is: what a further field has about it, once it was read and was encrypted.
+ */
+struct mcrs_place {
+  /*
+   The folder's GUID.
+   */
+  uint8_t folder[16];
+  /*
+   The folder's UIDVALIDITY.
+   */
+  uint32_t uid_validity;
+  /*
+   The mail's UID.
+   */
+  uint32_t uid;
+};
+
+/*
+ A mail that is to be copied.
+ */
+struct mcrs_copying {
+  /*
+   It stays in its folder.
+   */
+  bool same_folder;
+  /*
+   It stays this user's.
+   */
+  bool same_user;
+  /*
+   The namespaces of its two folders have the same owner.
+   */
+  bool same_owner;
+  /*
+   `lazy_expunge` moves it because it was expunged.
+   */
+  bool expunged;
+};
+
+/*
+ Looks a setting up by its 2.3 name; NULL where it isn't set. The text is copied at once. What else is
+ asked for under 2.4 stands in `crypt-settings.c`.
  */
 typedef const char *(*mcrs_setting_fn)(void *context, const char *name);
 
@@ -164,6 +288,10 @@ struct mcrs_error {
    */
   bool temporary;
   /*
+   Only one mail is at fault: the user's others can be read.
+   */
+  bool only_this_mail;
+  /*
    For the mail user's client: says what, and no internals.
    */
   char client[MCRS_CLIENT_SIZE];
@@ -171,6 +299,24 @@ struct mcrs_error {
    For the server's log: says why and what to do.
    */
   char text[MCRS_TEXT_SIZE];
+};
+
+/*
+ The sizes of a mail that isn't encrypted; `UINT64_MAX`: unknown.
+ */
+struct mcrs_sizes {
+  /*
+   The mail's when it was stored.
+   */
+  uint64_t recorded;
+  /*
+   The same with CRLF for each LF.
+   */
+  uint64_t with_crlf;
+  /*
+   The file's now.
+   */
+  uint64_t actual;
 };
 
 /*
@@ -189,6 +335,20 @@ struct mcrs_file {
    Its inode's number (0: unknown).
    */
   uint64_t inode;
+};
+
+/*
+ Bytes that somebody lends, none at NULL.
+ */
+struct mcrs_data {
+  /*
+   The first of them.
+   */
+  const uint8_t *data;
+  /*
+   How many.
+   */
+  size_t size;
 };
 
 /*
@@ -216,29 +376,81 @@ struct mcrs_acl_entry {
    */
   int denied;
   /*
-   Of a change: what it does to the rights, `MCRS_ACL_*`.
+   For a change: what it does to the rights, `MCRS_ACL_*`.
    */
   int mode;
   /*
-   Of a change: what it does to the negative rights.
+   For a change: what it does to the negative rights.
    */
   int denied_mode;
 };
 
 /*
- Called after a key of the open `mailbox` was made, so that it can be shared. Returns 0, or -1 if
- that failed, which it has said in the log.
+ Called after a key of the open `mailbox` was made, so that it can be shared. Returns 0, or -1 if that
+ failed, after logging why.
  */
 typedef int (*mcrs_key_hook)(struct mailbox *mailbox);
 
 /*
- Answers a setting: 1 and sets `value_r` to its value, 0 where it isn't set, -1 and sets
- `value_r` to why that can't be known. What `value_r` is set to is copied at once.
+ Looks a setting up. Returns 1 and sets `value_r` to its value, 0 where it isn't set, or -1 and sets
+ `value_r` to why that can't be told. What `value_r` is set to is copied at once.
 
- A `name` of NULL comes before the names of each reading of the keys, and is answered with 0
- or -1: the settings as they are then are what is asked for.
+ Before the keys are read, each time, `name` is NULL: then the settings are read as they are now, and 0 or
+ -1 is returned.
  */
 typedef int (*mcrs_fs_setting_fn)(void *context, const char *name, const char **value_r);
+
+/*
+ A command with its parameters.
+ */
+struct mcrs_admin_request {
+  /*
+   `MCRS_ADMIN_*`
+   */
+  int verb;
+  /*
+   It is about the user's own keys.
+   */
+  bool user_key;
+  /*
+   Folder keys are put under the active user key.
+   */
+  bool rekey;
+  /*
+   Does even what would be refused.
+   */
+  bool force;
+  /*
+   One of the masks stands for all folders.
+   */
+  bool all;
+  /*
+   The keys to delete, with NULL at their end; NULL: none.
+   */
+  const char *const *key_ids;
+  /*
+   The key to import: PEM or a key string.
+   */
+  const uint8_t *key;
+  /*
+   Its size.
+   */
+  size_t key_size;
+};
+
+/*
+ One step of a command.
+ */
+struct mcrs_admin_step {
+  /*
+   The folders in which it is done: `MCRS_FOLDERS_*`
+   */
+  int folders;
+  /*
+   It looks at all mails, with `mcrs_admin_check_mail` in place of `mcrs_admin_do`.
+   */
+  bool mails;
+};
 
 /*
  One key; the texts are lent until the next call.
@@ -249,13 +461,17 @@ struct mcrs_key_row {
    */
   const char *mailbox;
   /*
-   The key's id.
+   The key's id, or where there is none what went wrong.
    */
   const char *id;
   /*
    Its PEM, where it was asked for, or why it can't be had.
    */
   const char *text;
+  /*
+   What the administrator should know besides; NULL: nothing.
+   */
+  const char *note;
   /*
    It was done.
    */
@@ -264,10 +480,6 @@ struct mcrs_key_row {
    New data is encrypted to it.
    */
   bool active;
-  /*
-   It was not there before.
-   */
-  bool fresh;
 };
 
 /*
@@ -279,22 +491,58 @@ struct mcrs_key_row {
 int mcrs_init(uint32_t version);
 
 /*
- Forgets what all sessions of the process share, before libcrypto may be cleaned up. A module that
- goes on after this finds it anew.
+ Forgets what all sessions of the process share, before libcrypto may be cleaned up. What is needed after
+ this is made anew.
  */
 void mcrs_deinit(void);
 
 /*
- Reads the settings of `user` and makes its session. What can't be used is an error where it is
- needed: of all that is done with this user, or of what is written.
+ How many of the fields, from the first on, help to read a file of so many bytes (`UINT64_MAX`: unknown).
+ */
+size_t mcrs_cache_fields(uint64_t size);
+
+/*
+ Whether the `size` bytes that this field has say that the mail in `place` was encrypted.
+
+ # Safety
+ `data` has `size` bytes.
+ */
+bool mcrs_place_is_known(struct mcrs_place place, const uint8_t *data, size_t size);
+
+/*
+ When a mail may be copied as it is on disk into a folder of `user` (NULL where mail_crypt isn't enabled for the
+ user). Returns the reasons (`MCRS_COPY_RAW*`) of which each is enough; without any it is to be saved anew.
+
+ # Safety
+ `user` is NULL or from `mcrs_user_new`.
+ */
+int mcrs_copy_raw(struct mcrs_user *user,
+                  struct mcrs_copying copying);
+
+/*
+ Whether the mail that begins with `data` on disk is encrypted to the user's global key alone. 1 yes, 0 no,
+ `MCRS_IS_GLOBAL_MORE`: more of its header is needed to tell, -1 error.
+
+ # Safety
+ `user` is from `mcrs_user_new`, `data` has `size` bytes.
+ */
+int mcrs_is_global(struct mcrs_user *user,
+                   const uint8_t *data,
+                   size_t size);
+
+/*
+ Reads the settings of `user` and makes the session. A setting that can't be used is an error where it is
+ needed: of everything that is done with this user, or only of writing. What is logged about the user goes
+ through `event`.
 
  Returns 0 and sets `user_r`, or -1: the user must then not be served.
 
  # Safety
- `user` lives until `mcrs_user_free`; `lookup` answers NULL or NUL-terminated texts; `user_r`
+ `user` lives until `mcrs_user_free`; `event` is valid; `lookup` answers NULL or NUL-terminated texts; `user_r`
  and `error` are valid.
  */
 int mcrs_user_new(struct mail_user *user,
+                  struct event *event,
                   mcrs_setting_fn lookup,
                   void *context,
                   struct mcrs_user **user_r,
@@ -319,27 +567,6 @@ int mcrs_user_check(struct mcrs_user *user, struct mcrs_error *error);
 void mcrs_user_free(struct mcrs_user **user);
 
 /*
- Whether mail may be copied between this user's folders as it is on disk: only where one key
- serves them all and new mail is encrypted. 1 yes, 0 no, -1 error.
-
- # Safety
- `user` is from `mcrs_user_new`.
- */
-int mcrs_user_can_copy_raw(struct mcrs_user *user);
-
-/*
- Whether that holds for the mail that begins with `data` on disk: it may be older than the
- global key, and under the key of the folder that it would leave. 1 yes, 0 no, `MCRS_COPY_MORE`: not to
- be told before its header is whole; -1 error.
-
- # Safety
- `user` is from `mcrs_user_new`, `data` has `size` bytes.
- */
-int mcrs_user_can_copy_raw_mail(struct mcrs_user *user,
-                                const uint8_t *data,
-                                size_t size);
-
-/*
  Files the keys of `mailbox`, whose GUID is about to become the 16 bytes at `guid`, under that as well.
 
  Returns 0, or -1: the GUID must then not change.
@@ -353,8 +580,7 @@ int mcrs_user_carry_keys(struct mcrs_user *user,
                          struct mcrs_error *error);
 
 /*
- Which GUID `mailbox` has to answer with in place of its own: returns 1 and copies its 16 bytes to `guid_r`,
- or 0.
+ The GUID that `mailbox` has to pretend to have. Returns 1 and copies its 16 bytes to `guid_r`, or 0: its own.
 
  # Safety
  `guid_r` has room for 16 bytes.
@@ -365,14 +591,18 @@ int mcrs_mailbox_guid(struct mailbox *mailbox,
 /*
  Makes a writer for a mail that is stored in `mailbox`, and the mailbox's key where it has none.
 
- `user` is NULL where mail_crypt isn't enabled for the user: the mail stays plaintext.
+ `user` is NULL where mail_crypt isn't enabled for the user: the mail stays plaintext. `saves`, NULL at first, has
+ the keys that the transaction's mails are encrypted to, of which one may be chosen `now`, by the event loop's time.
  Returns 0 and sets `writer_r`, or -1: the mail must then not be stored.
 
  # Safety
- `user` is NULL or from `mcrs_user_new`; `mailbox` is open; `writer_r` and `error` are valid.
+ `user` is NULL or from `mcrs_user_new`; `mailbox` is open; `saves` is valid, and `*saves` NULL or set by this;
+ `writer_r` and `error` are valid.
  */
 int mcrs_writer_new(struct mcrs_user *user,
                     struct mailbox *mailbox,
+                    struct mcrs_saves **saves,
+                    int64_t now,
                     struct mcrs_writer **writer_r,
                     struct mcrs_error *error);
 
@@ -412,31 +642,8 @@ int mcrs_writer_finish(struct mcrs_writer *writer,
 int mcrs_writer_refused(struct mcrs_writer *writer, struct mcrs_error *error);
 
 /*
- Copies the ids of the folder's key to which the mail is encrypted to `id_r`, which has room for
- `MCRS_KEY_ID_SIZE` bytes, for `mcrs_user_check_saved`. Returns 1; 0 if it is encrypted to no
- such key; or -1.
-
- # Safety
- `writer` is from `mcrs_writer_new`; `id_r` has room.
- */
-int mcrs_writer_key(struct mcrs_writer *writer, uint8_t *id_r);
-
-/*
- Sees to it that the key `id`, to which a mail was encrypted, is still one of the folder's: asked
- once others can see the mail. Returns 0, or -1: the mail must then not stay.
-
- # Safety
- `user` is from `mcrs_user_new`; `mailbox` is open; `id` has `MCRS_KEY_ID_SIZE` bytes; `error` is
- valid.
- */
-int mcrs_user_check_saved(struct mcrs_user *user,
-                          struct mailbox *mailbox,
-                          const uint8_t *id,
-                          struct mcrs_error *error);
-
-/*
- Forgets the secrets of former mails that are too old to be used for further ones. Returns in how
- many seconds to call it again, 0 where none is left.
+ Forgets ephemeral keys of former mails that are too old for further ones. Returns in how many seconds to
+ call it again, 0 where none is left.
  */
 unsigned int mcrs_forget_old(void);
 
@@ -476,8 +683,8 @@ bool mcrs_may_be_ciphertext_size(uint64_t recorded,
                                  uint64_t stored);
 
 /*
- Whether a mail that isn't encrypted, and begins with these bytes, is surely text; else it is to be
- looked at with `mcrs_refuse_damaged`.
+ Whether a mail that isn't encrypted and begins with these bytes is certainly text. If not,
+ `mcrs_refuse_damaged` has to look at it.
 
  # Safety
  `data` has `size` bytes.
@@ -485,9 +692,8 @@ bool mcrs_may_be_ciphertext_size(uint64_t recorded,
 bool mcrs_begins_as_text(const uint8_t *data, size_t size);
 
 /*
- Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was encrypted once:
- that is `known`, or they tell. Of its size it is known what was `recorded` when it was stored, and the
- file's now (`UINT64_MAX`: unknown). Returns 0, or -1 where it must not be served.
+ Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was once encrypted: that
+ is `known`, or the bytes and `sizes` show it. Returns 0, or -1 where it must not be served.
 
  # Safety
  `data` has `size` bytes; `error` is valid.
@@ -495,8 +701,7 @@ bool mcrs_begins_as_text(const uint8_t *data, size_t size);
 int mcrs_refuse_damaged(bool known,
                         const uint8_t *data,
                         size_t size,
-                        uint64_t recorded,
-                        uint64_t actual,
+                        struct mcrs_sizes sizes,
                         struct mcrs_error *error);
 
 /*
@@ -511,31 +716,22 @@ int mcrs_refuse_twice(const uint8_t *data,
                       struct mcrs_error *error);
 
 /*
- Makes a reader for a mail in `file`. Returns 0 and sets `reader_r`, or -1.
+ Makes a reader for a mail in `file`, of which the index cache has `cached`, by field. Returns 0 and sets
+ `reader_r`, or -1.
 
  # Safety
- `user` is from `mcrs_user_new`; `reader_r` and `error` are valid.
+ `user` is from `mcrs_user_new`; `cached` has `MCRS_CACHE_FIELDS` entries, each with its
+ bytes; `reader_r` and `error` are valid.
  */
 int mcrs_reader_new(struct mcrs_user *user,
                     struct mcrs_file file,
+                    const struct mcrs_data *cached,
                     struct mcrs_reader **reader_r,
                     struct mcrs_error *error);
 
 /*
- Hands over what the index cache has about the mail in `field`, before the first byte of the file.
- Returns 0 or -1.
-
- # Safety
- `reader` is from `mcrs_reader_new`; `data` has `size` bytes.
- */
-int mcrs_reader_set_cached(struct mcrs_reader *reader,
-                           size_t field,
-                           const uint8_t *data,
-                           size_t size);
-
-/*
  After the mail was opened: what the index cache should get in `field`. Returns 1 and lends it until
-  the reader is freed, 0 where none is needed, -1 on error.
+ the reader is freed, 0 where none is needed, -1 on error.
 
  # Safety
  `reader` is from `mcrs_reader_new`; the other pointers are valid.
@@ -569,18 +765,8 @@ int mcrs_reader_feed(struct mcrs_reader *reader,
 int mcrs_reader_finish(struct mcrs_reader *reader, struct mcrs_error *error);
 
 /*
- After the mail could not be opened: 1 if it is at fault itself, damaged or under a key that is gone
- or locked, while the user's own key can be opened; 0 if no mail of the user may be readable now, or
- the key store didn't answer; -1 on error.
-
- # Safety
- `reader` is from `mcrs_reader_new`.
- */
-int mcrs_reader_failed_alone(struct mcrs_reader *reader);
-
-/*
- Whether all of the mail, now open, was verified for that: what is known of it from before needs no
- second look. 1 yes, 0 no, -1 error.
+ Whether all of the mail was verified to open it: then what is known of it from before needs no second
+ look. 1 yes, 0 no, -1 error.
 
  # Safety
  `reader` is from `mcrs_reader_new`.
@@ -588,7 +774,7 @@ int mcrs_reader_failed_alone(struct mcrs_reader *reader);
 int mcrs_reader_is_new(struct mcrs_reader *reader);
 
 /*
- The mail, now open, isn't to be served after all: what was found out of it is forgotten.
+ The mail, now open, isn't to be served after all: what was learned from it is forgotten.
 
  # Safety
  `reader` is from `mcrs_reader_new`.
@@ -604,10 +790,10 @@ void mcrs_reader_refuse(struct mcrs_reader *reader);
 int mcrs_reader_size(struct mcrs_reader *reader, uint64_t *size_r, struct mcrs_error *error);
 
 /*
- Asks for the plaintext from `offset` (below the size) on. Returns 1 or 2: that from `keep` (at most
- `offset`: what the stream's reader hasn't consumed) on is lent until the next call, and with 2 it
- isn't where it was before; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r`
- on; -1: error.
+ Asks for the plaintext from `offset` (below the size) on. Returns 1 or 2: the plaintext from `keep` on (at
+ most `offset`: what the stream's reader hasn't consumed) is lent until the next call, with 2 at another
+ address than before; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r` on;
+ -1: error.
 
  # Safety
  `reader` is from `mcrs_reader_new`; the other pointers are valid.
@@ -623,7 +809,7 @@ int mcrs_reader_want(struct mcrs_reader *reader,
 /*
  Takes the ciphertext that `mcrs_reader_want` asked for at `offset`, or its first part (none of
  it: the file has ended). Returns 1: the plaintext from `keep` to the chunk's end is lent until the
- next call, and isn't where it was before; 0: ask `mcrs_reader_want` what else it takes; -1: the file
+ next call, at another address than before; 0: ask `mcrs_reader_want` what else is needed; -1: the file
  was changed since it was verified.
 
  # Safety
@@ -647,28 +833,62 @@ int mcrs_reader_serve(struct mcrs_reader *reader,
 void mcrs_reader_free(struct mcrs_reader **reader);
 
 /*
- Begins a change of a folder's ACL. It is looked at twice: before `mcrs_sharing_lock`, so that
- users are looked up while nobody has to wait, and after it. Each look is `mcrs_sharing_entry`,
- `mcrs_sharing_plan` and `mcrs_sharing_wanted`, which asks for nobody twice.
-
- `owner` is the folder's owner, or NULL. Returns 0 and sets `sharing_r`, or -1.
+ Before the mails are stored: makes sure that their keys are still those of `mailbox`. That is so where `now`, the
+ event loop's time, is still when the first was chosen. Returns 0, or -1: nothing must be stored.
 
  # Safety
- `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; the rest is valid.
+ `saves` is NULL or from `mcrs_writer_new`; `mailbox` is open; `error` is valid.
+ */
+int mcrs_saves_check_before(struct mcrs_saves *saves,
+                            struct mailbox *mailbox,
+                            int64_t now,
+                            struct mcrs_error *error);
+
+/*
+ Makes sure that the keys are still those of `mailbox`: to be called once others can see the mails. Returns 0, or -1:
+ they must not stay.
+
+ # Safety
+ As `mcrs_saves_check_before`.
+ */
+int mcrs_saves_check(struct mcrs_saves *saves,
+                     struct mailbox *mailbox,
+                     struct mcrs_error *error);
+
+/*
+ Frees the saves and clears the pointer.
+
+ # Safety
+ `saves` is valid, and `*saves` NULL or from `mcrs_writer_new`.
+ */
+void mcrs_saves_free(struct mcrs_saves **saves);
+
+/*
+ Begins a change of a folder's ACL: `mcrs_sharing_next` says what to do. `owner` is the folder's owner, or
+ NULL; with NULL for `update` nothing is changed, and those who lack keys get them. Returns 0 and sets
+ `sharing_r`, or -1.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; `update` is NULL or as for
+ `mcrs_sharing_entry`; the rest is valid.
  */
 int mcrs_sharing_new(struct mcrs_user *user,
                      const char *owner,
+                     const struct mcrs_acl_entry *update,
                      struct mcrs_sharing **sharing_r,
                      struct mcrs_error *error);
 
 /*
- Takes the folder's key lock, until the change is freed. Returns 0 or -1.
+ Goes on until the caller has to do something: returns `MCRS_SHARING_*`, with `MCRS_SHARING_LOOK_UP` the
+ user's name in `name_r`, lent until the next call; or -1: the ACL must then not change, and keys are as
+ they were. The folder's key lock is held from the second `MCRS_SHARING_READ_ACL` on, until the change is freed.
 
  # Safety
- `sharing` is from `mcrs_sharing_new`, `mailbox` is open.
+ `sharing` is from `mcrs_sharing_new`, `mailbox` is the folder and open; `name_r` and `error` are valid.
  */
-int mcrs_sharing_lock(struct mcrs_sharing *sharing,
+int mcrs_sharing_next(struct mcrs_sharing *sharing,
                       struct mailbox *mailbox,
+                      const char **name_r,
                       struct mcrs_error *error);
 
 /*
@@ -682,31 +902,7 @@ int mcrs_sharing_entry(struct mcrs_sharing *sharing,
                        struct mcrs_error *error);
 
 /*
- Takes the change, after all entries; NULL where there is none, to see who lacks keys.
- Returns 0 or -1.
-
- # Safety
- `sharing` is from `mcrs_sharing_new`, `mailbox` is the folder and open; `change` is NULL or as for
- `mcrs_sharing_entry`.
- */
-int mcrs_sharing_plan(struct mcrs_sharing *sharing,
-                      struct mailbox *mailbox,
-                      const struct mcrs_acl_entry *change,
-                      struct mcrs_error *error);
-
-/*
- The next user whom the caller has to look up for `mcrs_sharing_answer`; the name is lent until
- the next call. Returns 1, 0 where there is none, or -1.
-
- # Safety
- `sharing` is from `mcrs_sharing_new`; `name_r` is valid.
- */
-int mcrs_sharing_wanted(struct mcrs_sharing *sharing,
-                        const char **name_r,
-                        struct mcrs_error *error);
-
-/*
- Answers `mcrs_sharing_wanted`: `found` is 1 for a user, who is `user`, 0 where there is no such
+ Answers `MCRS_SHARING_LOOK_UP`: `found` is 1 for a user, who is `user`, 0 where there is no such
  user, and -1 where it can't be told. Returns 0, or -1: the ACL must then not change.
 
  # Safety
@@ -719,21 +915,10 @@ int mcrs_sharing_answer(struct mcrs_sharing *sharing,
                         struct mcrs_error *error);
 
 /*
- Stores and removes shared keys, as the look says that was made under the lock. Returns 0, or -1:
- the ACL must then not change, and keys are as they were.
+ Takes the change of keys back, where the ACL could not be changed. Returns 0 or -1.
 
  # Safety
  `sharing` is from `mcrs_sharing_new`, `mailbox` is the folder and open.
- */
-int mcrs_sharing_apply(struct mcrs_sharing *sharing,
-                       struct mailbox *mailbox,
-                       struct mcrs_error *error);
-
-/*
- Takes `mcrs_sharing_apply` back, where the ACL could not be changed. Returns 0 or -1.
-
- # Safety
- As `mcrs_sharing_apply`.
  */
 int mcrs_sharing_undo(struct mcrs_sharing *sharing,
                       struct mailbox *mailbox,
@@ -840,11 +1025,12 @@ int mcrs_spool_take(struct mcrs_spool *spool,
  be kept any more. Returns 0 or -1.
 
  # Safety
- `spool` is from `mcrs_spool_new`; `fd` is -1 or an open file that nothing else uses; `error` is
- valid.
+ `spool` is from `mcrs_spool_new`; `fd` is an open file that nothing else uses, or -1 and `why`
+ NUL-terminated; `error` is valid.
  */
 int mcrs_spool_set_file(struct mcrs_spool *spool,
                         int fd,
+                        const char *why,
                         struct mcrs_error *error);
 
 /*
@@ -867,9 +1053,44 @@ void mcrs_spool_free(struct mcrs_spool **spool);
  Begins a command. Returns 0 and sets `admin_r`, or -1.
 
  # Safety
- `user` is from `mcrs_user_new`; `admin_r` and `error` are valid.
+ `user` is from `mcrs_user_new`; `request` is valid, its ids are NUL-terminated, its key has
+ `key_size` bytes; `admin_r` and `error` are valid.
  */
-int mcrs_admin_new(struct mcrs_user *user, struct mcrs_admin **admin_r, struct mcrs_error *error);
+int mcrs_admin_new(struct mcrs_user *user,
+                   const struct mcrs_admin_request *request,
+                   struct mcrs_admin **admin_r,
+                   struct mcrs_error *error);
+
+/*
+ Says what the next step is; `failed`: the last one failed in one of its folders. Returns 1, 0 where
+ the command has come to its end, or -1.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`; `step_r` is valid.
+ */
+int mcrs_admin_next_step(struct mcrs_admin *admin, bool failed, struct mcrs_admin_step *step_r);
+
+/*
+ Does the step in one of its folders. Returns 0 or -1.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
+ */
+int mcrs_admin_do(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
+
+/*
+ Looks at the next bytes of a mail as it is stored; `first`: its first ones. Returns 1: more
+ are needed, 0: it doesn't need the chosen key, -1: it does, or that can't be told.
+
+ # Safety
+ `admin` is from `mcrs_admin_new`, `data` has `size` bytes, `error` is valid.
+ */
+int mcrs_admin_check_mail(struct mcrs_admin *admin,
+                          uint32_t uid,
+                          bool first,
+                          const uint8_t *data,
+                          size_t size,
+                          struct mcrs_error *error);
 
 /*
  Hands out the next row. Returns 1, 0 where there is none, or -1.
@@ -877,77 +1098,14 @@ int mcrs_admin_new(struct mcrs_user *user, struct mcrs_admin **admin_r, struct m
  # Safety
  `admin` is from `mcrs_admin_new`; `row_r` is valid.
  */
-int mcrs_admin_next(struct mcrs_admin *admin, struct mcrs_key_row *row_r);
+int mcrs_admin_next_row(struct mcrs_admin *admin, struct mcrs_key_row *row_r);
 
 /*
- Makes a key where there is none, with `force` in any case, and sees to it that those with whom
- the folder is shared have its keys. One row: the active key. Returns 0 or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
- */
-int mcrs_admin_generate(struct mcrs_admin *admin,
-                        struct mailbox *mailbox,
-                        bool force,
-                        struct mcrs_error *error);
-
-/*
- Sees to it that a new user key leaves no key of the folder behind, with NULL none of those that no folder
- has; `rekey`: they are to be put under it. Counts what was looked at so far in `count_r`. Returns 0, or
- -1: no new user key may be made.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `count_r` and `error` valid.
- */
-int mcrs_admin_check_new_user_key(struct mcrs_admin *admin,
-                                  struct mailbox *mailbox,
-                                  bool rekey,
-                                  size_t *count_r,
-                                  struct mcrs_error *error);
-
-/*
- Puts the folder's keys under the active user key, with NULL those that no folder has. One row for each.
- Returns 0 or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
- */
-int mcrs_admin_rekey(struct mcrs_admin *admin,
-                     struct mailbox *mailbox,
-                     struct mcrs_error *error);
-
-/*
- Lists the keys there. One row for each. Returns 0 or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
- */
-int mcrs_admin_list(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
-
-/*
- Lists the user's folder keys that were in none of the folders that were listed: all of them, it is hoped. One row for
- each. Returns 0 or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `error` valid.
- */
-int mcrs_admin_list_without_folder(struct mcrs_admin *admin,
-                                   struct mcrs_error *error);
-
-/*
- Unlocks the keys there. One row for each, with its PEM or what is wrong. Returns 0 or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
- */
-int mcrs_admin_export(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
-
-/*
- Puts all keys of the user under the new password, or none of them; `clear`: under none.
+ Puts all keys of the user under the new password, or none of them; with `clear` under no password.
  `old` NULL means the configured password. Returns the number of keys, or -1.
 
  # Safety
- `admin` is from `mcrs_admin_new`; `old` and `new` are NULL or NUL-terminated; `error` is valid.
+ `admin` is from `mcrs_admin_new`; `old` and `new_password` are NULL or NUL-terminated; `error` is valid.
  */
 int mcrs_admin_password(struct mcrs_admin *admin,
                         const char *old,
@@ -956,81 +1114,11 @@ int mcrs_admin_password(struct mcrs_admin *admin,
                         struct mcrs_error *error);
 
 /*
- Stores a private key that stands in `data`: PEM or a key string. One row. Returns 0 or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `data` has `size` bytes, `error` is
- valid.
- */
-int mcrs_admin_import(struct mcrs_admin *admin,
-                      struct mailbox *mailbox,
-                      const uint8_t *data,
-                      size_t size,
-                      bool force,
-                      struct mcrs_error *error);
-
-/*
  Ends the command and clears the pointer.
 
  # Safety
  `admin` is valid, and `*admin` NULL or from `mcrs_admin_new`.
  */
 void mcrs_admin_free(struct mcrs_admin **admin);
-
-/*
- Chooses the key that `mcrs_admin_delete` deletes, and takes it out of use until then, or until
- `mcrs_admin_spare`. Returns 0, or -1: it can't be.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `id` NUL-terminated, `error` valid.
- */
-int mcrs_admin_doom(struct mcrs_admin *admin,
-                    struct mailbox *mailbox,
-                    const char *id,
-                    bool force,
-                    struct mcrs_error *error);
-
-/*
- Looks at a folder that might need the chosen user key. Returns 0, or -1: it does.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` open, `error` valid.
- */
-int mcrs_admin_doom_folder(struct mcrs_admin *admin,
-                           struct mailbox *mailbox,
-                           struct mcrs_error *error);
-
-/*
- Looks at the next bytes of a mail as it is stored; `first`: its first ones. Returns 1: more
- are needed, 0: it doesn't need the chosen key, -1: it does, or nobody can tell.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `data` has `size` bytes, `error` is valid.
- */
-int mcrs_admin_doom_mail(struct mcrs_admin *admin,
-                         uint32_t uid,
-                         bool first,
-                         const uint8_t *data,
-                         size_t size,
-                         struct mcrs_error *error);
-
-/*
- Deletes the chosen key. One row. Returns 0 or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`, `mailbox` as for `mcrs_admin_doom`, `error` valid.
- */
-int mcrs_admin_delete(struct mcrs_admin *admin,
-                      struct mailbox *mailbox,
-                      bool force,
-                      struct mcrs_error *error);
-
-/*
- Leaves the chosen key as it was, if it isn't deleted. Returns 0 or -1.
-
- # Safety
- As `mcrs_admin_delete`.
- */
-int mcrs_admin_spare(struct mcrs_admin *admin, struct mailbox *mailbox, struct mcrs_error *error);
 
 #endif  /* MAIL_CRYPT_CORE_H */

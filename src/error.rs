@@ -10,17 +10,17 @@ use std::fmt;
 pub enum ErrorKind {
     /// The data ends before its format says so.
     Truncated,
-    /// The data contradicts its format, or a limit of ours.
+    /// The data breaks the rules of its format, or exceeds one of our limits.
     Corrupt,
     /// Well-formed, but a version, algorithm or key type that we don't handle.
     Unsupported,
-    /// No private key for the recipient is at hand.
+    /// There is no private key for the recipient.
     NoKey,
-    /// A key is there, but not what would unlock it.
+    /// There is a key, but nothing to unlock it with.
     Locked,
     /// The folder has no key to encrypt to, and this user can't give it one.
     Keyless,
-    /// A key is there, but its password (or the key that unlocks it) doesn't fit.
+    /// There is a key, but the password (or key) given doesn't unlock it.
     WrongPassword,
     /// The data was changed after it was written: its tag doesn't match.
     Tampered,
@@ -32,13 +32,13 @@ pub enum ErrorKind {
     Refused,
     /// libcrypto refused an operation that should work.
     Crypto,
-    /// A fault of this program's: trying again doesn't help, nor do other settings or data.
+    /// A bug in this program. Trying again won't help.
     Internal,
 }
 
 impl ErrorKind {
-    /// What is wrong with the data, in a word that an administrator can search for. None where
-    /// the error is about something else, and its text says what.
+    /// What is wrong with the data, in one word that an administrator can search for; `None` if
+    /// the error isn't about data.
     pub fn word(self) -> Option<&'static str> {
         match self {
             ErrorKind::Truncated => Some("truncated"),
@@ -79,6 +79,14 @@ impl Error {
         Error {
             kind: self.kind,
             text: format!("{prefix}: {}", self.text).into(),
+        }
+    }
+
+    /// The text for the server's log: where it is about data, after its [`ErrorKind::word`].
+    pub fn to_log(&self) -> String {
+        match self.kind.word() {
+            Some(word) => format!("{word}: {}", self.text),
+            None => self.text.to_string(),
         }
     }
 

@@ -14,7 +14,7 @@ use super::Secret;
 use super::lookup::{self, Slot};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How a cipher uses its blocks, as far as callers have to know.
+/// A cipher's mode of operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     /// Galois/counter mode: authenticated.
@@ -27,7 +27,7 @@ pub enum Mode {
     Cbc,
     /// Cipher feedback of whole blocks.
     Cfb,
-    /// Output feedback: a keystream, each block made from the one before.
+    /// Output feedback: each keystream block is made from the one before.
     Ofb,
 }
 
@@ -43,8 +43,8 @@ pub const TAG_LEN: usize = 16;
 pub struct Position<'a> {
     /// Offset of the data in the payload, in bytes; a multiple of 64.
     pub offset: u64,
-    /// The block before the data, which the next is chained to: CBC's and CFB's last ciphertext
-    /// block, OFB's last keystream block. Nothing at offset 0 and in the other modes.
+    /// The block that the data is chained to: the ciphertext block before it (CBC, CFB), or the
+    /// keystream block before it (OFB). Empty at offset 0 and in the other modes.
     pub previous: &'a [u8],
     /// Whether the data is the payload's end, where CBC has its padding.
     pub last: bool,
@@ -57,8 +57,6 @@ impl Cipher {
     pub const AES_256_CTR: Cipher = Cipher(1);
     /// AES-256-CBC: wraps the key block of version 2 streams.
     pub const AES_256_CBC: Cipher = Cipher(2);
-    /// ChaCha20-Poly1305.
-    pub const CHACHA20_POLY1305: Cipher = Cipher(3);
 
     fn row(self) -> &'static Row {
         &TABLE[usize::from(self.0)]
@@ -90,8 +88,7 @@ impl Cipher {
             .ok_or_else(|| Error::unsupported(format!("cipher '{}'", name.escape_default())))
     }
 
-    /// Its DER object identifier, if it has one that readers know: without it a stream can't
-    /// name the cipher.
+    /// Its DER object identifier. Without one a stream can't name the cipher.
     pub fn oid_der(self) -> Option<&'static [u8]> {
         Some(self.row().oid).filter(|oid| !oid.is_empty())
     }
@@ -121,8 +118,7 @@ impl Cipher {
         self.row().iv
     }
 
-    /// The size of the block that decryption goes on from ([`Position::previous`]); 0 in the
-    /// modes that need none.
+    /// Size of [`Position::previous`]; 0 in the modes that need none.
     pub fn chain_len(self) -> usize {
         match self.mode() {
             Mode::Cbc | Mode::Cfb | Mode::Ofb => self.iv_len(),
@@ -130,8 +126,8 @@ impl Cipher {
         }
     }
 
-    /// The unit, in bytes, of which the ciphertext is a multiple (1 if any length can be).
-    pub fn granule(self) -> usize {
+    /// The ciphertext's length is a multiple of this many bytes.
+    pub fn block_size(self) -> usize {
         if self.mode() == Mode::Cbc {
             self.iv_len()
         } else {
@@ -175,24 +171,24 @@ impl Cipher {
         Ok(())
     }
 
-    /// Encrypts from the start; see [`Stream`]. `aad` is for authenticated ciphers.
-    pub fn encrypt(self, key: &[u8], iv: &[u8], aad: &[u8]) -> Result<Stream> {
+    /// Encrypts from the start; see [`Crypter`]. `aad` is for authenticated ciphers.
+    pub fn encrypt(self, key: &[u8], iv: &[u8], aad: &[u8]) -> Result<Crypter> {
         self.check(key, iv)?;
         let mut ctx = CipherCtx::new()?;
         ctx.encrypt_init(Some(self.fetch()?), Some(key), Some(iv))?;
-        Stream::start(self, ctx, aad)
+        Crypter::start(self, ctx, aad)
     }
 
-    /// Decrypts from the start; see [`Stream`]. `aad` is for authenticated ciphers.
-    pub fn decrypt(self, key: &[u8], iv: &[u8], aad: &[u8]) -> Result<Stream> {
+    /// Decrypts from the start; see [`Crypter`]. `aad` is for authenticated ciphers.
+    pub fn decrypt(self, key: &[u8], iv: &[u8], aad: &[u8]) -> Result<Crypter> {
         self.check(key, iv)?;
         let mut ctx = CipherCtx::new()?;
         ctx.decrypt_init(Some(self.fetch()?), Some(key), Some(iv))?;
-        Stream::start(self, ctx, aad)
+        Crypter::start(self, ctx, aad)
     }
 
-    /// Decrypts `data` from the middle of a payload and appends it to `out`, authenticating
-    /// nothing: whoever calls it has checked the data.
+    /// Decrypts `data` from the middle of a payload. Authenticates nothing: the caller has checked
+    /// the data.
     ///
     /// # Errors
     /// Corrupt if the position isn't one that the mode can start at, or CBC's padding is wrong.
@@ -202,17 +198,19 @@ impl Cipher {
         iv: &[u8],
         at: Position<'_>,
         data: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
-        self.seekable(key, iv)?.decrypt(at, data, out)
+    ) -> Result<Secret> {
+        let mut out = Secret::zeroed(data.len() + MARGIN);
+        let len = self.seekable(key, iv)?.decrypt(at, data, &mut out)?;
+        out.truncate(len);
+        Ok(out)
     }
 
-    /// The same without authentication.
+    /// The cipher without its authentication.
     pub(super) fn bare(self) -> Self {
         Self::find(|row| row.name == self.row().bare).unwrap_or(self)
     }
 
-    /// For many positions of one payload: see [`Self::decrypt_at`].
+    /// Prepares to decrypt many positions of one payload: see [`Self::decrypt_at`].
     pub fn seekable(self, key: &[u8], iv: &[u8]) -> Result<Seekable> {
         self.check(key, iv)?;
         let bare = self.bare();
@@ -220,12 +218,12 @@ impl Cipher {
         ctx.decrypt_init(Some(bare.fetch()?), Some(key), None)?;
         Ok(Seekable {
             cipher: self,
-            iv: Zeroizing::new(iv.to_vec()),
-            stream: Stream { cipher: bare, ctx },
+            iv: Secret::new(iv.to_vec()),
+            crypter: Crypter { cipher: bare, ctx },
         })
     }
 
-    /// The IV of the bare mode with which decryption goes on at `at`.
+    /// The IV with which the bare mode starts at `at`.
     fn start_iv(self, iv: &[u8], at: Position<'_>) -> Result<[u8; 16]> {
         let mut start = [0; 16];
         match self.mode() {
@@ -244,7 +242,7 @@ impl Cipher {
             Mode::Cbc | Mode::Cfb | Mode::Ofb => {
                 let previous = if at.offset == 0 { iv } else { at.previous };
                 if previous.len() != iv.len() {
-                    return Err(Error::corrupt("the block before is missing"));
+                    return Err(Error::corrupt("the preceding block is missing"));
                 }
                 start[..previous.len()].copy_from_slice(previous);
             }
@@ -252,25 +250,23 @@ impl Cipher {
         Ok(start)
     }
 
-    /// Decrypts a message whole, authenticating nothing: see [`Self::decrypt_at`].
+    /// Decrypts a whole message. Authenticates nothing: see [`Self::decrypt_at`].
     ///
     /// # Errors
     /// Corrupt if CBC's padding is wrong.
     pub fn open_bare(self, key: &[u8], iv: &[u8], data: &[u8]) -> Result<Secret> {
-        let mut out = Zeroizing::new(Vec::with_capacity(data.len() + MARGIN));
         let whole = Position {
             offset: 0,
             previous: &[],
             last: true,
         };
-        self.decrypt_at(key, iv, whole, data, &mut out)?;
-        Ok(out)
+        self.decrypt_at(key, iv, whole, data)
     }
 
-    /// Opens an authenticated message whole.
+    /// Opens a whole authenticated message.
     ///
     /// # Errors
-    /// Tampered if the tag doesn't match; nothing of the plaintext is left then.
+    /// Tampered if the tag doesn't match; the plaintext is wiped then.
     pub fn open(
         self,
         key: &[u8],
@@ -279,12 +275,9 @@ impl Cipher {
         data: &[u8],
         tag: &[u8],
     ) -> Result<Secret> {
-        let mut stream = self.decrypt(key, iv, aad)?;
-        stream.set_tag(tag)?;
-        let mut out = Zeroizing::new(Vec::with_capacity(data.len() + MARGIN));
-        stream.update(data, &mut out)?;
-        stream.finish(&mut out)?;
-        Ok(out)
+        let mut crypter = self.decrypt(key, iv, aad)?;
+        crypter.set_tag(tag)?;
+        crypter.whole(data)
     }
 }
 
@@ -292,7 +285,7 @@ fn too_far() -> Error {
     Error::corrupt("beyond the end of the cipher's counter")
 }
 
-/// The counter block of a GCM message's block number `n`, from 1; with 0, the one that masks its tag.
+/// The counter block for block `n` of a GCM message, counted from 1; block 0 masks the tag.
 pub(super) fn gcm_counter(iv: &[u8], n: u64) -> Result<[u8; 16]> {
     let n = u32::try_from(n + 1).map_err(|_| too_far())?;
     let mut block = [0; 16];
@@ -313,8 +306,8 @@ impl fmt::Debug for Cipher {
     }
 }
 
-/// A cipher at work. libcrypto wipes its key when this is dropped.
-pub struct Stream {
+/// A cipher at work, for a message in pieces. libcrypto wipes its key when this is dropped.
+pub struct Crypter {
     cipher: Cipher,
     ctx: CipherCtx,
 }
@@ -323,35 +316,23 @@ pub struct Stream {
 pub struct Seekable {
     cipher: Cipher,
     iv: Secret,
-    /// In the mode without authentication, under the payload's key.
-    stream: Stream,
+    /// Without authentication, under the payload's key.
+    crypter: Crypter,
 }
 
 impl Seekable {
-    /// Decrypts the data at a position and appends it to `out`: see [`Cipher::decrypt_at`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn decrypt(&mut self, at: Position<'_>, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let before = out.len();
-        out.resize(before + data.len() + MARGIN, 0);
-        let result = self.decrypt_into(at, data, &mut out[before..]);
-        out.truncate(before + result.as_ref().map_or(0, |len| *len));
-        result.map(|_| ())
-    }
-
-    /// Decrypts the data at a position into the beginning of `out`, which has [`MARGIN`] bytes more than
-    /// the data, and returns the plaintext's size.
+    /// Decrypts the data at a position into the start of `out`, which must be [`MARGIN`] bytes longer
+    /// than the data. Returns the plaintext's size.
     ///
     /// # Errors
     /// As [`Cipher::decrypt_at`].
-    pub fn decrypt_into(&mut self, at: Position<'_>, data: &[u8], out: &mut [u8]) -> Result<usize> {
+    pub fn decrypt(&mut self, at: Position<'_>, data: &[u8], out: &mut [u8]) -> Result<usize> {
         if at.offset % 64 != 0 || out.len() < data.len() + MARGIN {
             return Err(Error::corrupt("decryption can't start there"));
         }
-        // OFB's is keystream.
+        // For OFB it is keystream.
         let start = Zeroizing::new(self.cipher.start_iv(&self.iv, at)?);
-        let Stream { cipher, ctx } = &mut self.stream;
+        let Crypter { cipher, ctx } = &mut self.crypter;
         ctx.decrypt_init(None, None, Some(&start[..cipher.iv_len()]))?;
         ctx.set_padding(at.last);
         let mut len = 0;
@@ -364,26 +345,25 @@ impl Seekable {
 }
 
 fn bad_end() -> Error {
-    Error::corrupt("the ciphertext's end is wrong")
+    Error::corrupt("bad padding at the end of the ciphertext")
 }
 
-/// Room to reserve beyond the data, for padding and libcrypto's scratch block: a `Vec` that
-/// grows leaves copies behind.
+/// Room that output needs beyond the data: padding, and a block that libcrypto scribbles on.
 pub const MARGIN: usize = 48;
 
 /// libcrypto counts in `int`; one call never gets more than this.
 pub(super) const MAX_CALL: usize = 1 << 28;
 
-impl Stream {
+impl Crypter {
     fn start(cipher: Cipher, mut ctx: CipherCtx, aad: &[u8]) -> Result<Self> {
         if !aad.is_empty() {
             ctx.cipher_update(aad, None)?;
         }
-        Ok(Stream { cipher, ctx })
+        Ok(Crypter { cipher, ctx })
     }
 
-    /// Runs `data` through the cipher and appends what comes out. It doesn't fit exactly: block
-    /// modes keep a part of a block back. `out` may grow; where it holds secrets, reserve first.
+    /// Runs `data` through the cipher and appends the result; block modes hold back an incomplete
+    /// block. Only for ciphertext: `out` may grow, and isn't wiped.
     pub fn update(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
         for part in data.chunks(MAX_CALL) {
             self.ctx.cipher_update_vec(part, out)?;
@@ -391,19 +371,47 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends the stream and appends what was kept back.
+    /// Runs `data` through the cipher into the start of `out`, which must be [`MARGIN`] bytes longer
+    /// than the data. Returns the size of the result.
+    pub fn update_into(&mut self, data: &[u8], out: &mut [u8]) -> Result<usize> {
+        let mut len = 0;
+        for part in data.chunks(MAX_CALL) {
+            len += self.ctx.cipher_update(part, Some(&mut out[len..]))?;
+        }
+        Ok(len)
+    }
+
+    /// Ends an encryption and appends what was held back.
+    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.ctx.cipher_final_vec(out)?;
+        Ok(())
+    }
+
+    /// Ends the message and writes what was held back to the start of `out`, which has room for
+    /// [`MARGIN`] bytes. Returns its size.
     ///
     /// # Errors
     /// When decrypting: Tampered if the tag doesn't match, Corrupt if the padding is wrong.
-    pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        match self.ctx.cipher_final_vec(out) {
-            Ok(_) => Ok(()),
-            Err(_) if self.cipher.is_aead() => Err(Error::new(
-                ErrorKind::Tampered,
-                "the authentication tag doesn't match",
-            )),
-            Err(_) => Err(bad_end()),
-        }
+    pub fn finish_into(&mut self, out: &mut [u8]) -> Result<usize> {
+        self.ctx.cipher_final(out).map_err(|_| {
+            if self.cipher.is_aead() {
+                Error::new(ErrorKind::Tampered, "the authentication tag doesn't match")
+            } else {
+                bad_end()
+            }
+        })
+    }
+
+    /// Runs a whole message through the cipher.
+    ///
+    /// # Errors
+    /// As [`Self::finish_into`].
+    pub fn whole(mut self, data: &[u8]) -> Result<Secret> {
+        let mut out = Secret::zeroed(data.len() + MARGIN);
+        let len = self.update_into(data, &mut out)?;
+        let end = self.finish_into(&mut out[len..])?;
+        out.truncate(len + end);
+        Ok(out)
     }
 
     /// The tag, after [`Self::finish`] of an authenticated encryption.
@@ -413,7 +421,7 @@ impl Stream {
         Ok(tag)
     }
 
-    /// Sets the tag that [`Self::finish`] of an authenticated decryption compares.
+    /// Sets the tag that [`Self::finish_into`] checks.
     pub fn set_tag(&mut self, tag: &[u8]) -> Result<()> {
         if tag.len() != TAG_LEN {
             return Err(Error::corrupt("wrong tag size"));
@@ -422,29 +430,14 @@ impl Stream {
     }
 }
 
-fn one_shot(mut stream: Stream, data: &[u8]) -> Result<Secret> {
-    let mut out = Zeroizing::new(Vec::with_capacity(data.len() + MARGIN));
-    stream.update(data, &mut out)?;
-    stream.finish(&mut out)?;
-    Ok(out)
-}
-
 /// AES-256-CBC with PKCS#7 padding.
 pub fn aes256_cbc_encrypt(key: &[u8], iv: &[u8], data: &[u8]) -> Result<Secret> {
-    one_shot(Cipher::AES_256_CBC.encrypt(key, iv, &[])?, data)
-}
-
-/// Undoes [`aes256_cbc_encrypt`].
-///
-/// # Errors
-/// Corrupt if the padding is wrong.
-pub fn aes256_cbc_decrypt(key: &[u8], iv: &[u8], data: &[u8]) -> Result<Secret> {
-    one_shot(Cipher::AES_256_CBC.decrypt(key, iv, &[])?, data)
+    Cipher::AES_256_CBC.encrypt(key, iv, &[])?.whole(data)
 }
 
 /// AES-256-CTR, either way; the IV is a 128-bit big-endian counter.
 pub fn aes256_ctr(key: &[u8], iv: &[u8], data: &[u8]) -> Result<Secret> {
-    one_shot(Cipher::AES_256_CTR.encrypt(key, iv, &[])?, data)
+    Cipher::AES_256_CTR.encrypt(key, iv, &[])?.whole(data)
 }
 
 #[cfg(test)]

@@ -2,15 +2,14 @@
 //!
 //! SHA-256 runs on the CPU's own instructions through the `sha2` crate: a stream header of the
 //! packaged plugin costs 2048 PBKDF2 rounds, which are nothing but single SHA-256 blocks, and
-//! a libcrypto call around each block costs more than the block itself. And OpenSSL 3 takes a million
-//! instructions to set its first HMAC up.
+//! a libcrypto call around each block costs more than the block itself. OpenSSL 3 also takes a million
+//! instructions to set up its first HMAC.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 
 use openssl::md::MdRef;
 use openssl::md_ctx::MdCtx;
-use zeroize::Zeroizing;
 
 use super::Secret;
 use super::lookup::{self, Slot};
@@ -20,13 +19,13 @@ use crate::error::{Error, Result};
 /// A message digest that streams and key strings may name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Digest {
-    /// MD5: only ever read.
+    /// MD5: read, never written.
     Md5,
     /// SHA-1.
     Sha1,
     /// SHA-224.
     Sha224,
-    /// SHA-256, what is written by default.
+    /// SHA-256: what is written by default.
     Sha256,
     /// SHA-384.
     Sha384,
@@ -145,13 +144,12 @@ impl Digest {
 
     /// PBKDF2-HMAC of `secret` and `salt`, `out_len` bytes.
     ///
-    /// The caller has bounded `rounds` (0 is an error here as well): they are attacker-controlled
-    /// wherever they come out of a file.
+    /// The caller has bounded `rounds`: in a file they are under an attacker's control. 0 is an error.
     pub fn pbkdf2(self, secret: &[u8], salt: &[u8], rounds: u32, out_len: usize) -> Result<Secret> {
         if rounds == 0 {
             return Err(Error::corrupt("PBKDF2 with 0 rounds"));
         }
-        let mut out = Zeroizing::new(vec![0; out_len]);
+        let mut out = Secret::zeroed(out_len);
         if self == Digest::Sha256 {
             sha256::pbkdf2(secret, salt, rounds, &mut out);
             return Ok(out);
@@ -217,7 +215,7 @@ impl Hmac {
         Ok(self.ctx.digest_sign_update(data)?)
     }
 
-    /// The code over all that was added.
+    /// The HMAC of all that was added.
     pub fn finish(mut self) -> Result<Vec<u8>> {
         let mut out = vec![0; self.size];
         let n = self.ctx.digest_sign_final(Some(&mut out))?;
@@ -305,12 +303,12 @@ mod tests {
             .hmac(b"Jefe", &[b"what do ya want ", b"for nothing?"])
             .unwrap();
         assert_eq!(
-            super::super::hex(&mac),
+            crate::hex::encode(&mac),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
         let key = Digest::Sha1.pbkdf2(b"password", b"salt", 2, 20).unwrap();
         assert_eq!(
-            super::super::hex(&key),
+            crate::hex::encode(&key),
             "ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957"
         );
         assert!(Digest::Sha256.pbkdf2(b"p", b"s", 0, 32).is_err());

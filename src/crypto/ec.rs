@@ -1,9 +1,9 @@
 //! Elliptic-curve Diffie-Hellman on the Weierstrass curves that libcrypto knows by name.
 //!
-//! Written on points and groups instead of `EVP_PKEY`: per agreement, libcrypto's `EVP` interface
+//! Uses points and groups instead of `EVP_PKEY`: for each agreement, libcrypto's `EVP` interface
 //! looks up its provider again and multiplies the peer's point by the curve's order once more.
-//! On the curves that are used (cofactor 1) a point that is on the curve and is not infinity has
-//! that order, so that decoding it is check enough; on the others its order is checked here.
+//! On the usual curves (cofactor 1) every point but infinity has that order, so decoding a point
+//! checks it; on the others its order is checked here.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use openssl::nid::Nid;
 use super::Secret;
 use crate::error::{Error, Result};
 
-/// A named curve. One per curve and process: building a group costs more than using it.
+/// A named curve. Each process builds it once: building a group costs more than using it.
 pub struct Curve {
     nid: Nid,
     group: EcGroup,
@@ -40,7 +40,7 @@ impl Curve {
         // OpenSSL must not see a NUL, and takes its time over long numbers.
         let good = !name.is_empty() && name.len() <= 80 && name.is_ascii() && !name.contains('\0');
         if !good {
-            return Err(Error::unsupported("a curve by an impossible name"));
+            return Err(Error::unsupported("a curve with an impossible name"));
         }
         let nid = match Asn1Object::from_str(name) {
             Ok(object) => object.nid(),
@@ -159,14 +159,14 @@ impl Curve {
         Ok(point)
     }
 
-    /// Overwrites the coordinates of a point that must stay secret: libcrypto's safe Rust
-    /// interface frees points without wiping them.
+    /// Overwrites a secret point's coordinates: the Rust interface to libcrypto frees points without
+    /// wiping them.
     fn wipe(&self, mut point: EcPoint, ctx: &mut BigNumContext) -> Result<()> {
         let (x, y) = &self.generator;
         Ok(point.set_affine_coordinates(&self.group, x, y, ctx)?)
     }
 
-    /// A number within 1..order, drawn at random.
+    /// A random number within 1..order.
     fn random_scalar(&self) -> Result<BigNum> {
         let mut scalar = secret_number()?;
         for _ in 0..64 {
@@ -175,7 +175,7 @@ impl Curve {
                 return Ok(scalar);
             }
         }
-        // 64 times zero out of 2^224 or more: the generator is broken.
+        // 64 zeros in a row, out of 2^224 numbers or more: the generator is broken.
         Err(Error::new(
             crate::error::ErrorKind::Crypto,
             "the random generator only returns zeros",
@@ -206,7 +206,7 @@ impl Curve {
     }
 }
 
-/// A number that libcrypto wipes when it is freed and handles in constant time.
+/// A number that libcrypto handles in constant time, and wipes when it is freed.
 fn secret_number() -> Result<BigNum> {
     let mut n = BigNum::new_secure()?;
     n.set_const_time();
@@ -299,10 +299,9 @@ impl EcPrivate {
     /// # Errors
     /// Corrupt if it is not within 1..order.
     pub fn from_bytes(curve: &Arc<Curve>, number: &[u8]) -> Result<Self> {
-        let zeros = number.iter().take_while(|b| **b == 0).count();
-        let number = &number[zeros..];
+        let number = super::without_zeros(number);
         let bad = || Error::corrupt(format!("private key out of range for {}", curve.name));
-        // Bounded before libcrypto makes a number of it.
+        // Checked before libcrypto turns it into a number.
         if number.is_empty() || number.len() > curve.field_len + 1 {
             return Err(bad());
         }

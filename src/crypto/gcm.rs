@@ -1,4 +1,4 @@
-//! A GCM message in pieces: the tag of the whole from tags of its pieces, and each piece opened alone.
+//! A GCM message in pieces: the tag of the whole, computed from tags of the pieces, and pieces opened alone.
 //!
 //! GCM's tag is a polynomial over the ciphertext's blocks, evaluated at a secret point H. The
 //! polynomial of a whole is made of those of its pieces, so one pass of bare GHASH (twice as
@@ -10,17 +10,19 @@ use openssl::cipher_ctx::CipherCtx;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::cipher::{Cipher, MAX_CALL, Mode, TAG_LEN, gcm_counter};
-use super::field::{inverse, mul, power};
+use super::gf128::{inverse, mul, power};
 use crate::error::{Error, ErrorKind, Result};
+
+/// A tag that must stay secret: two of them under one IV reveal H.
+pub type SecretTag = Zeroizing<[u8; TAG_LEN]>;
 
 /// GMAC of one piece after another, each under the same key and IV.
 ///
-/// Tags under one IV are only good as long as nobody sees them: with two of them H can be
-/// solved for. They are compared in memory, and leave it only under encryption (in Dovecot's index cache).
+/// Its tags are compared in memory. They leave it only encrypted (in Dovecot's index cache).
 pub struct Gmac {
     ctx: CipherCtx,
     iv: [u8; 12],
-    /// Whether a piece has begun: setting the IV costs as much as 2 KB of a piece.
+    /// Whether a piece has begun. Setting the IV costs as much as 2 KB of a piece.
     begun: bool,
 }
 
@@ -36,11 +38,11 @@ pub struct GmacKey<'a> {
 }
 
 impl GmacKey<'_> {
-    /// The IV, if key and cipher are right as well.
+    /// The IV, after checking key and cipher.
     fn checked_iv(&self) -> Result<[u8; 12]> {
         self.cipher.check(self.key, self.iv)?;
         if self.cipher.mode() != Mode::Gcm {
-            return Err(Error::new(ErrorKind::Crypto, "GMAC needs a GCM cipher"));
+            return Err(Error::internal("GMAC needs a GCM cipher"));
         }
         let mut iv = [0; 12];
         iv.copy_from_slice(self.iv);
@@ -49,16 +51,16 @@ impl GmacKey<'_> {
 }
 
 /// The bare block cipher.
-struct Blocks(CipherCtx);
+struct BlockCipher(CipherCtx);
 
-impl Blocks {
+impl BlockCipher {
     fn new(with: GmacKey<'_>) -> Result<Self> {
         let mut ctx = CipherCtx::new()?;
         ctx.encrypt_init(Some(with.cipher.bare().fetch()?), Some(with.key), None)?;
-        Ok(Blocks(ctx))
+        Ok(BlockCipher(ctx))
     }
 
-    /// One block, encrypted: in counter mode the first block of the keystream.
+    /// Encrypts one block: the first block of keystream in counter mode.
     fn encrypt(&mut self, block: [u8; 16]) -> Result<Zeroizing<u128>> {
         let mut out = Zeroizing::new([0; 32]);
         self.0.encrypt_init(None, None, Some(&block))?;
@@ -66,13 +68,13 @@ impl Blocks {
         Ok(Zeroizing::new(self::block(&*out)))
     }
 
-    /// The point H.
-    fn point(&mut self) -> Result<Zeroizing<u128>> {
+    /// H, the key of GHASH.
+    fn hash_key(&mut self) -> Result<Zeroizing<u128>> {
         self.encrypt([0; 16])
     }
 }
 
-/// The block of lengths in bits with which GHASH ends.
+/// The block that ends GHASH: both lengths in bits.
 fn lengths(aad: u64, text: u64) -> u128 {
     (u128::from(aad * 8) << 64) | u128::from(text * 8)
 }
@@ -90,8 +92,8 @@ impl Gmac {
         })
     }
 
-    /// The tag of `data` as a piece of its own, whatever was begun before.
-    pub fn of(&mut self, data: &[u8]) -> Result<[u8; TAG_LEN]> {
+    /// The tag of `data` as a piece of its own. Drops a piece that was begun before.
+    pub fn of(&mut self, data: &[u8]) -> Result<SecretTag> {
         self.begun = false;
         self.update(data)?;
         self.take()
@@ -115,31 +117,31 @@ impl Gmac {
     }
 
     /// Ends the piece, and is ready for the next.
-    pub fn take(&mut self) -> Result<[u8; TAG_LEN]> {
-        let mut tag = [0; TAG_LEN];
+    pub fn take(&mut self) -> Result<SecretTag> {
+        let mut tag = SecretTag::default();
         self.begin()?;
         self.ctx.cipher_final(&mut [])?;
-        self.ctx.tag(&mut tag)?;
+        self.ctx.tag(&mut *tag)?;
         self.begun = false;
         Ok(tag)
     }
 }
 
-/// The tag of the GCM message with `aad` (one block) and a ciphertext of `len` bytes whose pieces
-/// of `piece` bytes (a multiple of 16; the last may be shorter) have the [`Gmac`] tags `tags`.
+/// The tag of a GCM message with `aad` (one block) and a ciphertext of `len` bytes. Its pieces of
+/// `piece` bytes (a multiple of 16; the last may be shorter) have the [`Gmac`] tags `tags`.
 pub fn whole_tag(
     with: GmacKey<'_>,
     aad: &[u8; 16],
     tags: &[[u8; TAG_LEN]],
     piece: usize,
     len: u64,
-) -> Result<[u8; TAG_LEN]> {
+) -> Result<SecretTag> {
     if piece % 16 != 0 || (tags.len() as u64) != len.div_ceil(piece as u64) {
-        return Err(Error::new(ErrorKind::Crypto, "pieces don't make the whole"));
+        return Err(Error::internal("the pieces don't make up the whole"));
     }
-    let mut blocks = Blocks::new(with)?;
-    let h = blocks.point()?;
-    let mask = blocks.encrypt(gcm_counter(&with.checked_iv()?, 0)?)?;
+    let mut cipher = BlockCipher::new(with)?;
+    let h = cipher.hash_key()?;
+    let mask = cipher.encrypt(gcm_counter(&with.checked_iv()?, 0)?)?;
 
     // With P the polynomial of the blocks so far, `sum` = P * H. A piece's tag is
     // mask + (P_piece + length block) * H.
@@ -160,7 +162,7 @@ pub fn whole_tag(
         *sum = mul(*sum, shift) ^ block(tag) ^ *mask ^ length;
     }
     let tag = *sum ^ mul(lengths(16, len), *h) ^ *mask;
-    Ok(tag.to_be_bytes())
+    Ok(Zeroizing::new(tag.to_be_bytes()))
 }
 
 fn block(bytes: &[u8]) -> u128 {
@@ -171,21 +173,21 @@ fn block(bytes: &[u8]) -> u128 {
 
 /// Opens a GCM message's pieces, in any order, each by its [`Gmac`] tag under the message's key and IV.
 ///
-/// libcrypto decrypts and authenticates in one go, which is much faster than one after the other, but
-/// only from a message's beginning. GCM takes an IV of any length and makes the first counter block of
-/// it: each piece is a message of its own to libcrypto, with the IV that gives the counter of the piece.
+/// libcrypto decrypts and authenticates in one pass, much faster than in two, but only from the start
+/// of a message. GCM takes an IV of any length and hashes it to the first counter block: so each piece
+/// is a message of its own to libcrypto, with the IV that leads to the piece's counter.
 pub struct Pieces {
     /// For IVs of one block.
     ctx: CipherCtx,
-    blocks: Blocks,
+    cipher: BlockCipher,
     iv: [u8; 12],
     h: u128,
     /// An IV's block v gives the counter (v * H + 128 bits) * H, so that c takes c / H^2 + 128 bits / H:
     /// 1 / H^2 and the second summand.
     to_iv: (u128, u128),
-    /// What lies over a [`Gmac`] tag.
+    /// What masks a [`Gmac`] tag.
     mask: u128,
-    /// By which the lengths of a [`Gmac`] and of a message of so many bytes differ.
+    /// For pieces of so many bytes: what sets a [`Gmac`]'s length block apart from a message's.
     lengths: (usize, u128),
 }
 
@@ -204,26 +206,26 @@ impl Drop for Pieces {
 }
 
 impl Pieces {
-    /// Of the message with this key and IV.
+    /// For the message with this key and IV.
     pub fn new(with: GmacKey<'_>) -> Result<Self> {
         let iv = with.checked_iv()?;
         let mut ctx = CipherCtx::new()?;
         ctx.decrypt_init(Some(with.cipher.fetch()?), None, None)?;
         ctx.set_iv_length(16)?;
         ctx.decrypt_init(None, Some(with.key), None)?;
-        let mut blocks = Blocks::new(with)?;
-        let h = blocks.point()?;
+        let mut cipher = BlockCipher::new(with)?;
+        let h = cipher.hash_key()?;
         if *h == 0 {
             return Err(Error::new(
                 ErrorKind::Crypto,
                 "a key that authenticates nothing",
             ));
         }
-        let mask = blocks.encrypt(gcm_counter(&iv, 0)?)?;
+        let mask = cipher.encrypt(gcm_counter(&iv, 0)?)?;
         let inverse = Zeroizing::new(inverse(*h));
         Ok(Pieces {
             ctx,
-            blocks,
+            cipher,
             iv,
             h: *h,
             to_iv: (mul(*inverse, *inverse), mul(lengths(0, 16), *inverse)),
@@ -232,8 +234,8 @@ impl Pieces {
         })
     }
 
-    /// Decrypts the piece that begins at `offset`, a multiple of 16, into the beginning of `out`.
-    /// Returns whether `tag` is its tag; if it isn't, or on an error, nothing of it is left in `out`.
+    /// Decrypts the piece that begins at `offset`, a multiple of 16, into the start of `out`.
+    /// Returns whether `tag` is its tag. If it isn't, or on an error, `out` is wiped.
     ///
     /// # Errors
     /// Corrupt beyond the end of GCM's counter.
@@ -247,7 +249,7 @@ impl Pieces {
         let out = out
             .get_mut(..data.len())
             .filter(|_| offset % 16 == 0)
-            .ok_or_else(|| Error::new(ErrorKind::Crypto, "a piece that doesn't fit"))?;
+            .ok_or_else(|| Error::internal("a piece that doesn't fit"))?;
         let opened = self.try_open(offset, data, tag, out);
         if !matches!(opened, Ok(true)) {
             out.zeroize();
@@ -268,7 +270,7 @@ impl Pieces {
             self.lengths = (data.len(), mul(lengths(len, 0) ^ lengths(0, len), self.h));
         }
         let bare = Zeroizing::new(block(tag) ^ self.mask ^ self.lengths.1);
-        let tag = Zeroizing::new((*bare ^ *self.blocks.encrypt(counter)?).to_be_bytes());
+        let tag = Zeroizing::new((*bare ^ *self.cipher.encrypt(counter)?).to_be_bytes());
         let iv = mul(block(&counter), self.to_iv.0) ^ self.to_iv.1;
         let iv = Zeroizing::new(iv.to_be_bytes());
         self.ctx.decrypt_init(None, None, Some(&*iv))?;
@@ -312,11 +314,11 @@ mod tests {
                             let (a, b) = part.split_at(part.len() / 3);
                             mac.update(a).unwrap();
                             mac.update(b).unwrap();
-                            mac.take().unwrap()
+                            *mac.take().unwrap()
                         })
                         .collect();
                     let tag = whole_tag(with, &aad, &tags, piece, len as u64).unwrap();
-                    assert_eq!(tag, stream.tag().unwrap(), "{len} bytes by {piece}");
+                    assert_eq!(*tag, stream.tag().unwrap(), "{len} bytes by {piece}");
                 }
             }
         }
@@ -335,7 +337,7 @@ mod tests {
             iv: &iv,
         };
         let mut mac = Gmac::new(with).unwrap();
-        let tags = sealed.chunks(64).map(|piece| mac.of(piece).unwrap());
+        let tags = sealed.chunks(64).map(|piece| *mac.of(piece).unwrap());
         let tags = tags.collect();
         (sealed, tags, Pieces::new(with).unwrap())
     }

@@ -1,5 +1,5 @@
-//! libcrypto's implementation of an algorithm, by name: looked up once per process, since OpenSSL 3 spends more on
-//! asking its providers than on the work for one small mail.
+//! libcrypto's implementation of an algorithm, looked up by name once per process: OpenSSL 3 spends more on
+//! asking its providers than on the work for a small mail.
 #![forbid(unsafe_code)]
 
 use std::sync::OnceLock;
@@ -10,33 +10,33 @@ use openssl::md::MdRef;
 use crate::error::{Error, Result};
 
 /// What was found for one algorithm.
-pub struct Slot<T: ?Sized + 'static>(OnceLock<&'static T>);
+pub(super) struct Slot<T: ?Sized + 'static>(OnceLock<&'static T>);
 
 impl<T: ?Sized> Slot<T> {
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Slot(OnceLock::new())
     }
 
-    /// The implementation; `find` is asked until it finds one.
+    /// The implementation. `find` is called until it finds one.
     fn get(&self, name: &str, find: impl FnOnce(&str) -> Option<&'static T>) -> Result<&'static T> {
         if let Some(found) = self.0.get() {
             return Ok(found);
         }
         let found = find(name)
-            .ok_or_else(|| Error::unsupported(format!("libcrypto has no {name} here")))?;
+            .ok_or_else(|| Error::unsupported(format!("this libcrypto has no {name}")))?;
         Ok(self.0.get_or_init(|| found))
     }
 }
 
 /// # Errors
 /// Unsupported if this libcrypto has no such cipher.
-pub fn cipher(slot: &Slot<CipherRef>, name: &str) -> Result<&'static CipherRef> {
+pub(super) fn cipher(slot: &Slot<CipherRef>, name: &str) -> Result<&'static CipherRef> {
     slot.get(name, libcrypto::cipher)
 }
 
 /// # Errors
 /// Unsupported if this libcrypto has no such digest.
-pub fn digest(slot: &Slot<MdRef>, name: &str) -> Result<&'static MdRef> {
+pub(super) fn digest(slot: &Slot<MdRef>, name: &str) -> Result<&'static MdRef> {
     slot.get(name, libcrypto::digest)
 }
 
@@ -46,12 +46,12 @@ mod libcrypto {
     use openssl::cipher::{Cipher, CipherRef};
     use openssl::md::{Md, MdRef};
 
-    pub fn cipher(name: &str) -> Option<&'static CipherRef> {
+    pub(super) fn cipher(name: &str) -> Option<&'static CipherRef> {
         let fetched = Cipher::fetch(None, name, None).ok()?;
         Some(Box::leak(Box::new(fetched)))
     }
 
-    pub fn digest(name: &str) -> Option<&'static MdRef> {
+    pub(super) fn digest(name: &str) -> Option<&'static MdRef> {
         let fetched = Md::fetch(None, name, None).ok()?;
         Some(Box::leak(Box::new(fetched)))
     }

@@ -10,11 +10,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// The longest password that libcrypto takes, in bytes.
 pub const MAX_PASSWORD: usize = 1024;
 
-/// Decrypts an EncryptedPrivateKeyInfo, in any of the ways that libcrypto knows, to a
-/// PrivateKeyInfo. The caller has bounded the work that it asks for.
+/// Decrypts an EncryptedPrivateKeyInfo, by any scheme that libcrypto knows, to a PrivateKeyInfo.
+/// The caller has limited the work that it asks for.
 ///
 /// # Errors
-/// WrongPassword if it doesn't decrypt to a key: damage can't be told apart from that.
+/// WrongPassword if it doesn't decrypt to a key. Damage looks the same.
 pub fn decrypt(encrypted: &[u8], password: &[u8]) -> Result<Secret> {
     if password.len() > MAX_PASSWORD {
         return Err(Error::new(
@@ -22,7 +22,7 @@ pub fn decrypt(encrypted: &[u8], password: &[u8]) -> Result<Secret> {
             format!("password of more than {MAX_PASSWORD} bytes"),
         ));
     }
-    // With a callback: without one libcrypto asks on the terminal.
+    // Without a callback libcrypto would ask on the terminal.
     let callback = |buf: &mut [u8]| match buf.get_mut(..password.len()) {
         Some(room) => {
             room.copy_from_slice(password);

@@ -13,8 +13,8 @@ use openssl::rsa::{Padding, Rsa};
 use super::{Secret, reasons};
 use crate::error::{Error, Result};
 
-/// The sizes of keys that are used, in bits. Below, a key can be broken; above, libcrypto refuses
-/// it too, as one operation takes seconds.
+/// The sizes of keys that are accepted, in bits. Smaller ones can be broken; larger ones take seconds
+/// for one operation, and libcrypto refuses them too.
 const BITS: RangeInclusive<i32> = 1024..=16384;
 /// The most bits of the public exponent: real ones have 17, and the work grows with them.
 const MAX_EXPONENT_BITS: i32 = 64;
@@ -143,8 +143,8 @@ impl RsaPrivate {
         let (Some(p), Some(q)) = (rsa.p(), rsa.q()) else {
             return Err(Error::unsupported("RSA key without its prime numbers"));
         };
-        // Whether p and q are prime takes a second to find out for a large key, and an id that
-        // fits (or a private operation that works) says as much.
+        // Testing p and q for primality takes a second for a large key, and an id that fits (or a
+        // private operation that works) says as much.
         let mut product = BigNum::new()?;
         let mut ctx = BigNumContext::new_secure()?;
         product.checked_mul(p, q, &mut ctx)?;
@@ -177,10 +177,10 @@ impl RsaPrivate {
     /// Decrypts what [`RsaPublic::encrypt`] made.
     ///
     /// # Errors
-    /// Corrupt if it was not made for this key; nothing more is said, on purpose.
+    /// Corrupt if it wasn't encrypted to this key. The error says no more, on purpose.
     pub fn decrypt(&self, data: &[u8]) -> Result<Secret> {
         let bad = || Error::corrupt("RSA data that this key can't decrypt");
-        // RFC 8017, 7.1.2: as long as the modulus. libcrypto takes a number without its zeros.
+        // RFC 8017, 7.1.2: as long as the modulus. libcrypto would accept it without leading zeros.
         if data.len() != self.rsa.size() as usize {
             return Err(bad());
         }

@@ -72,7 +72,7 @@ impl XCurve {
     fn agree(self, own: &PKey<Private>, peer: &PKey<Public>) -> Result<Secret> {
         let mut deriver = Deriver::new(own)?;
         deriver.set_peer(peer)?;
-        let mut secret = Secret::new(vec![0; self.key_len()]);
+        let mut secret = Secret::zeroed(self.key_len());
         // libcrypto refuses the all-zero secret that points of small order lead to.
         let len = deriver
             .derive(&mut secret)

@@ -1,118 +1,142 @@
-//! What `doveadm mailbox cryptokey` asks for, one call per folder.
+//! The commands of `doveadm mailbox cryptokey`: the exports.
 //!
-//! A call answers rows, which [`mcrs_admin_next`] hands out one by one; where it fails, the rows
-//! so far still hold. The mailbox NULL is INBOX, for the user's own keys.
-
-mod delete;
+//! A command takes steps: [`mcrs_admin_next_step`] says which folders the next one is about, and
+//! [`mcrs_admin_do`] does it in each of them. They produce rows, which [`mcrs_admin_next_row`] hands out;
+//! where a step fails, the earlier rows still hold.
 
 use std::cell::RefCell;
-use std::collections::{HashSet, VecDeque};
 use std::ffi::{CStr, CString, c_char, c_int};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::boundary::{Handle, Opaque, bytes, entry, free, mcrs_error, put};
+use super::boundary::{Handle, Opaque, bytes, entry, free, mcrs_error, opaque, put};
 use super::dovecot::mailbox;
 use super::mailbox::{Mailbox, Session};
 use super::sharing::key_made;
-use super::user::{User, busy, mcrs_user};
+use super::user::{User, mcrs_user};
 use crate::error::{Error, Result};
-use crate::key::{KeyId, PublicKey};
-use crate::store::admin::{self, Doomed, NewPassword};
-use crate::store::{Attributes, Host, Level, Scope};
-use crate::stream::Opener;
+use crate::store::admin::{self, Command, Folders, NewPassword, Request, Row, Step, Task, Verb};
+use crate::store::{Attributes, Host, Level, in_use};
 
-pub use delete::*;
+/// `cryptokey generate`
+pub const MCRS_ADMIN_GENERATE: c_int = 0;
+/// `cryptokey list`
+pub const MCRS_ADMIN_LIST: c_int = 1;
+/// `cryptokey export`
+pub const MCRS_ADMIN_EXPORT: c_int = 2;
+/// `cryptokey password`, which takes no steps: it is `mcrs_admin_password`.
+pub const MCRS_ADMIN_PASSWORD: c_int = 3;
+/// `cryptokey import`
+pub const MCRS_ADMIN_IMPORT: c_int = 4;
+/// `cryptokey delete`
+pub const MCRS_ADMIN_DELETE: c_int = 5;
+
+/// A command with its parameters.
+#[repr(C)]
+pub struct mcrs_admin_request {
+    /// `MCRS_ADMIN_*`
+    pub verb: c_int,
+    /// It is about the user's own keys.
+    pub user_key: bool,
+    /// Folder keys are put under the active user key.
+    pub rekey: bool,
+    /// Does even what would be refused.
+    pub force: bool,
+    /// One of the masks stands for all folders.
+    pub all: bool,
+    /// The keys to delete, with NULL at their end; NULL: none.
+    pub key_ids: *const *const c_char,
+    /// The key to import: PEM or a key string.
+    pub key: *const u8,
+    /// Its size.
+    pub key_size: usize,
+}
+
+/// None: the user's own keys. The mailbox is NULL then.
+pub const MCRS_FOLDERS_USER_KEYS: c_int = 0;
+/// The folder that was named.
+pub const MCRS_FOLDERS_NAMED: c_int = 1;
+/// The user's own folders that the masks match.
+pub const MCRS_FOLDERS_MASKS: c_int = 2;
+/// All of the user's own folders.
+pub const MCRS_FOLDERS_OWN: c_int = 3;
+/// All folders that the user can see, whoever owns them.
+pub const MCRS_FOLDERS_ALL: c_int = 4;
+
+/// One step of a command.
+#[repr(C)]
+pub struct mcrs_admin_step {
+    /// The folders in which it is done: `MCRS_FOLDERS_*`
+    pub folders: c_int,
+    /// It looks at all mails, with `mcrs_admin_check_mail` in place of `mcrs_admin_do`.
+    pub mails: bool,
+}
 
 /// One key; the texts are lent until the next call.
 #[repr(C)]
 pub struct mcrs_key_row {
     /// The mailbox's name; empty for the user's own key.
     pub mailbox: *const c_char,
-    /// The key's id.
+    /// The key's id, or where there is none what went wrong.
     pub id: *const c_char,
     /// Its PEM, where it was asked for, or why it can't be had.
     pub text: *const c_char,
+    /// What the administrator should know besides; NULL: nothing.
+    pub note: *const c_char,
     /// It was done.
     pub ok: bool,
     /// New data is encrypted to it.
     pub active: bool,
-    /// It was not there before.
-    pub fresh: bool,
 }
 
+/// A row's texts, NUL-terminated.
 #[derive(Default)]
-struct Row {
+struct Lent {
     mailbox: CString,
     id: CString,
-    /// NUL-terminated.
     text: Zeroizing<Vec<u8>>,
-    ok: bool,
-    active: bool,
-    fresh: bool,
+    note: Option<CString>,
 }
 
 /// One command, for one user.
 pub struct Admin {
     user: Rc<RefCell<User>>,
-    rows: VecDeque<Row>,
-    lent: Row,
-    /// Folder keys that were listed.
-    listed: HashSet<KeyId>,
-    /// Under which folder keys are put.
-    target: Option<PublicKey>,
-    /// The folder keys that a new user key was checked against.
-    left: HashSet<KeyId>,
-    doomed: Option<Doomed>,
-    scan: Opener,
+    command: Command,
+    lent: Lent,
 }
 
 /// One command of the administrator, for one user.
 pub struct mcrs_admin(Handle<Admin>);
 
-impl Opaque for mcrs_admin {
-    type Inner = Admin;
-
-    fn wrap(handle: Handle<Admin>) -> Self {
-        mcrs_admin(handle)
-    }
-
-    fn handle(&self) -> &Handle<Admin> {
-        &self.0
-    }
-}
+opaque!(mcrs_admin, Admin);
 
 /// Begins a command. Returns 0 and sets `admin_r`, or -1.
 ///
 /// # Safety
-/// `user` is from `mcrs_user_new`; `admin_r` and `error` are valid.
+/// `user` is from `mcrs_user_new`; `request` is valid, its ids are NUL-terminated, its key has
+/// `key_size` bytes; `admin_r` and `error` are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_admin_new(
     user: *mut mcrs_user,
+    request: *const mcrs_admin_request,
     admin_r: *mut *mut mcrs_admin,
     error: *mut mcrs_error,
 ) -> c_int {
     let make = |user: &mut Rc<RefCell<User>>| {
-        let settings = user
-            .try_borrow()
-            .map_err(|_| busy())?
-            .ring
-            .settings()
-            .check();
-        settings?;
+        let checked = user.try_borrow().map_err(|_| in_use())?;
+        checked.ring.settings().check()?;
+        // SAFETY: valid, by this function's contract.
+        let request = unsafe { request.as_ref() };
+        let request = request.ok_or_else(|| Error::internal("no command"))?;
         let admin = Admin {
             user: Rc::clone(user),
-            rows: VecDeque::new(),
-            lent: Row::default(),
-            listed: HashSet::new(),
-            target: None,
-            left: HashSet::new(),
-            doomed: None,
-            scan: Opener::default(),
+            // SAFETY: as the contract says.
+            command: Command::new(unsafe { taken(request) }?),
+            lent: Lent::default(),
         };
-        // SAFETY: valid, by this function's contract.
+        // SAFETY: valid, by the contract.
         unsafe { put(admin_r, mcrs_admin::give(admin)) }?;
         Ok(0)
     };
@@ -120,249 +144,167 @@ pub unsafe extern "C" fn mcrs_admin_new(
     unsafe { entry(user, error, make) }
 }
 
-/// Hands out the next row. Returns 1, 0 where there is none, or -1.
+/// # Safety
+/// As `mcrs_admin_new`.
+unsafe fn taken(request: &mcrs_admin_request) -> Result<Request> {
+    let mut key_ids = Vec::new();
+    let mut next = request.key_ids;
+    // SAFETY: NULL, or ended by NULL, by this function's contract.
+    while !next.is_null() && !unsafe { *next }.is_null() {
+        // SAFETY: NUL-terminated, by the contract; the one after it exists.
+        unsafe {
+            key_ids.push(CStr::from_ptr(*next).to_string_lossy().into_owned());
+            next = next.add(1);
+        }
+    }
+    Ok(Request {
+        verb: verb(request.verb)?,
+        user_key: request.user_key,
+        rekey: request.rekey,
+        force: request.force,
+        all: request.all,
+        key_ids,
+        // SAFETY: readable, by the contract.
+        key: Zeroizing::new(unsafe { bytes(request.key, request.key_size) }.to_vec()),
+    })
+}
+
+fn verb(verb: c_int) -> Result<Verb> {
+    match verb {
+        MCRS_ADMIN_GENERATE => Ok(Verb::Generate),
+        MCRS_ADMIN_LIST => Ok(Verb::List),
+        MCRS_ADMIN_EXPORT => Ok(Verb::Export),
+        MCRS_ADMIN_PASSWORD => Ok(Verb::Password),
+        MCRS_ADMIN_IMPORT => Ok(Verb::Import),
+        MCRS_ADMIN_DELETE => Ok(Verb::Delete),
+        _ => Err(Error::internal("no such command")),
+    }
+}
+
+/// Says what the next step is; `failed`: the last one failed in one of its folders. Returns 1, 0 where
+/// the command has come to its end, or -1.
 ///
 /// # Safety
-/// `admin` is from `mcrs_admin_new`; `row_r` is valid.
+/// `admin` is from `mcrs_admin_new`; `step_r` is valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_admin_next(
+pub unsafe extern "C" fn mcrs_admin_next_step(
     admin: *mut mcrs_admin,
-    row_r: *mut mcrs_key_row,
+    failed: bool,
+    step_r: *mut mcrs_admin_step,
 ) -> c_int {
     let next = |admin: &mut Admin| {
-        let Some(row) = admin.rows.pop_front() else {
+        let Some(Step { task, folders }) = admin.command.next_step(failed) else {
             return Ok(0);
         };
-        admin.lent = row;
-        let row = &admin.lent;
-        let lent = mcrs_key_row {
-            mailbox: row.mailbox.as_ptr(),
-            id: row.id.as_ptr(),
-            text: row.text.as_ptr().cast(),
-            ok: row.ok,
-            active: row.active,
-            fresh: row.fresh,
+        let step = mcrs_admin_step {
+            folders: match folders {
+                Folders::UserKeys => MCRS_FOLDERS_USER_KEYS,
+                Folders::Named => MCRS_FOLDERS_NAMED,
+                Folders::Masks => MCRS_FOLDERS_MASKS,
+                Folders::Own => MCRS_FOLDERS_OWN,
+                Folders::All => MCRS_FOLDERS_ALL,
+            },
+            mails: task == Task::CheckMails,
         };
         // SAFETY: valid, by this function's contract.
-        unsafe { put(row_r, lent) }?;
+        unsafe { put(step_r, step) }?;
         Ok(1)
     };
     // SAFETY: as this function's contract says; there is nothing to say about an error.
     unsafe { entry(admin, null_mut(), next) }
 }
 
-/// Makes a key where there is none, with `force` in any case, and sees to it that those with whom
-/// the folder is shared have its keys. One row: the active key. Returns 0 or -1.
+/// Does the step in one of its folders. Returns 0 or -1.
 ///
 /// # Safety
 /// `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_admin_generate(
+pub unsafe extern "C" fn mcrs_admin_do(
     admin: *mut mcrs_admin,
     mailbox: *mut mailbox,
-    force: bool,
     error: *mut mcrs_error,
 ) -> c_int {
-    let mut fresh = false;
-    let generate = |admin: &mut Admin, user: &mut User, level, at: &mut dyn Attributes| {
-        let User { ring, session } = user;
-        let made = match level {
-            Level::User => admin::user_key(ring, session, force),
-            Level::Folder => admin::folder_key(ring, at, session, force),
-        }?;
-        fresh = made.fresh;
-        let mut row = row_of(level, at, &made.id.to_string());
-        (row.active, row.fresh) = (true, made.fresh);
-        admin.rows.push_back(row);
+    let mut to_share = None;
+    let perform = |admin: &mut Admin, level, at: &mut dyn Attributes| {
+        let mut user = admin.user.try_borrow_mut().map_err(|_| in_use())?;
+        let User { ring, session } = &mut *user;
+        admin.command.perform(ring, level, at, session)?;
+        to_share = admin.command.take_to_share();
         Ok(())
     };
     // SAFETY: as this function's contract says.
     unsafe {
-        let ret = on_keys(admin, mailbox, error, generate);
-        if ret < 0 {
+        let ret = on_keys(admin, mailbox, error, perform);
+        let Some(key) = to_share.filter(|_| ret == 0) else {
             return ret;
-        }
-        share(admin, mailbox, fresh, error)
+        };
+        // Not in the closure: the sharing module calls back in, with the same user.
+        let shared = key_made(mailbox);
+        on_keys(admin, mailbox, error, |admin, _, at| {
+            admin.command.check_shared(key, shared, at)
+        })
     }
 }
 
-/// Sees to it that the keys, one of which may be `fresh`, are with those with whom the folder is
-/// shared. Who had no key when that began may have one now. Returns 0 or -1.
+/// Looks at the next bytes of a mail as it is stored; `first`: its first ones. Returns 1: more
+/// are needed, 0: it doesn't need the chosen key, -1: it does, or that can't be told.
 ///
 /// # Safety
-/// As `mcrs_admin_generate`.
-unsafe fn share(
+/// `admin` is from `mcrs_admin_new`, `data` has `size` bytes, `error` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_admin_check_mail(
     admin: *mut mcrs_admin,
-    mailbox: *mut mailbox,
-    fresh: bool,
+    uid: u32,
+    first: bool,
+    data: *const u8,
+    size: usize,
     error: *mut mcrs_error,
 ) -> c_int {
-    if mailbox.is_null() {
-        return 0;
-    }
-    // SAFETY: open, by this function's contract.
-    let shared = unsafe { key_made(mailbox) };
-    if shared == Some(true) || (shared.is_none() && !fresh) {
-        return 0;
-    }
-    let judge = |_: &mut Admin, _: &mut User, level: Level, at: &mut dyn Attributes| {
-        let others = at.list(Scope::Shared, &level.private_prefix())?;
-        match shared {
-            None if others.is_empty() => Ok(()),
-            None => Err(Error::store(
-                "the new key is not shared with those who have the older ones: mail_crypt_acl is \
-                 not loaded",
-            )),
-            Some(_) => Err(Error::store("its keys are not shared as its ACL says")),
-        }
+    let check = |admin: &mut Admin| {
+        // SAFETY: readable for the length of this call, by this function's contract.
+        let data = unsafe { bytes(data, size) };
+        admin.command.check_mail(uid, first, data).map(c_int::from)
     };
     // SAFETY: as this function's contract says.
-    unsafe { on_keys(admin, mailbox, error, judge) }
+    unsafe { entry(admin, error, check) }
 }
 
-/// Sees to it that a new user key leaves no key of the folder behind, with NULL none of those that no folder
-/// has; `rekey`: they are to be put under it. Counts what was looked at so far in `count_r`. Returns 0, or
-/// -1: no new user key may be made.
+/// Hands out the next row. Returns 1, 0 where there is none, or -1.
 ///
 /// # Safety
-/// `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `count_r` and `error` valid.
+/// `admin` is from `mcrs_admin_new`; `row_r` is valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_admin_check_new_user_key(
+pub unsafe extern "C" fn mcrs_admin_next_row(
     admin: *mut mcrs_admin,
-    mailbox: *mut mailbox,
-    rekey: bool,
-    count_r: *mut usize,
-    error: *mut mcrs_error,
+    row_r: *mut mcrs_key_row,
 ) -> c_int {
-    // SAFETY: as this function's contract says.
-    unsafe {
-        on_keys(admin, mailbox, error, |admin, user, level, at| {
-            let User { ring, session } = user;
-            let found = match level {
-                Level::Folder => admin::check_new_user_key(ring, at, session, rekey),
-                Level::User => admin::check_without_folder(ring, at, session, rekey),
-            }?;
-            admin.left.extend(found);
-            put(count_r, admin.left.len())
-        })
-    }
+    let next = |admin: &mut Admin| {
+        let Some(row) = admin.command.next_row() else {
+            return Ok(0);
+        };
+        admin.lent = Lent::new(&row);
+        let lent = &admin.lent;
+        let row = mcrs_key_row {
+            mailbox: lent.mailbox.as_ptr(),
+            id: lent.id.as_ptr(),
+            text: lent.text.as_ptr().cast(),
+            note: lent.note.as_ref().map_or(null(), |note| note.as_ptr()),
+            ok: row.ok,
+            active: row.active,
+        };
+        // SAFETY: valid, by this function's contract.
+        unsafe { put(row_r, row) }?;
+        Ok(1)
+    };
+    // SAFETY: as this function's contract says; there is nothing to say about an error.
+    unsafe { entry(admin, null_mut(), next) }
 }
 
-/// Puts the folder's keys under the active user key, with NULL those that no folder has. One row for each.
-/// Returns 0 or -1.
-///
-/// # Safety
-/// `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_admin_rekey(
-    admin: *mut mcrs_admin,
-    mailbox: *mut mailbox,
-    error: *mut mcrs_error,
-) -> c_int {
-    // SAFETY: as this function's contract says.
-    unsafe {
-        on_keys(admin, mailbox, error, |admin, user, level, at| {
-            let User { ring, session } = user;
-            let target = match &admin.target {
-                Some(key) => key.clone(),
-                None => admin::rekey_target(ring, session)?,
-            };
-            admin.target = Some(target.clone());
-            if level == Level::User {
-                for id in admin::rekey_without_folder(ring, at, session, &target)? {
-                    admin.rows.push_back(row_without_folder(&id.to_string()));
-                }
-                return Ok(());
-            }
-            for id in admin::rekey_folder(ring, at, session, &target)? {
-                admin.rows.push_back(row_of(level, at, &id.to_string()));
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Lists the keys there. One row for each. Returns 0 or -1.
-///
-/// # Safety
-/// `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_admin_list(
-    admin: *mut mcrs_admin,
-    mailbox: *mut mailbox,
-    error: *mut mcrs_error,
-) -> c_int {
-    // SAFETY: as this function's contract says.
-    unsafe {
-        on_keys(admin, mailbox, error, |admin, _, level, at| {
-            for key in admin::list(level, at)? {
-                let mut row = row_of(level, at, &key.name);
-                row.active = key.active;
-                admin.rows.push_back(row);
-                admin.listed.extend(key.name.parse::<KeyId>());
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Lists the user's folder keys that were in none of the folders that were listed: all of them, it is hoped. One row for
-/// each. Returns 0 or -1.
-///
-/// # Safety
-/// `admin` is from `mcrs_admin_new`, `error` valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_admin_list_without_folder(
-    admin: *mut mcrs_admin,
-    error: *mut mcrs_error,
-) -> c_int {
-    // SAFETY: as this function's contract says.
-    unsafe {
-        on_keys(admin, null_mut(), error, |admin, _, _, inbox| {
-            for key in admin::list_without_folder(inbox, &admin.listed)? {
-                admin.rows.push_back(row_without_folder(&key.name));
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Unlocks the keys there. One row for each, with its PEM or what is wrong. Returns 0 or -1.
-///
-/// # Safety
-/// `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `error` valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_admin_export(
-    admin: *mut mcrs_admin,
-    mailbox: *mut mailbox,
-    error: *mut mcrs_error,
-) -> c_int {
-    // SAFETY: as this function's contract says.
-    unsafe {
-        on_keys(admin, mailbox, error, |admin, user, level, at| {
-            let User { ring, session } = user;
-            for key in admin::list(level, at)? {
-                let mut row = row_of(level, at, &key.name);
-                row.active = key.active;
-                match admin::export(ring, level, at, session, &key.name) {
-                    Ok(pem) => row.text = terminated(pem.as_bytes()),
-                    Err(e) => {
-                        row.ok = false;
-                        row.text = terminated(e.to_string().as_bytes());
-                    }
-                }
-                admin.rows.push_back(row);
-            }
-            Ok(())
-        })
-    }
-}
-
-/// Puts all keys of the user under the new password, or none of them; `clear`: under none.
+/// Puts all keys of the user under the new password, or none of them; with `clear` under no password.
 /// `old` NULL means the configured password. Returns the number of keys, or -1.
 ///
 /// # Safety
-/// `admin` is from `mcrs_admin_new`; `old` and `new` are NULL or NUL-terminated; `error` is valid.
+/// `admin` is from `mcrs_admin_new`; `old` and `new_password` are NULL or NUL-terminated; `error` is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_admin_password(
     admin: *mut mcrs_admin,
@@ -379,47 +321,13 @@ pub unsafe extern "C" fn mcrs_admin_password(
             (None, true) => NewPassword::Clear,
             _ => return Err(Error::setting("either a new password or none")),
         };
-        let mut user = admin.user.try_borrow_mut().map_err(|_| busy())?;
+        let mut user = admin.user.try_borrow_mut().map_err(|_| in_use())?;
         let User { ring, session } = &mut *user;
         let count = admin::password(ring, session, old, new)?;
         Ok(c_int::try_from(count).unwrap_or(c_int::MAX))
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(admin, error, change) }
-}
-
-/// Stores a private key that stands in `data`: PEM or a key string. One row. Returns 0 or -1.
-///
-/// # Safety
-/// `admin` is from `mcrs_admin_new`, `mailbox` NULL or open, `data` has `size` bytes, `error` is
-/// valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_admin_import(
-    admin: *mut mcrs_admin,
-    mailbox: *mut mailbox,
-    data: *const u8,
-    size: usize,
-    force: bool,
-    error: *mut mcrs_error,
-) -> c_int {
-    // SAFETY: as this function's contract says.
-    unsafe {
-        let ret = on_keys(admin, mailbox, error, |admin, user, level, at| {
-            let User { ring, session } = user;
-            // SAFETY: readable for the length of this call, by the contract.
-            let text = std::str::from_utf8(bytes(data, size))
-                .map_err(|_| Error::corrupt("the key to import is not text"))?;
-            let imported = admin::import(ring, level, at, session, text, force)?;
-            let mut row = row_of(level, at, &imported.id.to_string());
-            row.active = imported.active;
-            admin.rows.push_back(row);
-            Ok(())
-        });
-        if ret < 0 {
-            return ret;
-        }
-        share(admin, mailbox, true, error)
-    }
 }
 
 /// Ends the command and clears the pointer.
@@ -440,32 +348,23 @@ unsafe fn on_keys(
     admin: *mut mcrs_admin,
     mailbox: *mut mailbox,
     error: *mut mcrs_error,
-    f: impl FnOnce(&mut Admin, &mut User, Level, &mut dyn Attributes) -> Result<()>,
+    f: impl FnOnce(&mut Admin, Level, &mut dyn Attributes) -> Result<()>,
 ) -> c_int {
     let run = |admin: &mut Admin| {
-        let user = Rc::clone(&admin.user);
-        let mut user = user.try_borrow_mut().map_err(|_| busy())?;
         if mailbox.is_null() {
+            let mut user = admin.user.try_borrow_mut().map_err(|_| in_use())?;
             let mut inbox = Session::inbox(&mut user.session)?;
-            let done = f(admin, &mut user, Level::User, inbox.as_mut());
-            settle(&mut user, inbox.as_mut());
-            done?;
+            drop(user);
+            f(admin, Level::User, inbox.as_mut())?;
         } else {
             // SAFETY: open for the length of this call, by this function's contract.
             let mut folder = unsafe { Mailbox::lent(mailbox) }?;
-            let done = f(admin, &mut user, Level::Folder, &mut folder);
-            settle(&mut user, &mut folder);
-            done?;
+            f(admin, Level::Folder, &mut folder)?;
         }
         Ok(0)
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(admin, error, run) }
-}
-
-fn settle(user: &mut User, at: &mut dyn Attributes) {
-    let User { ring, session } = user;
-    ring.settle(at, session);
 }
 
 /// # Safety
@@ -478,36 +377,17 @@ unsafe fn password<'a>(text: *const c_char) -> Option<&'a [u8]> {
     Some(unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 
-/// A folder key that is only found by its id.
-fn row_without_folder(id: &str) -> Row {
-    Row {
-        mailbox: c"<no folder>".to_owned(),
-        id: CString::new(id).unwrap_or_default(),
-        text: terminated(b""),
-        ok: true,
-        active: false,
-        fresh: false,
+impl Lent {
+    fn new(row: &Row) -> Self {
+        let text = |text: &str| CString::new(text).unwrap_or_default();
+        let mut pem = Zeroizing::new(Vec::with_capacity(row.text.len() + 1));
+        pem.extend_from_slice(row.text.as_bytes());
+        pem.push(0);
+        Lent {
+            mailbox: text(&row.mailbox),
+            id: text(&row.id),
+            text: pem,
+            note: row.note.as_deref().map(text),
+        }
     }
-}
-
-fn row_of(level: Level, at: &dyn Attributes, id: &str) -> Row {
-    let mailbox = match level {
-        Level::User => String::new(),
-        Level::Folder => at.mailbox(),
-    };
-    Row {
-        mailbox: CString::new(mailbox).unwrap_or_default(),
-        id: CString::new(id).unwrap_or_default(),
-        text: terminated(b""),
-        ok: true,
-        active: false,
-        fresh: false,
-    }
-}
-
-fn terminated(text: &[u8]) -> Zeroizing<Vec<u8>> {
-    let mut out = Zeroizing::new(Vec::with_capacity(text.len() + 1));
-    out.extend_from_slice(text);
-    out.push(0);
-    out
 }

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::dovecot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::senders;
 
@@ -21,10 +20,22 @@ pub const MCRS_CLIENT_SIZE: usize = 160;
 pub struct mcrs_error {
     /// Trying again later may help: the key store didn't answer.
     pub temporary: bool,
+    /// Only one mail is at fault: the user's others can be read.
+    pub only_this_mail: bool,
     /// For the mail user's client: says what, and no internals.
     pub client: [c_char; MCRS_CLIENT_SIZE],
     /// For the server's log: says why and what to do.
     pub text: [c_char; MCRS_TEXT_SIZE],
+}
+
+/// Bytes that somebody lends, none at NULL.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mcrs_data {
+    /// The first of them.
+    pub data: *const u8,
+    /// How many.
+    pub size: usize,
 }
 
 /// What is behind a C caller's pointer: a value, unusable after a panic.
@@ -59,6 +70,25 @@ pub trait Opaque: Sized {
     }
 }
 
+/// Implements [`Opaque`] for a struct around a [`Handle`] of `$inner`. The struct itself is spelled out:
+/// cbindgen doesn't expand macros.
+macro_rules! opaque {
+    ($name:ident, $inner:ty) => {
+        impl $crate::ffi::boundary::Opaque for $name {
+            type Inner = $inner;
+
+            fn wrap(handle: $crate::ffi::boundary::Handle<$inner>) -> Self {
+                $name(handle)
+            }
+
+            fn handle(&self) -> &$crate::ffi::boundary::Handle<$inner> {
+                &self.0
+            }
+        }
+    };
+}
+pub(super) use opaque;
+
 thread_local! {
     static PANICKED_AT: Cell<Option<String>> = const { Cell::new(None) };
 }
@@ -87,8 +117,8 @@ pub extern "C" fn mcrs_init(version: u32) -> c_int {
     if version == MCRS_VERSION { 0 } else { -1 }
 }
 
-/// Forgets what all sessions of the process share, before libcrypto may be cleaned up. A module that
-/// goes on after this finds it anew.
+/// Forgets what all sessions of the process share, before libcrypto may be cleaned up. What is needed after
+/// this is made anew.
 #[unsafe(no_mangle)]
 pub extern "C" fn mcrs_deinit() {
     let _ = catch_unwind(senders::forget);
@@ -128,7 +158,7 @@ pub unsafe fn entry<O: Opaque>(
     result
 }
 
-/// As [`entry`], for exports that have no handle yet.
+/// The same as [`entry`], for exports that have no handle yet.
 ///
 /// # Safety
 /// `error` is NULL or valid.
@@ -153,20 +183,17 @@ unsafe fn guarded(error: *mut mcrs_error, f: impl FnOnce() -> Result<c_int>) -> 
     }
 }
 
-/// Writes `e` into the caller's buffer, which needn't hold anything yet, and answers -1.
+/// Writes `e` into the caller's buffer, which needn't hold anything yet, and returns -1.
 ///
 /// # Safety
 /// `error` is NULL or points to writable memory for one.
 pub unsafe fn fail(error: *mut mcrs_error, e: &Error) -> c_int {
     if !error.is_null() {
-        let text = match e.kind().word() {
-            Some(word) => format!("{word}: {e}"),
-            None => e.to_string(),
-        };
         let filled = mcrs_error {
             temporary: e.kind() == ErrorKind::Store,
+            only_this_mail: false,
             client: c_text(client_text(e.kind())),
-            text: c_text(&text),
+            text: c_text(&e.to_log()),
         };
         // SAFETY: writable by this function's contract. No reference is made: C may not have set it.
         unsafe { error.write(filled) };
@@ -219,7 +246,7 @@ pub unsafe fn free<O: Opaque>(opaque: *mut *mut O) {
     }
     // SAFETY: from Box::into_raw in `give`, and the caller's only pointer was just cleared.
     let boxed = unsafe { Box::from_raw(taken) };
-    // A Drop that panics must not unwind into C; there is nobody left to tell.
+    // A Drop that panics must not unwind into C; nobody is left to be told.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(boxed)));
 }
 
@@ -227,6 +254,7 @@ pub unsafe fn free<O: Opaque>(opaque: *mut *mut O) {
 ///
 /// # Safety
 /// `data` points to `size` readable bytes that stay as they are for `'a`, or `size` is 0.
+#[expect(clippy::disallowed_methods, reason = "NULL is out of the way")]
 pub unsafe fn bytes<'a>(data: *const u8, size: usize) -> &'a [u8] {
     if data.is_null() || size == 0 {
         return &[];
@@ -246,15 +274,6 @@ pub unsafe fn put<T>(out: *mut T, value: T) -> Result<()> {
     // SAFETY: writable by this function's contract. No reference is made: C may not have set it.
     unsafe { out.write(value) };
     Ok(())
-}
-
-/// Puts a warning into Dovecot's log.
-pub fn warn(text: &str) {
-    let Ok(text) = std::ffi::CString::new(format!("mail_crypt: {text}")) else {
-        return;
-    };
-    // SAFETY: a literal format with one string, both NUL-terminated.
-    unsafe { dovecot::i_warning(c"%s".as_ptr(), text.as_ptr()) };
 }
 
 #[cfg(test)]
@@ -277,6 +296,7 @@ mod tests {
     fn empty() -> mcrs_error {
         mcrs_error {
             temporary: false,
+            only_this_mail: false,
             client: [0; MCRS_CLIENT_SIZE],
             text: [0; MCRS_TEXT_SIZE],
         }
@@ -326,7 +346,7 @@ mod tests {
         for (e, temporary) in [
             (Error::store("the dict is down"), true),
             (Error::internal("this can't be"), false),
-            (crate::ffi::user::busy(), false),
+            (crate::store::in_use(), false),
             (Error::setting("no curve"), false),
             (Error::corrupt("a length"), false),
         ] {

@@ -6,25 +6,24 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::boundary::{Handle, Opaque, entry, entry_new, free, mcrs_error, put};
-use super::reader::{Reader, mcrs_file, mcrs_reader};
-use super::user::busy;
+use super::boundary::{Handle, Opaque, entry, entry_new, free, mcrs_error, opaque, put};
+use super::reader::{mcrs_file, mcrs_reader};
 use super::version::LINE;
-use super::writer::{Writer, mcrs_writer};
+use super::writer::mcrs_writer;
 use crate::crypto::Secret;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, PrivateKey};
 use crate::store::fs_keys::FsKeys;
 use crate::store::fs_params::FsParams;
 use crate::store::settings::Value;
-use crate::store::{Attributes, KeySource, Memory, senders};
+use crate::store::{Attributes, KeySource, Memory, Reader, Writer, in_use, senders};
 use crate::stream::{Encryptor, Version};
 
-/// Answers a setting: 1 and sets `value_r` to its value, 0 where it isn't set, -1 and sets
-/// `value_r` to why that can't be known. What `value_r` is set to is copied at once.
+/// Looks a setting up. Returns 1 and sets `value_r` to its value, 0 where it isn't set, or -1 and sets
+/// `value_r` to why that can't be told. What `value_r` is set to is copied at once.
 ///
-/// A `name` of NULL comes before the names of each reading of the keys, and is answered with 0
-/// or -1: the settings as they are then are what is asked for.
+/// Before the keys are read, each time, `name` is NULL: then the settings are read as they are now, and 0 or
+/// -1 is returned.
 pub type mcrs_fs_setting_fn = unsafe extern "C" fn(
     context: *mut c_void,
     name: *const c_char,
@@ -49,17 +48,7 @@ struct Settings {
 /// One fs. Readers and writers may outlive it: they share what is inside.
 pub struct mcrs_fs(Handle<Rc<RefCell<Fs>>>);
 
-impl Opaque for mcrs_fs {
-    type Inner = Rc<RefCell<Fs>>;
-
-    fn wrap(handle: Handle<Rc<RefCell<Fs>>>) -> Self {
-        mcrs_fs(handle)
-    }
-
-    fn handle(&self) -> &Handle<Rc<RefCell<Fs>>> {
-        &self.0
-    }
-}
+opaque!(mcrs_fs, Rc<RefCell<Fs>>);
 
 /// Parses the parameters of an fs driver, up to its parent's, which begin at byte `parent_r` of
 /// `args`. With NULL there are none: all is in the settings, as Dovecot 2.4 has it. No key is read
@@ -140,7 +129,7 @@ pub unsafe extern "C" fn mcrs_fs_writer_new(
     error: *mut mcrs_error,
 ) -> c_int {
     let make = |fs: &mut Rc<RefCell<Fs>>| {
-        let mut fs = fs.try_borrow_mut().map_err(|_| busy())?;
+        let mut fs = fs.try_borrow_mut().map_err(|_| in_use())?;
         let Fs { keys, settings, .. } = &mut *fs;
         let Some(algorithm) = keys.algorithm(&mut settings.reading())? else {
             // SAFETY: valid, by this function's contract.
@@ -149,7 +138,7 @@ pub unsafe extern "C" fn mcrs_fs_writer_new(
         };
         let public = keys.public_key(&mut settings.reading())?;
         let sender = senders::sender(public);
-        let mut sender = sender.try_borrow_mut().map_err(|_| busy())?;
+        let mut sender = sender.try_borrow_mut().map_err(|_| in_use())?;
         let encryptor = Encryptor::new(&algorithm, Version::V2, &mut sender)?;
         let writer = Writer::encrypting(encryptor);
         // SAFETY: valid, by this function's contract.

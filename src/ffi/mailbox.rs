@@ -7,14 +7,14 @@ use std::ptr::{null, null_mut};
 
 use zeroize::Zeroizing;
 
-use super::boundary;
 use super::dovecot as dc;
+use super::event::Event;
 use super::version::unlistable;
 use crate::error::{Error, Result};
 use crate::store::{Access, Attributes, BY_ID, Change, Guid, Host, Level, Scope};
 
-/// How long a process waits for another one that makes a key. Making one takes milliseconds;
-/// the rest is for a slow dict.
+/// How long a process waits for another one to make a key. That takes milliseconds; the rest is for a
+/// slow dict.
 const LOCK_TIMEOUT_SECS: u32 = 30;
 
 /// A frame of Dovecot's data stack: what its functions return lives there until this drops.
@@ -56,6 +56,7 @@ fn c_string(text: &str) -> Result<CString> {
 pub struct Session {
     user: *mut dc::mail_user,
     username: String,
+    event: Event,
 }
 
 impl Session {
@@ -63,13 +64,24 @@ impl Session {
     /// `user` lives until this is dropped or [`Session::detach`]ed.
     pub unsafe fn new(user: *mut dc::mail_user) -> Self {
         // SAFETY: a live user, by this function's contract.
-        let username = unsafe { text((*user).username) };
-        Session { user, username }
+        unsafe { Self::with_event(user, Event::new((*user).event)) }
     }
 
-    /// Forgets the user, who is about to go: mailboxes may close after this.
+    /// # Safety
+    /// As [`Session::new`].
+    pub unsafe fn with_event(user: *mut dc::mail_user, event: Event) -> Self {
+        Session {
+            user,
+            // SAFETY: a live user, by this function's contract.
+            username: unsafe { text((*user).username) },
+            event,
+        }
+    }
+
+    /// Forgets the user, which is about to be freed: mailboxes may close after this.
     pub fn detach(&mut self) {
         self.user = null_mut();
+        self.event.forget();
     }
 }
 
@@ -86,7 +98,7 @@ impl Host for Session {
             }
             (*ns).list
         };
-        // Whoever may read another folder needs the user's keys, whatever the ACL of INBOX says.
+        // Whoever may read some other folder needs the user's keys, whatever the ACL of INBOX says.
         let flags = dc::MAILBOX_FLAG_READONLY | dc::MAILBOX_FLAG_IGNORE_ACLS;
         // SAFETY: a live list and a NUL-terminated name.
         let mailbox = unsafe { dc::mailbox_alloc(list, c"INBOX".as_ptr(), flags) };
@@ -104,7 +116,13 @@ impl Host for Session {
     }
 
     fn warn(&mut self, text: &str) {
-        boundary::warn(text);
+        self.event.warn(text);
+    }
+
+    fn debug(&self, text: &dyn Fn() -> String) {
+        if self.event.wants_debug() {
+            self.event.debug(&text());
+        }
     }
 
     fn username(&self) -> &str {
@@ -116,16 +134,16 @@ impl Host for Session {
 pub struct Mailbox {
     mailbox: *mut dc::mailbox,
     owned: bool,
-    /// Under which GUID its attributes are looked for, if not its own.
+    /// The GUID under which its attributes are looked for, if not its own.
     guid: Option<Guid>,
 }
 
 thread_local! {
-    /// The mailbox that answers with another GUID while its attributes are asked for.
+    /// The mailbox that has another GUID while its attributes are read or written.
     static ELSEWHERE: Cell<Option<(*mut dc::mailbox, Guid)>> = const { Cell::new(None) };
 }
 
-/// As long as it lives, a mailbox answers with another GUID, and so Dovecot files its attributes there.
+/// While this lives, a mailbox has another GUID, under which Dovecot then files its attributes.
 struct Elsewhere;
 
 impl Elsewhere {
@@ -141,8 +159,7 @@ impl Drop for Elsewhere {
     }
 }
 
-/// Which GUID `mailbox` has to answer with in place of its own: returns 1 and copies its 16 bytes to `guid_r`,
-/// or 0.
+/// The GUID that `mailbox` has to pretend to have. Returns 1 and copies its 16 bytes to `guid_r`, or 0: its own.
 ///
 /// # Safety
 /// `guid_r` has room for 16 bytes.
@@ -236,8 +253,8 @@ fn wipe(value: *const c_char, len: usize) {
     }
 }
 
-/// Asks for all names and picks: an SQL dict may be able to list a folder's attributes, but no part of
-/// them, where a pattern's last variable stands for more than one word.
+/// Lists all names and picks: an SQL dict may be able to list all attributes of a folder but not some of
+/// them, where the last variable of a pattern stands for more than one word.
 fn list(mailbox: *mut dc::mailbox, scope: Scope, prefix: &str) -> Result<Vec<String>> {
     // SAFETY: both callers hold the mailbox.
     if let Some(why) = unsafe { unlistable(mailbox) } {
@@ -266,8 +283,8 @@ fn list(mailbox: *mut dc::mailbox, scope: Scope, prefix: &str) -> Result<Vec<Str
     Ok(names)
 }
 
-/// One transaction for each tree, private attributes first: Dovecot's Redis dict has one at a time, and its process fails an
-/// assertion at the second.
+/// One transaction for each tree, private attributes first: Dovecot's Redis dict has one at a time, and its
+/// process fails an assertion at the second.
 fn commit(mailbox: *mut dc::mailbox, guid: Option<Guid>, changes: Vec<Change>) -> Result<()> {
     for tree in [Scope::Private, Scope::Shared] {
         let mut sets = Vec::new();
@@ -419,7 +436,7 @@ fn access(mailbox: *mut dc::mailbox) -> Access {
         ((*ns).type_, own)
     };
     match ns_type {
-        // Users may come to their own folders the way that others do.
+        // Users may reach their own folders through a shared namespace.
         dc::MAIL_NAMESPACE_TYPE_SHARED if own => Access::Own,
         dc::MAIL_NAMESPACE_TYPE_SHARED => Access::Shared,
         dc::MAIL_NAMESPACE_TYPE_PUBLIC => Access::Public,

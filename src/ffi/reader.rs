@@ -1,18 +1,18 @@
 //! Reading one encrypted mail: the exports.
 
-mod mail;
-
 use std::cell::RefCell;
 use std::ffi::c_int;
 use std::rc::Rc;
 
-pub use self::mail::Reader;
-use self::mail::{CHUNK_TAGS, CONTENT_KEY, Served};
-use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put};
+use super::boundary::{
+    Handle, Opaque, bytes, entry, entry_new, free, mcrs_data, mcrs_error, opaque, put,
+};
+use super::cache::MCRS_CACHE_FIELDS;
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::reader::{Reader, Served};
 use crate::store::{Attributes, FileState};
 use crate::stream::{
     Sizes, begins_as_text, is_encrypted, may_be_ciphertext_size, refuse_damaged, refuse_twice,
@@ -21,17 +21,7 @@ use crate::stream::{
 /// One mail being read.
 pub struct mcrs_reader(Handle<Reader>);
 
-impl Opaque for mcrs_reader {
-    type Inner = Reader;
-
-    fn wrap(handle: Handle<Reader>) -> Self {
-        mcrs_reader(handle)
-    }
-
-    fn handle(&self) -> &Handle<Reader> {
-        &self.0
-    }
-}
+opaque!(mcrs_reader, Reader);
 
 /// Bytes that [`mcrs_is_encrypted`] needs to see.
 pub const MCRS_MAGIC_SIZE: usize = 9;
@@ -54,8 +44,8 @@ pub extern "C" fn mcrs_may_be_ciphertext_size(recorded: u64, stored: u64) -> boo
     may_be_ciphertext_size(recorded, stored)
 }
 
-/// Whether a mail that isn't encrypted, and begins with these bytes, is surely text; else it is to be
-/// looked at with `mcrs_refuse_damaged`.
+/// Whether a mail that isn't encrypted and begins with these bytes is certainly text. If not,
+/// `mcrs_refuse_damaged` has to look at it.
 ///
 /// # Safety
 /// `data` has `size` bytes.
@@ -65,12 +55,34 @@ pub unsafe extern "C" fn mcrs_begins_as_text(data: *const u8, size: usize) -> bo
     begins_as_text(unsafe { bytes(data, size) })
 }
 
-/// Bytes of a mail's beginning in which nearly every header lies whole.
+/// The first bytes of a mail, within which nearly every header ends.
 pub const MCRS_LOOK_SIZE: usize = 4096;
 
-/// Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was encrypted once:
-/// that is `known`, or they tell. Of its size it is known what was `recorded` when it was stored, and the
-/// file's now (`UINT64_MAX`: unknown). Returns 0, or -1 where it must not be served.
+/// The sizes of a mail that isn't encrypted; `UINT64_MAX`: unknown.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct mcrs_sizes {
+    /// The mail's when it was stored.
+    pub recorded: u64,
+    /// The same with CRLF for each LF.
+    pub with_crlf: u64,
+    /// The file's now.
+    pub actual: u64,
+}
+
+impl From<mcrs_sizes> for Sizes {
+    fn from(sizes: mcrs_sizes) -> Self {
+        let known = |n| (n != u64::MAX).then_some(n);
+        Sizes {
+            recorded: known(sizes.recorded),
+            with_crlf: known(sizes.with_crlf),
+            actual: known(sizes.actual),
+        }
+    }
+}
+
+/// Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was once encrypted: that
+/// is `known`, or the bytes and `sizes` show it. Returns 0, or -1 where it must not be served.
 ///
 /// # Safety
 /// `data` has `size` bytes; `error` is valid.
@@ -79,26 +91,20 @@ pub unsafe extern "C" fn mcrs_refuse_damaged(
     known: bool,
     data: *const u8,
     size: usize,
-    recorded: u64,
-    actual: u64,
+    sizes: mcrs_sizes,
     error: *mut mcrs_error,
 ) -> c_int {
     let look = || {
-        let size_of = |n| (n != u64::MAX).then_some(n);
-        let sizes = Sizes {
-            recorded: size_of(recorded),
-            actual: size_of(actual),
-        };
         // SAFETY: readable for the length of this call, by this function's contract.
-        refuse_damaged(unsafe { bytes(data, size) }, sizes)
+        refuse_damaged(unsafe { bytes(data, size) }, sizes.into())
             .map_err(|e| e.context("not the mail that was stored"))?;
-        match known {
-            true => Err(Error::new(ErrorKind::Tampered, REPLACED)),
-            false => Ok(0),
+        if known {
+            return Err(Error::new(ErrorKind::Tampered, REPLACED));
         }
+        Ok(0)
     };
     // SAFETY: `error` is valid, by the contract.
-    unsafe { entry_new(error, look) }
+    unsafe { only_this_mail(entry_new(error, look), true, error) }
 }
 
 /// Refuses a decrypted mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it is encrypted
@@ -115,7 +121,19 @@ pub unsafe extern "C" fn mcrs_refuse_twice(
     // SAFETY: readable for the length of this call, by this function's contract.
     let look = || refuse_twice(unsafe { bytes(data, size) }).map(|()| 0);
     // SAFETY: `error` is valid, by the contract.
-    unsafe { entry_new(error, look) }
+    unsafe { only_this_mail(entry_new(error, look), true, error) }
+}
+
+/// Says in `error`, after a failure, whether only one mail is at fault. Returns `ret`.
+///
+/// # Safety
+/// `error` is NULL, or was filled where `ret` is -1.
+unsafe fn only_this_mail(ret: c_int, only: bool, error: *mut mcrs_error) -> c_int {
+    // SAFETY: as this function's contract says.
+    if let (true, Some(error)) = (ret < 0, unsafe { error.as_mut() }) {
+        error.only_this_mail = only;
+    }
+    ret
 }
 
 const REPLACED: &str = "not the mail that was stored: when it was read before it was encrypted, and now it is not (if \
@@ -143,20 +161,33 @@ impl From<mcrs_file> for FileState {
     }
 }
 
-/// Makes a reader for a mail in `file`. Returns 0 and sets `reader_r`, or -1.
+/// Makes a reader for a mail in `file`, of which the index cache has `cached`, by field. Returns 0 and sets
+/// `reader_r`, or -1.
 ///
 /// # Safety
-/// `user` is from `mcrs_user_new`; `reader_r` and `error` are valid.
+/// `user` is from `mcrs_user_new`; `cached` has `MCRS_CACHE_FIELDS` entries, each with its
+/// bytes; `reader_r` and `error` are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_reader_new(
     user: *mut mcrs_user,
     file: mcrs_file,
+    cached: *const mcrs_data,
     reader_r: *mut *mut mcrs_reader,
     error: *mut mcrs_error,
 ) -> c_int {
     let make = |user: &mut Rc<RefCell<User>>| {
         let keys = Rc::clone(user);
-        let reader = Reader::new(keys, file.into());
+        let mut reader = Reader::new(keys, file.into());
+        for field in 0..MCRS_CACHE_FIELDS {
+            // SAFETY: so many entries, each readable for the length of this call, by this function's contract.
+            let entry = unsafe {
+                let entry = cached.add(field).read();
+                bytes(entry.data, entry.size)
+            };
+            if !entry.is_empty() {
+                reader.set_cached(field, entry)?;
+            }
+        }
         // SAFETY: valid, by this function's contract.
         unsafe { put(reader_r, mcrs_reader::give(reader)) }?;
         Ok(0)
@@ -165,43 +196,8 @@ pub unsafe extern "C" fn mcrs_reader_new(
     unsafe { entry(user, error, make) }
 }
 
-/// What Dovecot's index cache may have about a mail, each in a field of its own: the content key,
-/// where it takes an elliptic curve to find it.
-pub const MCRS_CACHE_CONTENT_KEY: usize = 0;
-/// What proves each chunk of a large mail.
-pub const MCRS_CACHE_CHUNK_TAGS: usize = 1;
-/// The number of fields.
-pub const MCRS_CACHE_FIELDS: usize = 2;
-const _: () = assert!(MCRS_CACHE_CONTENT_KEY == CONTENT_KEY && MCRS_CACHE_CHUNK_TAGS == CHUNK_TAGS);
-
-/// Bytes of file up to which a mail has no chunks.
-pub const MCRS_SMALL_SIZE: u64 = 262144;
-const _: () = assert!(MCRS_SMALL_SIZE == crate::stream::SMALL as u64);
-
-/// Hands over what the index cache has about the mail in `field`, before the first byte of the file.
-/// Returns 0 or -1.
-///
-/// # Safety
-/// `reader` is from `mcrs_reader_new`; `data` has `size` bytes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_reader_set_cached(
-    reader: *mut mcrs_reader,
-    field: usize,
-    data: *const u8,
-    size: usize,
-) -> c_int {
-    let set = |reader: &mut Reader| {
-        let cached = reader.cached.get_mut(field).ok_or_else(no_field)?;
-        // SAFETY: readable for the length of this call, by this function's contract.
-        *cached = Some(unsafe { bytes(data, size) }.to_vec());
-        Ok(0)
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(reader, std::ptr::null_mut(), set) }
-}
-
 /// After the mail was opened: what the index cache should get in `field`. Returns 1 and lends it until
-///  the reader is freed, 0 where none is needed, -1 on error.
+/// the reader is freed, 0 where none is needed, -1 on error.
 ///
 /// # Safety
 /// `reader` is from `mcrs_reader_new`; the other pointers are valid.
@@ -213,7 +209,7 @@ pub unsafe extern "C" fn mcrs_reader_get_cacheable(
     size_r: *mut usize,
 ) -> c_int {
     let get = |reader: &mut Reader| {
-        let Some(entry) = reader.entries.get(field).ok_or_else(no_field)? else {
+        let Some(entry) = reader.cacheable(field)? else {
             return Ok(0);
         };
         // SAFETY: valid, by this function's contract.
@@ -248,10 +244,10 @@ pub unsafe extern "C" fn mcrs_reader_feed(
         // SAFETY: NULL, or open for the length of this call, by the contract.
         let mut mailbox = unsafe { Mailbox::lent(mailbox) }.ok();
         let folder = mailbox.as_mut().map(|m| m as &mut dyn Attributes);
-        reader.failing(|r| r.feed(data, folder).map(c_int::from))
+        reader.feed(data, folder).map(c_int::from)
     };
     // SAFETY: as this function's contract says.
-    unsafe { entry(reader, error, feed) }
+    unsafe { opening(reader, error, feed) }
 }
 
 /// The file has ended: checks the mail. Returns 0: it may be served, -1: not a byte of it.
@@ -264,41 +260,50 @@ pub unsafe extern "C" fn mcrs_reader_finish(
     error: *mut mcrs_error,
 ) -> c_int {
     // SAFETY: as this function's contract says.
-    unsafe { entry(reader, error, |r| r.failing(Reader::finish).map(|()| 0)) }
+    unsafe { opening(reader, error, |r| r.finish().map(|()| 0)) }
 }
 
-/// After the mail could not be opened: 1 if it is at fault itself, damaged or under a key that is gone
-/// or locked, while the user's own key can be opened; 0 if no mail of the user may be readable now, or
-/// the key store didn't answer; -1 on error.
+/// Only this mail is at fault where it is damaged, or under a key that is gone or locked while the user's own key can be
+/// unlocked. Else perhaps no mail of the user can be read now.
 ///
 /// # Safety
-/// `reader` is from `mcrs_reader_new`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_reader_failed_alone(reader: *mut mcrs_reader) -> c_int {
-    let ask = |reader: &mut Reader| Ok(c_int::from(reader.alone()));
-    // SAFETY: as this function's contract says; no error text is wanted.
-    unsafe { entry(reader, std::ptr::null_mut(), ask) }
+/// `reader` is from `mcrs_reader_new`; `error` is NULL or valid.
+unsafe fn opening(
+    reader: *mut mcrs_reader,
+    error: *mut mcrs_error,
+    f: impl FnOnce(&mut Reader) -> Result<c_int>,
+) -> c_int {
+    let failed_alone = |reader: &mut Reader| Ok(c_int::from(reader.failed_alone()));
+    // SAFETY: as this function's contract says; `entry` fills `error`.
+    unsafe {
+        let ret = entry(reader, error, f);
+        let alone = ret < 0 && entry(reader, std::ptr::null_mut(), failed_alone) > 0;
+        only_this_mail(ret, alone, error)
+    }
 }
 
-/// Whether all of the mail, now open, was verified for that: what is known of it from before needs no
-/// second look. 1 yes, 0 no, -1 error.
+/// Whether all of the mail was verified to open it: then what is known of it from before needs no second
+/// look. 1 yes, 0 no, -1 error.
 ///
 /// # Safety
 /// `reader` is from `mcrs_reader_new`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_reader_is_new(reader: *mut mcrs_reader) -> c_int {
-    let ask = |reader: &mut Reader| Ok(c_int::from(reader.is_new));
+    let ask = |reader: &mut Reader| Ok(c_int::from(reader.is_new()));
     // SAFETY: as this function's contract says.
     unsafe { entry(reader, std::ptr::null_mut(), ask) }
 }
 
-/// The mail, now open, isn't to be served after all: what was found out of it is forgotten.
+/// The mail, now open, isn't to be served after all: what was learned from it is forgotten.
 ///
 /// # Safety
 /// `reader` is from `mcrs_reader_new`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_reader_refuse(reader: *mut mcrs_reader) {
-    let refuse = |reader: &mut Reader| reader.failing(|_| Err(no_more()));
+    let refuse = |reader: &mut Reader| {
+        reader.refuse();
+        Ok(0)
+    };
     // SAFETY: as this function's contract says.
     unsafe { entry(reader, std::ptr::null_mut(), refuse) };
 }
@@ -323,10 +328,10 @@ pub unsafe extern "C" fn mcrs_reader_size(
     unsafe { entry(reader, error, ask) }
 }
 
-/// Asks for the plaintext from `offset` (below the size) on. Returns 1 or 2: that from `keep` (at most
-/// `offset`: what the stream's reader hasn't consumed) on is lent until the next call, and with 2 it
-/// isn't where it was before; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r`
-/// on; -1: error.
+/// Asks for the plaintext from `offset` (below the size) on. Returns 1 or 2: the plaintext from `keep` on (at
+/// most `offset`: what the stream's reader hasn't consumed) is lent until the next call, with 2 at another
+/// address than before; 0: `mcrs_reader_serve` needs the `size_r` bytes of the file from `offset_r` on;
+/// -1: error.
 ///
 /// # Safety
 /// `reader` is from `mcrs_reader_new`; the other pointers are valid.
@@ -366,7 +371,7 @@ pub unsafe extern "C" fn mcrs_reader_want(
 
 /// Takes the ciphertext that `mcrs_reader_want` asked for at `offset`, or its first part (none of
 /// it: the file has ended). Returns 1: the plaintext from `keep` to the chunk's end is lent until the
-/// next call, and isn't where it was before; 0: ask `mcrs_reader_want` what else it takes; -1: the file
+/// next call, at another address than before; 0: ask `mcrs_reader_want` what else is needed; -1: the file
 /// was changed since it was verified.
 ///
 /// # Safety
@@ -385,17 +390,15 @@ pub unsafe extern "C" fn mcrs_reader_serve(
     let serve = |reader: &mut Reader| {
         // SAFETY: readable for the length of this call, by this function's contract.
         let data = unsafe { bytes(data, size) };
-        reader.failing(|reader| {
-            let Some(plain) = reader.serve(keep, offset, data)? else {
-                return Ok(0);
-            };
-            // SAFETY: valid, by the contract.
-            unsafe {
-                put(data_r, plain.as_ptr())?;
-                put(size_r, plain.len())?;
-            }
-            Ok(1)
-        })
+        let Some(plain) = reader.serve(keep, offset, data)? else {
+            return Ok(0);
+        };
+        // SAFETY: valid, by the contract.
+        unsafe {
+            put(data_r, plain.as_ptr())?;
+            put(size_r, plain.len())?;
+        }
+        Ok(1)
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(reader, error, serve) }
@@ -411,15 +414,6 @@ pub unsafe extern "C" fn mcrs_reader_free(reader: *mut *mut mcrs_reader) {
     unsafe { free(reader) };
 }
 
-fn no_more() -> Error {
-    Error::new(ErrorKind::Unsupported, "not to be served")
-}
-
-fn no_field() -> Error {
-    Error::internal("no such cache field")
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#[path = "reader_tests.rs"]
 mod tests;

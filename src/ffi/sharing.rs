@@ -1,21 +1,20 @@
-//! Sharing folder keys while an ACL changes. The caller reads the ACL, looks users up and changes
-//! the ACL; what happens to keys is decided and done here.
+//! Sharing folder keys while an ACL changes: the exports. The caller reads the ACL, looks users up and
+//! changes the ACL.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::null_mut;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::boundary::{self, Handle, Opaque, entry, free, mcrs_error, put};
+use super::boundary::{Handle, Opaque, entry, free, mcrs_error, opaque, put};
 use super::dovecot::{mail_user, mailbox};
 use super::mailbox::{Mailbox, Session};
-use super::user::{User, busy, mcrs_user};
+use super::user::{User, mcrs_user};
 use crate::error::{Error, Result};
 use crate::store::acl::{Entry, Mode, Update, Who};
-use crate::store::sharing::active_key;
-use crate::store::{Attributes, Host, Level, Sharee, Sharing};
+use crate::store::sharing::{AclChange, Next, active_key};
+use crate::store::{Host, Sharee, in_use};
 
 /// Everyone.
 pub const MCRS_WHO_ANYONE: c_int = 0;
@@ -52,68 +51,71 @@ pub struct mcrs_acl_entry {
     pub read: c_int,
     /// The same for its negative rights.
     pub denied: c_int,
-    /// Of a change: what it does to the rights, `MCRS_ACL_*`.
+    /// For a change: what it does to the rights, `MCRS_ACL_*`.
     pub mode: c_int,
-    /// Of a change: what it does to the negative rights.
+    /// For a change: what it does to the negative rights.
     pub denied_mode: c_int,
 }
 
-/// What is kept between the calls.
+/// A change, and the user whose folder it is about.
 pub struct Share {
     user: Rc<RefCell<User>>,
-    owner: String,
-    entries: Vec<Entry>,
-    sharing: Option<Sharing>,
-    /// Lent to the caller until the next call.
+    change: AclChange,
+    /// The user to look up, lent to the caller until the next call.
     asked: CString,
-    lock: Option<Box<dyn Any>>,
 }
 
 /// One change of a folder's ACL.
 pub struct mcrs_sharing(Handle<Share>);
 
-impl Opaque for mcrs_sharing {
-    type Inner = Share;
+opaque!(mcrs_sharing, Share);
 
-    fn wrap(handle: Handle<Share>) -> Self {
-        mcrs_sharing(handle)
-    }
-
-    fn handle(&self) -> &Handle<Share> {
-        &self.0
-    }
-}
-
-/// Called after a key of the open `mailbox` was made, so that it can be shared. Returns 0, or -1 if
-/// that failed, which it has said in the log.
+/// Called after a key of the open `mailbox` was made, so that it can be shared. Returns 0, or -1 if that
+/// failed, after logging why.
 pub type mcrs_key_hook = Option<unsafe extern "C" fn(mailbox: *mut mailbox) -> c_int>;
 
 static KEY_HOOK: AtomicPtr<()> = AtomicPtr::new(null_mut());
 
-/// Begins a change of a folder's ACL. It is looked at twice: before `mcrs_sharing_lock`, so that
-/// users are looked up while nobody has to wait, and after it. Each look is `mcrs_sharing_entry`,
-/// `mcrs_sharing_plan` and `mcrs_sharing_wanted`, which asks for nobody twice.
-///
-/// `owner` is the folder's owner, or NULL. Returns 0 and sets `sharing_r`, or -1.
+/// The keys are as the ACL will be: it is to be changed now.
+pub const MCRS_SHARING_DONE: c_int = 0;
+/// The ACL is to be read as it is now, and each of its entries given to `mcrs_sharing_entry`.
+pub const MCRS_SHARING_READ_ACL: c_int = 1;
+/// A user is to be looked up, for `mcrs_sharing_answer`.
+pub const MCRS_SHARING_LOOK_UP: c_int = 2;
+
+/// Begins a change of a folder's ACL: `mcrs_sharing_next` says what to do. `owner` is the folder's owner, or
+/// NULL; with NULL for `update` nothing is changed, and those who lack keys get them. Returns 0 and sets
+/// `sharing_r`, or -1.
 ///
 /// # Safety
-/// `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; the rest is valid.
+/// `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; `update` is NULL or as for
+/// `mcrs_sharing_entry`; the rest is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_sharing_new(
     user: *mut mcrs_user,
     owner: *const c_char,
+    update: *const mcrs_acl_entry,
     sharing_r: *mut *mut mcrs_sharing,
     error: *mut mcrs_error,
 ) -> c_int {
     let make = |user: &mut Rc<RefCell<User>>| {
+        // SAFETY: NULL or valid, by this function's contract.
+        let update = match unsafe { update.as_ref() } {
+            Some(given) => Some(Update {
+                // SAFETY: as the contract says.
+                who: unsafe { who(given) }?,
+                mode: mode(given.mode)?,
+                denied_mode: mode(given.denied_mode)?,
+                read: included(given.read),
+                denied: included(given.denied),
+            }),
+            None => None,
+        };
         let share = Share {
             user: Rc::clone(user),
-            // SAFETY: as this function's contract says.
-            owner: unsafe { name(owner) }?,
-            entries: Vec::new(),
-            sharing: None,
+            // SAFETY: as the contract says.
+            change: AclChange::new(unsafe { name(owner) }?, update),
             asked: CString::default(),
-            lock: None,
         };
         // SAFETY: valid, by the contract.
         unsafe { put(sharing_r, mcrs_sharing::give(share)) }?;
@@ -123,24 +125,36 @@ pub unsafe extern "C" fn mcrs_sharing_new(
     unsafe { entry(user, error, make) }
 }
 
-/// Takes the folder's key lock, until the change is freed. Returns 0 or -1.
+/// Goes on until the caller has to do something: returns `MCRS_SHARING_*`, with `MCRS_SHARING_LOOK_UP` the
+/// user's name in `name_r`, lent until the next call; or -1: the ACL must then not change, and keys are as
+/// they were. The folder's key lock is held from the second `MCRS_SHARING_READ_ACL` on, until the change is freed.
 ///
 /// # Safety
-/// `sharing` is from `mcrs_sharing_new`, `mailbox` is open.
+/// `sharing` is from `mcrs_sharing_new`, `mailbox` is the folder and open; `name_r` and `error` are valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_sharing_lock(
+pub unsafe extern "C" fn mcrs_sharing_next(
     sharing: *mut mcrs_sharing,
     mailbox: *mut mailbox,
+    name_r: *mut *const c_char,
     error: *mut mcrs_error,
 ) -> c_int {
-    let lock = |share: &mut Share| {
+    let next = |share: &mut Share| {
         // SAFETY: open for the length of this call, by this function's contract.
         let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
-        share.lock = Some(mailbox.lock(Level::Folder)?);
-        Ok(0)
+        let mut user = share.user.try_borrow_mut().map_err(|_| in_use())?;
+        let User { ring, session } = &mut *user;
+        let name = match share.change.next(ring, &mut mailbox, session)? {
+            Next::Done => return Ok(MCRS_SHARING_DONE),
+            Next::ReadAcl => return Ok(MCRS_SHARING_READ_ACL),
+            Next::LookUp(name) => name,
+        };
+        share.asked = CString::new(name).map_err(|_| Error::internal("a NUL byte in a name"))?;
+        // SAFETY: valid, by the contract.
+        unsafe { put(name_r, share.asked.as_ptr()) }?;
+        Ok(MCRS_SHARING_LOOK_UP)
     };
     // SAFETY: as this function's contract says.
-    unsafe { entry(sharing, error, lock) }
+    unsafe { entry(sharing, error, next) }
 }
 
 /// Takes one entry of the ACL as it is. Returns 0 or -1.
@@ -156,85 +170,20 @@ pub unsafe extern "C" fn mcrs_sharing_entry(
     let take = |share: &mut Share| {
         // SAFETY: valid, by this function's contract.
         let given = unsafe { acl_entry.as_ref() }.ok_or_else(missing)?;
-        share.entries.push(Entry {
+        share.change.entry(Entry {
             global: given.global,
             // SAFETY: as the contract says.
             who: unsafe { who(given) }?,
             read: included(given.read),
             denied: included(given.denied),
-        });
+        })?;
         Ok(0)
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(sharing, error, take) }
 }
 
-/// Takes the change, after all entries; NULL where there is none, to see who lacks keys.
-/// Returns 0 or -1.
-///
-/// # Safety
-/// `sharing` is from `mcrs_sharing_new`, `mailbox` is the folder and open; `change` is NULL or as for
-/// `mcrs_sharing_entry`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_sharing_plan(
-    sharing: *mut mcrs_sharing,
-    mailbox: *mut mailbox,
-    change: *const mcrs_acl_entry,
-    error: *mut mcrs_error,
-) -> c_int {
-    let plan = |share: &mut Share| {
-        // SAFETY: valid, by this function's contract.
-        let update = match unsafe { change.as_ref() } {
-            Some(given) => Some(Update {
-                // SAFETY: as the contract says.
-                who: unsafe { who(given) }?,
-                mode: mode(given.mode)?,
-                denied_mode: mode(given.denied_mode)?,
-                read: included(given.read),
-                denied: included(given.denied),
-            }),
-            None => None,
-        };
-        // SAFETY: open for the length of this call, by the contract.
-        let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
-        let user = share.user.try_borrow().map_err(|_| busy())?;
-        let entries = std::mem::take(&mut share.entries);
-        let sharing = Sharing::new(&share.owner, &entries, update, &user.ring, &mut mailbox)?;
-        share.sharing = Some(match share.sharing.take() {
-            Some(earlier) => sharing.knowing(earlier),
-            None => sharing,
-        });
-        Ok(0)
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(sharing, error, plan) }
-}
-
-/// The next user whom the caller has to look up for `mcrs_sharing_answer`; the name is lent until
-/// the next call. Returns 1, 0 where there is none, or -1.
-///
-/// # Safety
-/// `sharing` is from `mcrs_sharing_new`; `name_r` is valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_sharing_wanted(
-    sharing: *mut mcrs_sharing,
-    name_r: *mut *const c_char,
-    error: *mut mcrs_error,
-) -> c_int {
-    let ask = |share: &mut Share| {
-        let Some(name) = planned(&mut share.sharing)?.wanted() else {
-            return Ok(0);
-        };
-        share.asked = CString::new(name).map_err(|_| Error::internal("a NUL byte in a name"))?;
-        // SAFETY: valid, by this function's contract.
-        unsafe { put(name_r, share.asked.as_ptr()) }?;
-        Ok(1)
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(sharing, error, ask) }
-}
-
-/// Answers `mcrs_sharing_wanted`: `found` is 1 for a user, who is `user`, 0 where there is no such
+/// Answers `MCRS_SHARING_LOOK_UP`: `found` is 1 for a user, who is `user`, 0 where there is no such
 /// user, and -1 where it can't be told. Returns 0, or -1: the ACL must then not change.
 ///
 /// # Safety
@@ -248,54 +197,24 @@ pub unsafe extern "C" fn mcrs_sharing_answer(
     error: *mut mcrs_error,
 ) -> c_int {
     let answer = |share: &mut Share| {
-        let name = share.asked.to_string_lossy().into_owned();
         let sharee = match found {
             0 => Ok(Sharee::Unknown),
             // SAFETY: a live user, by this function's contract.
             1 if !user.is_null() => unsafe { sharee(user) },
             _ => Err(Error::store("the user can't be looked up")),
         };
-        let why = sharee.as_ref().err().map(ToString::to_string);
-        planned(&mut share.sharing)?.answer(&name, sharee)?;
-        if let Some(why) = why {
-            boundary::warn(&format!("the key of user {name} is not known: {why}"));
-        }
+        let mut user = share.user.try_borrow_mut().map_err(|_| in_use())?;
+        share.change.answer(sharee, &mut user.session)?;
         Ok(0)
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(sharing, error, answer) }
 }
 
-/// Stores and removes shared keys, as the look says that was made under the lock. Returns 0, or -1:
-/// the ACL must then not change, and keys are as they were.
+/// Takes the change of keys back, where the ACL could not be changed. Returns 0 or -1.
 ///
 /// # Safety
 /// `sharing` is from `mcrs_sharing_new`, `mailbox` is the folder and open.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_sharing_apply(
-    sharing: *mut mcrs_sharing,
-    mailbox: *mut mailbox,
-    error: *mut mcrs_error,
-) -> c_int {
-    let apply = |share: &mut Share| {
-        // SAFETY: open for the length of this call, by this function's contract.
-        let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
-        if share.lock.is_none() {
-            return Err(missing());
-        }
-        let mut user = share.user.try_borrow_mut().map_err(|_| busy())?;
-        let User { ring, session } = &mut *user;
-        planned(&mut share.sharing)?.apply(ring, &mut mailbox, session)?;
-        Ok(0)
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(sharing, error, apply) }
-}
-
-/// Takes `mcrs_sharing_apply` back, where the ACL could not be changed. Returns 0 or -1.
-///
-/// # Safety
-/// As `mcrs_sharing_apply`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_sharing_undo(
     sharing: *mut mcrs_sharing,
@@ -305,7 +224,7 @@ pub unsafe extern "C" fn mcrs_sharing_undo(
     let undo = |share: &mut Share| {
         // SAFETY: open for the length of this call, by this function's contract.
         let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
-        planned(&mut share.sharing)?.undo(&mut mailbox)?;
+        share.change.undo(&mut mailbox)?;
         Ok(0)
     };
     // SAFETY: as this function's contract says.
@@ -329,8 +248,8 @@ pub extern "C" fn mcrs_set_key_hook(hook: mcrs_key_hook) {
     KEY_HOOK.store(address, Ordering::Release);
 }
 
-/// Tells who shares keys that `mailbox` has a new one. Not from inside an export's closure: the
-/// hook calls back in, with the same user. Returns whether the key is shared as it should be, or
+/// Tells the sharing module, if it is loaded, that `mailbox` has a new key. Not from inside an export's
+/// closure: the hook calls back in, with the same user. Returns whether the key is shared as it should be, or
 /// `None` if nobody shares keys.
 ///
 /// # Safety
@@ -351,10 +270,6 @@ unsafe fn sharee(user: *mut mail_user) -> Result<Sharee> {
     let key = active_key(session.inbox()?.as_mut())?;
     let name = session.username().to_owned();
     Ok(Sharee::User { name, key })
-}
-
-fn planned(sharing: &mut Option<Sharing>) -> Result<&mut Sharing> {
-    sharing.as_mut().ok_or_else(missing)
 }
 
 fn missing() -> Error {

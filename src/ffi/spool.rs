@@ -1,28 +1,19 @@
-//! Keeping what a stream that can't go back has given: in memory, or sealed in a file.
+//! Keeps what was read from a stream that can't go back: in memory, or sealed in a file.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_char, c_int};
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Once;
 
-use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put, warn};
+use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put};
+use super::event::warn;
 use crate::stream::spool::{File, Spool, Taken};
 
-/// What one stream has given.
+/// What was read from one stream.
 pub struct mcrs_spool(Handle<Spool<std::fs::File>>);
 
-impl Opaque for mcrs_spool {
-    type Inner = Spool<std::fs::File>;
-
-    fn wrap(handle: Handle<Spool<std::fs::File>>) -> Self {
-        mcrs_spool(handle)
-    }
-
-    fn handle(&self) -> &Handle<Spool<std::fs::File>> {
-        &self.0
-    }
-}
+opaque!(mcrs_spool, Spool<std::fs::File>);
 
 impl File for std::fs::File {
     fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()> {
@@ -103,7 +94,7 @@ pub unsafe extern "C" fn mcrs_spool_take(
     let take = |spool: &mut Spool<std::fs::File>| {
         // SAFETY: readable for the length of this call, by this function's contract.
         let taken = spool.take(offset, unsafe { bytes(data, size) })?;
-        complain(spool);
+        warn_failure(spool);
         let Taken::Bytes(n) = taken else {
             return Ok(0);
         };
@@ -119,19 +110,27 @@ pub unsafe extern "C" fn mcrs_spool_take(
 /// be kept any more. Returns 0 or -1.
 ///
 /// # Safety
-/// `spool` is from `mcrs_spool_new`; `fd` is -1 or an open file that nothing else uses; `error` is
-/// valid.
+/// `spool` is from `mcrs_spool_new`; `fd` is an open file that nothing else uses, or -1 and `why`
+/// NUL-terminated; `error` is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_spool_set_file(
     spool: *mut mcrs_spool,
     fd: c_int,
+    why: *const c_char,
     error: *mut mcrs_error,
 ) -> c_int {
-    // SAFETY: open, and handed over, by this function's contract.
+    if fd == -1 && !why.is_null() {
+        // SAFETY: NUL-terminated, by this function's contract.
+        let why = unsafe { CStr::from_ptr(why) }.to_string_lossy();
+        warn_once(&format!(
+            "no temporary file can be made in mail_temp_dir: {why}"
+        ));
+    }
+    // SAFETY: open, and handed over, by the contract.
     let fd = (fd != -1).then(|| unsafe { OwnedFd::from_raw_fd(fd) });
     let set = |spool: &mut Spool<std::fs::File>| {
         spool.set_file(fd.map(std::fs::File::from))?;
-        complain(spool);
+        warn_failure(spool);
         Ok(0)
     };
     // SAFETY: as this function's contract says.
@@ -159,15 +158,20 @@ pub unsafe extern "C" fn mcrs_spool_free(spool: *mut *mut mcrs_spool) {
     unsafe { free(spool) };
 }
 
-/// Says once in a process that `mail_temp_dir` is of no use.
-fn complain(spool: &mut Spool<std::fs::File>) {
-    static SAID: Once = Once::new();
+fn warn_failure(spool: &mut Spool<std::fs::File>) {
     if let Some(e) = spool.failure() {
-        SAID.call_once(|| {
-            warn(&format!(
-                "a temporary file in mail_temp_dir can't be written: {e}: \
-                 going back in large mails takes longer without it"
-            ));
-        });
+        warn_once(&format!(
+            "a temporary file in mail_temp_dir can't be written: {e}"
+        ));
     }
+}
+
+/// Warns once in a process that `mail_temp_dir` is of no use.
+fn warn_once(what: &str) {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        warn(&format!(
+            "{what}: going back in large mails takes longer without it"
+        ));
+    });
 }

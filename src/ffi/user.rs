@@ -6,20 +6,19 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put};
-use super::dovecot::{mail_user, mailbox};
+use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put};
+use super::dovecot::{event, mail_user, mailbox};
+use super::event::Event;
 use super::mailbox::{Mailbox, Session};
 use super::version::LINE;
 use crate::crypto::Secret;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, PrivateKey};
 use crate::store::carry::carry;
-use crate::store::settings::Writing;
-use crate::store::{Attributes, Guid, KeySource, Keyring, Memory, SaveVersion, Settings};
-use crate::stream::{Feed, Opener};
+use crate::store::{Attributes, Guid, KeySource, Keyring, Memory, Settings, in_use};
 
-/// Answers a setting by its 2.3 name, or NULL where it isn't set; the text is copied at once.
-/// Under 2.4 `c-shim/crypt-settings.c` says what is asked besides.
+/// Looks a setting up by its 2.3 name; NULL where it isn't set. The text is copied at once. What else is
+/// asked for under 2.4 stands in `crypt-settings.c`.
 pub type mcrs_setting_fn =
     unsafe extern "C" fn(context: *mut c_void, name: *const c_char) -> *const c_char;
 
@@ -59,29 +58,21 @@ impl KeySource for User {
 /// A user's session. Readers and writers may outlive it: they share what is inside.
 pub struct mcrs_user(Handle<Rc<RefCell<User>>>);
 
-impl Opaque for mcrs_user {
-    type Inner = Rc<RefCell<User>>;
+opaque!(mcrs_user, Rc<RefCell<User>>);
 
-    fn wrap(handle: Handle<Rc<RefCell<User>>>) -> Self {
-        mcrs_user(handle)
-    }
-
-    fn handle(&self) -> &Handle<Rc<RefCell<User>>> {
-        &self.0
-    }
-}
-
-/// Reads the settings of `user` and makes its session. What can't be used is an error where it is
-/// needed: of all that is done with this user, or of what is written.
+/// Reads the settings of `user` and makes the session. A setting that can't be used is an error where it is
+/// needed: of everything that is done with this user, or only of writing. What is logged about the user goes
+/// through `event`.
 ///
 /// Returns 0 and sets `user_r`, or -1: the user must then not be served.
 ///
 /// # Safety
-/// `user` lives until `mcrs_user_free`; `lookup` answers NULL or NUL-terminated texts; `user_r`
+/// `user` lives until `mcrs_user_free`; `event` is valid; `lookup` answers NULL or NUL-terminated texts; `user_r`
 /// and `error` are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_user_new(
     user: *mut mail_user,
+    event: *mut event,
     lookup: mcrs_setting_fn,
     context: *mut c_void,
     user_r: *mut *mut mcrs_user,
@@ -106,7 +97,7 @@ pub unsafe extern "C" fn mcrs_user_new(
         let user = Rc::new(RefCell::new(User {
             ring: Keyring::new(settings),
             // SAFETY: alive until `mcrs_user_free`, which detaches.
-            session: unsafe { Session::new(user) },
+            session: unsafe { Session::with_event(user, Event::of(event)) },
         }));
         // SAFETY: valid, by the contract.
         unsafe { put(user_r, mcrs_user::give(user)) }?;
@@ -124,7 +115,7 @@ pub unsafe extern "C" fn mcrs_user_new(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_user_check(user: *mut mcrs_user, error: *mut mcrs_error) -> c_int {
     let check = |user: &mut Rc<RefCell<User>>| {
-        let user = user.try_borrow().map_err(|_| busy())?;
+        let user = user.try_borrow().map_err(|_| in_use())?;
         user.ring.settings().check()?;
         Ok(0)
     };
@@ -154,57 +145,6 @@ pub unsafe extern "C" fn mcrs_user_free(user: *mut *mut mcrs_user) {
     }
 }
 
-/// Whether mail may be copied between this user's folders as it is on disk: only where one key
-/// serves them all and new mail is encrypted. 1 yes, 0 no, -1 error.
-///
-/// # Safety
-/// `user` is from `mcrs_user_new`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_user_can_copy_raw(user: *mut mcrs_user) -> c_int {
-    let ask = |user: &mut Rc<RefCell<User>>| {
-        let user = user.try_borrow().map_err(|_| busy())?;
-        let settings = user.ring.settings();
-        let encrypts = |writing: Writing| writing.version != SaveVersion::ReadOnly;
-        let raw = settings.global_public().is_ok_and(|key| key.is_some())
-            && settings.writing().is_ok_and(encrypts);
-        Ok(c_int::from(raw))
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(user, std::ptr::null_mut(), ask) }
-}
-
-/// From [`mcrs_user_can_copy_raw_mail`]: more of the mail is needed.
-pub const MCRS_COPY_MORE: c_int = 2;
-
-/// Whether that holds for the mail that begins with `data` on disk: it may be older than the
-/// global key, and under the key of the folder that it would leave. 1 yes, 0 no, `MCRS_COPY_MORE`: not to
-/// be told before its header is whole; -1 error.
-///
-/// # Safety
-/// `user` is from `mcrs_user_new`, `data` has `size` bytes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_user_can_copy_raw_mail(
-    user: *mut mcrs_user,
-    data: *const u8,
-    size: usize,
-) -> c_int {
-    let ask = |user: &mut Rc<RefCell<User>>| {
-        let user = user.try_borrow().map_err(|_| busy())?;
-        // SAFETY: readable for the length of this call, by this function's contract.
-        let data = unsafe { bytes(data, size) };
-        let Ok(Some(global)) = user.ring.settings().global_public() else {
-            return Ok(0);
-        };
-        Ok(match Opener::default().feed(data) {
-            Ok(Feed::NeedKey(ids)) => c_int::from(ids.iter().all(|id| global.matches(id))),
-            Ok(Feed::More) => MCRS_COPY_MORE,
-            Err(_) => 0,
-        })
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(user, std::ptr::null_mut(), ask) }
-}
-
 /// Files the keys of `mailbox`, whose GUID is about to become the 16 bytes at `guid`, under that as well.
 ///
 /// Returns 0, or -1: the GUID must then not change.
@@ -219,7 +159,7 @@ pub unsafe extern "C" fn mcrs_user_carry_keys(
     error: *mut mcrs_error,
 ) -> c_int {
     let run = |user: &mut Rc<RefCell<User>>| {
-        let mut user = user.try_borrow_mut().map_err(|_| busy())?;
+        let mut user = user.try_borrow_mut().map_err(|_| in_use())?;
         // SAFETY: readable for the length of this call, by this function's contract.
         let guid = unsafe { bytes(guid, size_of::<Guid>()) };
         let guid = guid.try_into().map_err(|_| Error::internal("no GUID"))?;
@@ -230,9 +170,4 @@ pub unsafe extern "C" fn mcrs_user_carry_keys(
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(user, error, run) }
-}
-
-/// The session is in use further up the stack.
-pub fn busy() -> Error {
-    Error::internal("the user's keys are in use")
 }

@@ -1,67 +1,40 @@
-//! Writing one mail: encrypting it, or seeing to it that plaintext doesn't look encrypted.
+//! Writing one mail: the exports.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::rc::Rc;
 
-use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, put};
+use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put};
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
+use super::saves::mcrs_saves;
 use super::sharing::key_made;
-use super::user::{User, busy, mcrs_user};
-use crate::error::Result;
-use crate::key::KeyId;
-use crate::store::{Attributes, SaveVersion, saved, senders};
-use crate::stream::{Encryptor, Guard, Version};
-
-/// Bytes of a key's two ids, the old one zeros where there is none.
-pub const MCRS_KEY_ID_SIZE: usize = 64;
-
-/// In place of an old id.
-const NO_ID: KeyId = KeyId([0; MCRS_KEY_ID_SIZE / 2]);
-
-/// What becomes of the bytes of a mail.
-pub struct Writer {
-    kind: Kind,
-    /// The ids of the folder's key to which it is encrypted; `None` where it isn't, or to a global
-    /// key.
-    key: Option<[KeyId; 2]>,
-    /// Lent to the caller until the next call.
-    out: Vec<u8>,
-}
-
-enum Kind {
-    Encrypt(Box<Encryptor>),
-    /// Plaintext: passed on, unless it begins like an encrypted mail.
-    Guard(Guard),
-}
+use super::user::{User, mcrs_user};
+use crate::error::{Error, Result};
+use crate::store::saved::{self, Saves};
+use crate::store::writer::FolderKey;
+use crate::store::{Attributes, Writer, in_use, senders};
 
 /// One mail being written.
 pub struct mcrs_writer(Handle<Writer>);
 
-impl Opaque for mcrs_writer {
-    type Inner = Writer;
-
-    fn wrap(handle: Handle<Writer>) -> Self {
-        mcrs_writer(handle)
-    }
-
-    fn handle(&self) -> &Handle<Writer> {
-        &self.0
-    }
-}
+opaque!(mcrs_writer, Writer);
 
 /// Makes a writer for a mail that is stored in `mailbox`, and the mailbox's key where it has none.
 ///
-/// `user` is NULL where mail_crypt isn't enabled for the user: the mail stays plaintext.
+/// `user` is NULL where mail_crypt isn't enabled for the user: the mail stays plaintext. `saves`, NULL at first, has
+/// the keys that the transaction's mails are encrypted to, of which one may be chosen `now`, by the event loop's time.
 /// Returns 0 and sets `writer_r`, or -1: the mail must then not be stored.
 ///
 /// # Safety
-/// `user` is NULL or from `mcrs_user_new`; `mailbox` is open; `writer_r` and `error` are valid.
+/// `user` is NULL or from `mcrs_user_new`; `mailbox` is open; `saves` is valid, and `*saves` NULL or set by this;
+/// `writer_r` and `error` are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_writer_new(
     user: *mut mcrs_user,
     mailbox: *mut mailbox,
+    saves: *mut *mut mcrs_saves,
+    now: i64,
     writer_r: *mut *mut mcrs_writer,
     error: *mut mcrs_error,
 ) -> c_int {
@@ -72,17 +45,23 @@ pub unsafe extern "C" fn mcrs_writer_new(
     };
     let key_is_new = Cell::new(false);
     let make = |user: &mut Rc<RefCell<User>>| {
-        let mut user = user.try_borrow_mut().map_err(|_| busy())?;
+        let mut user = user.try_borrow_mut().map_err(|_| in_use())?;
         // SAFETY: open for the length of this call, by the contract.
         let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
-        let writer = writer_for(&mut user, &mut mailbox);
-        key_is_new.set(user.ring.take_folder_key_made());
-        give(writer?)
+        let User { ring, session } = &mut *user;
+        let writer = Writer::for_mail(ring, &mut mailbox, session);
+        key_is_new.set(ring.take_folder_key_made());
+        let writer = writer?;
+        if let Some(key) = writer.folder_key() {
+            // SAFETY: valid, by the contract.
+            unsafe { note_key(saves, key, now) }?;
+        }
+        give(writer)
     };
     // SAFETY: as this function's contract says.
     unsafe {
         if user.is_null() {
-            return entry_new(error, || give(Writer::new(Kind::Guard(Guard::default()))));
+            return entry_new(error, || give(Writer::plain()));
         }
         let ret = entry(user, error, make);
         if key_is_new.get() {
@@ -93,40 +72,22 @@ pub unsafe extern "C" fn mcrs_writer_new(
     }
 }
 
-fn writer_for(user: &mut User, mailbox: &mut Mailbox) -> Result<Writer> {
-    let settings = user.ring.settings();
-    let writing = settings.writing()?;
-    let version = match writing.version {
-        SaveVersion::ReadOnly => return Ok(Writer::new(Kind::Guard(Guard::default()))),
-        SaveVersion::V1 => Version::V1,
-        SaveVersion::V2 => Version::V2,
-    };
-    let is_global = settings.is_global();
-    let sender = user.ring.sender(mailbox, &mut user.session)?;
-    let mut sender = sender.try_borrow_mut().map_err(|_| busy())?;
-    let encryptor = Encryptor::new(&writing.algorithm, version, &mut sender)?;
-    // LMTP stores the mail of later recipients from the first one's, whose private key it may not have.
-    let memory = &mut user.ring.memory;
-    let key = encryptor.content_key().clone();
-    memory.content_keys.insert(encryptor.header_hash(), key);
-    let mut writer = Writer::encrypting(encryptor);
-    let old_id = sender.old_id().unwrap_or(NO_ID);
-    writer.key = (!is_global).then(|| [sender.id(), old_id]);
-    Ok(writer)
-}
-
-impl Writer {
-    fn new(kind: Kind) -> Self {
-        Writer {
-            kind,
-            key: None,
-            out: Vec::new(),
-        }
+/// # Safety
+/// `saves` is valid, and `*saves` NULL or from here.
+unsafe fn note_key(saves: *mut *mut mcrs_saves, key: FolderKey, now: i64) -> Result<()> {
+    // SAFETY: as this function's contract says.
+    let slot = unsafe { saves.as_mut() }.ok_or_else(|| Error::internal("no saves"))?;
+    if slot.is_null() {
+        *slot = mcrs_saves::give(Saves::default());
     }
-
-    /// A writer that encrypts.
-    pub fn encrypting(encryptor: Encryptor) -> Self {
-        Self::new(Kind::Encrypt(Box::new(encryptor)))
+    let add = |saves: &mut Saves| {
+        saves.add(key, now);
+        Ok(0)
+    };
+    // SAFETY: just made, or live by this function's contract.
+    match unsafe { entry(*slot, std::ptr::null_mut(), add) } {
+        0 => Ok(()),
+        _ => Err(Error::internal("no saves")),
     }
 }
 
@@ -147,13 +108,8 @@ pub unsafe extern "C" fn mcrs_writer_update(
     let update = |writer: &mut Writer| {
         // SAFETY: readable for the length of this call, by this function's contract.
         let data = unsafe { bytes(data, size) };
-        writer.out.clear();
-        match &mut writer.kind {
-            Kind::Encrypt(encryptor) => encryptor.update(data, &mut writer.out)?,
-            Kind::Guard(guard) => guard.update(data, &mut writer.out),
-        }
         // SAFETY: valid, by the contract.
-        unsafe { lend(&writer.out, out_r, out_size_r) }
+        unsafe { lend(writer.update(data)?, out_r, out_size_r) }
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(writer, error, update) }
@@ -172,13 +128,8 @@ pub unsafe extern "C" fn mcrs_writer_finish(
     error: *mut mcrs_error,
 ) -> c_int {
     let finish = |writer: &mut Writer| {
-        writer.out.clear();
-        match &mut writer.kind {
-            Kind::Encrypt(encryptor) => encryptor.finish(&mut writer.out)?,
-            Kind::Guard(guard) => guard.finish(&mut writer.out)?,
-        }
         // SAFETY: valid, by this function's contract.
-        unsafe { lend(&writer.out, out_r, out_size_r) }
+        unsafe { lend(writer.finish()?, out_r, out_size_r) }
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(writer, error, finish) }
@@ -194,65 +145,13 @@ pub unsafe extern "C" fn mcrs_writer_refused(
     writer: *mut mcrs_writer,
     error: *mut mcrs_error,
 ) -> c_int {
-    let ask = |writer: &mut Writer| match &mut writer.kind {
-        Kind::Guard(guard) if guard.refused() => guard.finish(&mut writer.out).map(|()| 0),
-        _ => Ok(0),
-    };
+    let ask = |writer: &mut Writer| writer.check().map(|()| 0);
     // SAFETY: as this function's contract says.
     unsafe { entry(writer, error, ask) }
 }
 
-/// Copies the ids of the folder's key to which the mail is encrypted to `id_r`, which has room for
-/// `MCRS_KEY_ID_SIZE` bytes, for `mcrs_user_check_saved`. Returns 1; 0 if it is encrypted to no
-/// such key; or -1.
-///
-/// # Safety
-/// `writer` is from `mcrs_writer_new`; `id_r` has room.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_writer_key(writer: *mut mcrs_writer, id_r: *mut u8) -> c_int {
-    let ask = |writer: &mut Writer| match &writer.key {
-        Some([id, old_id]) => {
-            // SAFETY: valid, by this function's contract; an array of bytes has no alignment.
-            unsafe { put(id_r.cast(), [id.0, old_id.0]) }?;
-            Ok(1)
-        }
-        None => Ok(0),
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(writer, std::ptr::null_mut(), ask) }
-}
-
-/// Sees to it that the key `id`, to which a mail was encrypted, is still one of the folder's: asked
-/// once others can see the mail. Returns 0, or -1: the mail must then not stay.
-///
-/// # Safety
-/// `user` is from `mcrs_user_new`; `mailbox` is open; `id` has `MCRS_KEY_ID_SIZE` bytes; `error` is
-/// valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_user_check_saved(
-    user: *mut mcrs_user,
-    mailbox: *mut mailbox,
-    id: *const u8,
-    error: *mut mcrs_error,
-) -> c_int {
-    let check = |_: &mut Rc<RefCell<User>>| {
-        // SAFETY: readable for the length of this call, by this function's contract.
-        let id = unsafe { bytes(id, MCRS_KEY_ID_SIZE) };
-        // SAFETY: open for the length of this call, by the contract.
-        let mut mailbox = unsafe { Mailbox::lent(mailbox) }?;
-        let ids = id
-            .chunks_exact(NO_ID.0.len())
-            .filter_map(|id| id.try_into().ok());
-        let ids: Vec<_> = ids.map(KeyId).filter(|id| *id != NO_ID).collect();
-        saved::check(&mut mailbox, &ids)?;
-        Ok(0)
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(user, error, check) }
-}
-
-/// Forgets the secrets of former mails that are too old to be used for further ones. Returns in how
-/// many seconds to call it again, 0 where none is left.
+/// Forgets ephemeral keys of former mails that are too old for further ones. Returns in how many seconds to
+/// call it again, 0 where none is left.
 #[unsafe(no_mangle)]
 pub extern "C" fn mcrs_forget_old() -> c_uint {
     let left = std::panic::catch_unwind(senders::expire).unwrap_or_default();
@@ -274,7 +173,7 @@ pub unsafe extern "C" fn mcrs_user_check_unfit(
     error: *mut mcrs_error,
 ) -> c_int {
     let check = |user: &mut Rc<RefCell<User>>| {
-        let user = user.try_borrow().map_err(|_| busy())?;
+        let user = user.try_borrow().map_err(|_| in_use())?;
         // SAFETY: open for the length of this call, by this function's contract.
         let mailbox = unsafe { Mailbox::lent(mailbox) }?;
         // SAFETY: NUL-terminated, by the contract.

@@ -4,37 +4,39 @@
 use base64ct::{Base64, Base64Unpadded, Base64UrlUnpadded, Encoding};
 use zeroize::Zeroizing;
 
+use crate::crypto::{Secret, SecretText};
 use crate::error::{Error, Result};
 
-/// Decodes standard base64. White space may stand anywhere, padding must be complete, and the
-/// bits beyond the last byte are zero: one value has one text.
+/// Decodes standard base64. White space is ignored. Padding must be complete, and the bits beyond
+/// the last byte zero: one value has one text.
 ///
 /// # Errors
 /// Corrupt, without the text.
-pub fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>> {
-    let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
-    digits.extend(text.bytes().filter(|c| !c.is_ascii_whitespace()));
+pub fn decode(text: &str) -> Result<Secret> {
+    let mut digits = Secret::with_capacity(text.len());
+    for part in text.split_ascii_whitespace() {
+        digits.extend_from_slice(part.as_bytes());
+    }
     if digits.len() % 4 != 0 {
         return Err(Error::corrupt("incomplete base64"));
     }
-    let padding = digits.iter().rev().take_while(|c| **c == b'=').count();
-    if padding > 2 {
-        return Err(Error::corrupt("not base64"));
-    }
-    decode_digits::<Base64Unpadded>(&digits[..digits.len() - padding])
+    let unpadded = digits
+        .strip_suffix(b"==")
+        .or_else(|| digits.strip_suffix(b"="));
+    decode_digits::<Base64Unpadded>(unpadded.unwrap_or(&digits))
 }
 
 /// Decodes base64 in its URL variant, with or without padding (JWK).
 ///
 /// # Errors
 /// Corrupt, without the text.
-pub fn decode_url(text: &str) -> Result<Zeroizing<Vec<u8>>> {
+pub fn decode_url(text: &str) -> Result<Secret> {
     decode_digits::<Base64UrlUnpadded>(text.trim_end_matches('=').as_bytes())
 }
 
 /// Takes the same time for the same length: it may be a private key.
-fn decode_digits<E: Encoding>(digits: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-    let mut out = Zeroizing::new(vec![0; digits.len() / 4 * 3 + 3]);
+fn decode_digits<E: Encoding>(digits: &[u8]) -> Result<Secret> {
+    let mut out = Secret::zeroed(digits.len() / 4 * 3 + 3);
     let len = E::decode(digits, &mut out)
         .map(<[u8]>::len)
         .map_err(|e| match e {
@@ -45,15 +47,15 @@ fn decode_digits<E: Encoding>(digits: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     Ok(out)
 }
 
-/// Bytes of a line: 64 digits.
+/// The bytes of a line of 64 digits.
 const LINE: usize = 48;
 
 /// Appends `data` in base64 with padding, a line feed after every 64 digits and at the end, as
-/// PEM has it. Reserve room before appending a secret.
-pub fn push_lines(out: &mut String, data: &[u8]) {
+/// PEM has it.
+pub fn push_lines(out: &mut SecretText, data: &[u8]) {
     let mut digits = Zeroizing::new([0; 64]);
     for line in data.chunks(LINE) {
-        // 64 digits are what a whole line has.
+        // A whole line has 64 digits.
         if let Ok(text) = Base64::encode(line, &mut *digits) {
             out.push_str(text);
         }
@@ -63,7 +65,7 @@ pub fn push_lines(out: &mut String, data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use proptest::prelude::*;
 
@@ -76,10 +78,10 @@ mod tests {
             ("Zm9v", "foo"),
             (" Zm9v\r\nYmFy\n", "foobar"),
         ] {
-            assert_eq!(decode(text).unwrap().as_slice(), data.as_bytes());
+            assert_eq!(*decode(text).unwrap(), *data.as_bytes());
         }
-        assert_eq!(decode_url("-_8").unwrap().as_slice(), [0xfb, 0xff]);
-        assert_eq!(decode("+/8=").unwrap().as_slice(), [0xfb, 0xff]);
+        assert_eq!(*decode_url("-_8").unwrap(), [0xfb, 0xff]);
+        assert_eq!(*decode("+/8=").unwrap(), [0xfb, 0xff]);
     }
 
     #[test]
@@ -97,8 +99,9 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_back(data: Vec<u8>) {
-            let mut text = String::new();
+            let mut text = SecretText::default();
             push_lines(&mut text, &data);
+            let text = text.finish();
             prop_assert!(text.lines().all(|line| line.len() <= 64));
             prop_assert_eq!(decode(&text).unwrap().to_vec(), data);
         }

@@ -1,8 +1,7 @@
 //! The few pieces of DER that keys are made of.
 #![forbid(unsafe_code)]
 
-use zeroize::Zeroizing;
-
+use crate::crypto::Secret;
 use crate::error::{Error, Result};
 
 /// Tag of an INTEGER.
@@ -23,14 +22,14 @@ pub const EXPLICIT_0: u8 = 0xa0;
 pub const EXPLICIT_1: u8 = 0xa1;
 
 /// Reads the elements of one level, in order.
-pub struct Reader<'a> {
+pub struct DerReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
-    /// A reader over `data`, the contents of an element or a whole document.
+impl<'a> DerReader<'a> {
+    /// Reads `data`: the contents of an element, or a whole document.
     pub fn new(data: &'a [u8]) -> Self {
-        Reader { rest: data }
+        DerReader { rest: data }
     }
 
     /// The tag of the next element, if there is one.
@@ -60,7 +59,7 @@ impl<'a> Reader<'a> {
             let (bytes, after) = rest.split_at_checked(count).ok_or_else(truncated)?;
             len = bytes.iter().fold(0, |len, b| (len << 8) | usize::from(*b));
             // Only the shortest form is DER.
-            if bytes[0] == 0 || len < 0x80 {
+            if bytes.first() == Some(&0) || len < 0x80 {
                 return Err(Error::corrupt("DER: bad length"));
             }
             rest = after;
@@ -73,15 +72,15 @@ impl<'a> Reader<'a> {
     /// A reader over the contents of the next element, which must have this tag.
     ///
     /// # Errors
-    /// As [`Reader::read`].
-    pub fn enter(&mut self, tag: u8) -> Result<Reader<'a>> {
-        self.read(tag).map(Reader::new)
+    /// As [`DerReader::read`].
+    pub fn enter(&mut self, tag: u8) -> Result<DerReader<'a>> {
+        self.read(tag).map(DerReader::new)
     }
 
     /// The next element if it has this tag, else nothing is read.
     ///
     /// # Errors
-    /// As [`Reader::read`].
+    /// As [`DerReader::read`].
     pub fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>> {
         if self.peek() == Some(tag) {
             self.read(tag).map(Some)
@@ -93,11 +92,10 @@ impl<'a> Reader<'a> {
     /// The next element, a non-negative INTEGER of at most 8 bytes.
     ///
     /// # Errors
-    /// As [`Reader::read`]; corrupt if it is negative or larger.
+    /// As [`DerReader::read`]; corrupt if it is negative or larger.
     pub fn small_integer(&mut self) -> Result<u64> {
         let bytes = self.read(INTEGER)?;
-        let bad = bytes.is_empty() || bytes[0] >= 0x80 || bytes.len() > 8;
-        if bad {
+        if bytes.len() > 8 || bytes.first().is_none_or(|top| *top >= 0x80) {
             return Err(Error::corrupt("DER: number out of range"));
         }
         Ok(bytes.iter().fold(0, |n, b| (n << 8) | u64::from(*b)))
@@ -106,15 +104,15 @@ impl<'a> Reader<'a> {
     /// The next element, a BIT STRING of whole bytes.
     ///
     /// # Errors
-    /// As [`Reader::read`].
+    /// As [`DerReader::read`].
     pub fn bit_string(&mut self) -> Result<&'a [u8]> {
         match self.read(BIT_STRING)?.split_first() {
             Some((0, bytes)) => Ok(bytes),
-            _ => Err(Error::corrupt("DER: bit string of broken bytes")),
+            _ => Err(Error::corrupt("DER: bit string that isn't whole bytes")),
         }
     }
 
-    /// Whether all has been read.
+    /// Checks that everything has been read.
     ///
     /// # Errors
     /// Corrupt if something follows.
@@ -129,37 +127,36 @@ impl<'a> Reader<'a> {
 
 /// One element with this tag around the concatenation of `parts`. Wiped when dropped, as it may
 /// hold a private key.
-pub fn element(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+pub fn element(tag: u8, parts: &[&[u8]]) -> Secret {
     let len = parts.iter().map(|part| part.len()).sum::<usize>();
     let bytes = len.to_be_bytes();
-    let mut out = Zeroizing::new(Vec::with_capacity(len + 2 + bytes.len()));
+    let mut out = Secret::with_capacity(len + 2 + bytes.len());
     out.push(tag);
     if len < 0x80 {
-        out.push(bytes[bytes.len() - 1]);
+        out.push(len as u8);
     } else {
         let zeros = (len.leading_zeros() / 8) as usize;
         out.push(0x80 | (bytes.len() - zeros) as u8);
-        out.extend_from_slice(&bytes[zeros..]);
+        bytes.iter().skip(zeros).for_each(|byte| out.push(*byte));
     }
     parts.iter().for_each(|part| out.extend_from_slice(part));
     out
 }
 
 /// A non-negative INTEGER.
-pub fn small_integer(n: u64) -> Zeroizing<Vec<u8>> {
-    // One byte more than the number needs at most, so that the sign bit is clear.
-    let mut bytes = [0; 9];
-    bytes[1..].copy_from_slice(&n.to_be_bytes());
-    let zeros = bytes
-        .windows(2)
-        .take_while(|pair| pair[0] == 0 && pair[1] < 0x80)
-        .count();
-    element(INTEGER, &[&bytes[zeros..]])
+pub fn small_integer(n: u64) -> Secret {
+    // More bytes than it needs. One zero stays where the sign bit would be set otherwise.
+    let bytes = u128::from(n).to_be_bytes();
+    let mut number = bytes.as_slice();
+    while let [0, 0..=0x7f, ..] = number {
+        number = number.split_at(1).1;
+    }
+    element(INTEGER, &[number])
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use crate::error::ErrorKind;
     use proptest::prelude::*;
@@ -176,7 +173,7 @@ mod tests {
             &[4, 0x82, 0, 1, 1],
             &[4, 0x85, 0, 0, 0, 0, 1, 1],
         ] {
-            let e = Reader::new(bad).read(4).unwrap_err();
+            let e = DerReader::new(bad).read(4).unwrap_err();
             assert_eq!(e.kind(), ErrorKind::Corrupt, "{bad:?}");
         }
     }
@@ -185,17 +182,17 @@ mod tests {
     fn a_cut_element_is_truncated() {
         let whole = element(4, &[&[7; 300]]);
         for len in 0..whole.len() {
-            let e = Reader::new(&whole[..len]).read(4).unwrap_err();
+            let e = DerReader::new(&whole[..len]).read(4).unwrap_err();
             assert_eq!(e.kind(), ErrorKind::Truncated, "{len}");
         }
     }
 
     #[test]
     fn numbers_are_written_in_the_shortest_form() {
-        assert_eq!(small_integer(0).as_slice(), [2, 1, 0]);
-        assert_eq!(small_integer(127).as_slice(), [2, 1, 127]);
-        assert_eq!(small_integer(128).as_slice(), [2, 2, 0, 128]);
-        assert_eq!(small_integer(600_000).as_slice(), [2, 3, 9, 0x27, 0xc0]);
+        assert_eq!(*small_integer(0), [2, 1, 0]);
+        assert_eq!(*small_integer(127), [2, 1, 127]);
+        assert_eq!(*small_integer(128), [2, 2, 0, 128]);
+        assert_eq!(*small_integer(600_000), [2, 3, 9, 0x27, 0xc0]);
     }
 
     proptest! {
@@ -203,7 +200,7 @@ mod tests {
         fn elements_are_read_back(data: Vec<u8>, n in 0..=i64::MAX as u64) {
             let mut both = element(OCTET_STRING, &[&data]).to_vec();
             both.extend_from_slice(&small_integer(n));
-            let mut r = Reader::new(&both);
+            let mut r = DerReader::new(&both);
             prop_assert_eq!(r.read(OCTET_STRING).unwrap(), &data);
             prop_assert_eq!(r.small_integer().unwrap(), n);
             r.end().unwrap();
@@ -211,7 +208,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_survived(data: Vec<u8>) {
-            let mut r = Reader::new(&data);
+            let mut r = DerReader::new(&data);
             while let Some(tag) = r.peek() {
                 if r.read(tag).is_err() { break; }
             }

@@ -1,13 +1,14 @@
-//! JSON Web Keys (RFC 7517), which Dovecot takes in settings: just enough JSON to find the
-//! members of one object that are strings.
+//! JSON Web Keys (RFC 7517), which Dovecot takes in settings: just enough JSON to find one
+//! object's string members.
 #![forbid(unsafe_code)]
 
 use zeroize::Zeroizing;
 
 use super::base64;
+use crate::crypto::{Secret, SecretText};
 use crate::error::{Error, Result};
 
-/// How deep values that are skipped may be nested.
+/// How deeply skipped values may be nested.
 const MAX_DEPTH: u32 = 16;
 /// The most bytes of a number: RSA of 16384 bits.
 const MAX_NUMBER: usize = 2048;
@@ -58,7 +59,7 @@ impl Jwk {
     ///
     /// # Errors
     /// Corrupt, with the name, if it is missing, too long or not base64url.
-    pub fn bytes(&self, name: &str) -> Result<Zeroizing<Vec<u8>>> {
+    pub fn bytes(&self, name: &str) -> Result<Secret> {
         let text = self
             .get(name)
             .filter(|text| text.len() <= MAX_NUMBER * 4 / 3 + 4)
@@ -142,19 +143,18 @@ impl Parser<'_> {
 
     fn string(&mut self) -> Result<Zeroizing<String>> {
         self.expect('"')?;
-        // Never longer than what is left, so that it doesn't grow.
         let end = self.rest.find('"').ok_or_else(bad)?;
-        let mut out = Zeroizing::new(String::with_capacity(end));
+        let mut out = SecretText::with_capacity(end);
         let mut chars = self.rest.chars();
         while let Some(c) = chars.next() {
             match c {
                 '"' => {
                     self.rest = chars.as_str();
-                    return Ok(out);
+                    return Ok(out.finish());
                 }
                 '\\' => match chars.next() {
                     Some(c @ ('"' | '\\' | '/')) => out.push(c),
-                    // Nothing that a key is made of is ever written as one of the others.
+                    // No part of a key is ever written with one of the others.
                     Some('b' | 'f' | 'n' | 'r' | 't' | 'u') => out.push('\u{fffd}'),
                     _ => return Err(bad()),
                 },
@@ -168,7 +168,7 @@ impl Parser<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use proptest::prelude::*;
 
@@ -178,7 +178,7 @@ mod tests {
             "x5c":[], "d":"AQ\/\u0041","e":"AQAB", "b":true,"o":{} } "#;
         let jwk = Jwk::parse(text).unwrap();
         assert_eq!(jwk.get("kty"), Some("EC"));
-        assert_eq!(jwk.bytes("e").unwrap().as_slice(), [1, 0, 1]);
+        assert_eq!(*jwk.bytes("e").unwrap(), [1, 0, 1]);
         assert_eq!(jwk.get("exp"), None);
         for name in ["exp", "missing", "d"] {
             assert!(jwk.bytes(name).is_err());

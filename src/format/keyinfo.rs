@@ -1,10 +1,9 @@
 //! The DER structures of keys: SubjectPublicKeyInfo (RFC 5280), PKCS#8 (RFC 5958), SEC 1
-//! ECPrivateKey (RFC 5915). Algorithms are told apart here; numbers and points are not looked at.
+//! ECPrivateKey (RFC 5915). Only algorithms are looked at here, not numbers and points.
 #![forbid(unsafe_code)]
 
-use zeroize::Zeroizing;
-
-use super::der::{self, Reader, element};
+use super::der::{self, DerReader, element};
+use crate::crypto::Secret;
 use crate::error::{Error, Result};
 
 /// id-ecPublicKey, 1.2.840.10045.2.1.
@@ -28,7 +27,7 @@ const AES_256_CBC: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x2
 
 /// The algorithm of a key. Curves are named by the contents of their DER object identifier.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Algorithm<'a> {
+pub enum AlgorithmIdentifier<'a> {
     /// An elliptic curve in Weierstrass form.
     Ec(&'a [u8]),
     /// RFC 7748's curve of 32-byte keys.
@@ -39,14 +38,14 @@ pub enum Algorithm<'a> {
     Rsa,
 }
 
-impl<'a> Algorithm<'a> {
-    fn read(mut r: Reader<'a>) -> Result<Self> {
+impl<'a> AlgorithmIdentifier<'a> {
+    fn read(mut r: DerReader<'a>) -> Result<Self> {
         let oid = r.read(der::OID)?;
         if oid != EC_PUBLIC_KEY {
             return match oid {
-                X25519 => Ok(Algorithm::X25519),
-                X448 => Ok(Algorithm::X448),
-                RSA_ENCRYPTION => Ok(Algorithm::Rsa),
+                X25519 => Ok(AlgorithmIdentifier::X25519),
+                X448 => Ok(AlgorithmIdentifier::X448),
+                RSA_ENCRYPTION => Ok(AlgorithmIdentifier::Rsa),
                 _ => Err(Error::unsupported(format!(
                     "keys of algorithm {}",
                     oid_text(oid)
@@ -54,7 +53,7 @@ impl<'a> Algorithm<'a> {
             };
         }
         match r.peek() {
-            Some(der::OID) => Ok(Algorithm::Ec(r.read(der::OID)?)),
+            Some(der::OID) => Ok(AlgorithmIdentifier::Ec(r.read(der::OID)?)),
             Some(der::SEQUENCE) => Err(Error::unsupported(
                 "an EC key with explicit curve parameters instead of a curve's name",
             )),
@@ -62,19 +61,19 @@ impl<'a> Algorithm<'a> {
         }
     }
 
-    fn write(&self) -> Zeroizing<Vec<u8>> {
+    fn write(&self) -> Secret {
         let simple = |oid: &[u8]| element(der::SEQUENCE, &[&element(der::OID, &[oid])]);
         match self {
-            Algorithm::X25519 => simple(X25519),
-            Algorithm::X448 => simple(X448),
-            Algorithm::Ec(curve) => element(
+            AlgorithmIdentifier::X25519 => simple(X25519),
+            AlgorithmIdentifier::X448 => simple(X448),
+            AlgorithmIdentifier::Ec(curve) => element(
                 der::SEQUENCE,
                 &[
                     &element(der::OID, &[EC_PUBLIC_KEY]),
                     &element(der::OID, &[curve]),
                 ],
             ),
-            Algorithm::Rsa => element(
+            AlgorithmIdentifier::Rsa => element(
                 der::SEQUENCE,
                 &[
                     &element(der::OID, &[RSA_ENCRYPTION]),
@@ -95,18 +94,18 @@ fn oid_text(oid: &[u8]) -> String {
 ///
 /// # Errors
 /// Truncated or corrupt DER; unsupported algorithm or explicit curve parameters.
-pub fn read_public(spki: &[u8]) -> Result<(Algorithm<'_>, &[u8])> {
-    let mut outer = Reader::new(spki);
+pub fn read_spki(spki: &[u8]) -> Result<(AlgorithmIdentifier<'_>, &[u8])> {
+    let mut outer = DerReader::new(spki);
     let mut r = outer.enter(der::SEQUENCE)?;
     outer.end()?;
-    let algorithm = Algorithm::read(r.enter(der::SEQUENCE)?)?;
+    let algorithm = AlgorithmIdentifier::read(r.enter(der::SEQUENCE)?)?;
     let key = r.bit_string()?;
     r.end()?;
     Ok((algorithm, key))
 }
 
-/// A SubjectPublicKeyInfo, the reverse of [`read_public`].
-pub fn write_public(algorithm: &Algorithm<'_>, key: &[u8]) -> Vec<u8> {
+/// A SubjectPublicKeyInfo, the reverse of [`read_spki`].
+pub fn write_spki(algorithm: &AlgorithmIdentifier<'_>, key: &[u8]) -> Vec<u8> {
     element(
         der::SEQUENCE,
         &[&algorithm.write(), &element(der::BIT_STRING, &[&[0], key])],
@@ -115,9 +114,9 @@ pub fn write_public(algorithm: &Algorithm<'_>, key: &[u8]) -> Vec<u8> {
 }
 
 /// A private key as found in PKCS#8 or SEC 1, borrowed from there.
-pub struct PrivateParts<'a> {
+pub struct PrivateKeyInfo<'a> {
     /// What kind of key.
-    pub algorithm: Algorithm<'a>,
+    pub algorithm: AlgorithmIdentifier<'a>,
     /// EC: the number, big-endian; X25519/X448: the raw key; RSA: PKCS#1 RSAPrivateKey.
     pub key: &'a [u8],
     /// The public EC point that came along, which must fit.
@@ -127,38 +126,38 @@ pub struct PrivateParts<'a> {
 /// Takes a PKCS#8 PrivateKeyInfo apart.
 ///
 /// # Errors
-/// As [`read_public`].
-pub fn read_pkcs8(pkcs8: &[u8]) -> Result<PrivateParts<'_>> {
-    let mut outer = Reader::new(pkcs8);
+/// As [`read_spki`].
+pub fn read_pkcs8(pkcs8: &[u8]) -> Result<PrivateKeyInfo<'_>> {
+    let mut outer = DerReader::new(pkcs8);
     let mut r = outer.enter(der::SEQUENCE)?;
     outer.end()?;
     if r.small_integer()? > 1 {
         return Err(Error::unsupported("PKCS#8 of a version above 2"));
     }
-    let algorithm = Algorithm::read(r.enter(der::SEQUENCE)?)?;
+    let algorithm = AlgorithmIdentifier::read(r.enter(der::SEQUENCE)?)?;
     let inner = r.read(der::OCTET_STRING)?;
-    // What may follow (attributes, a public key) says nothing about the private key.
+    // What may follow (attributes, a public key) doesn't matter.
     match algorithm {
-        Algorithm::Rsa => Ok(PrivateParts {
+        AlgorithmIdentifier::Rsa => Ok(PrivateKeyInfo {
             algorithm,
             key: inner,
             point: None,
         }),
-        Algorithm::X25519 | Algorithm::X448 => Ok(PrivateParts {
+        AlgorithmIdentifier::X25519 | AlgorithmIdentifier::X448 => Ok(PrivateKeyInfo {
             algorithm,
-            key: Reader::new(inner).read(der::OCTET_STRING)?,
+            key: DerReader::new(inner).read(der::OCTET_STRING)?,
             point: None,
         }),
-        Algorithm::Ec(curve) => read_sec1(inner, Some(curve)),
+        AlgorithmIdentifier::Ec(curve) => read_sec1(inner, Some(curve)),
     }
 }
 
 /// Takes a SEC 1 ECPrivateKey apart; `curve` is what the structure around it says.
 ///
 /// # Errors
-/// As [`read_public`]; corrupt if no curve is named or two different ones.
-pub fn read_sec1<'a>(sec1: &'a [u8], curve: Option<&'a [u8]>) -> Result<PrivateParts<'a>> {
-    let mut outer = Reader::new(sec1);
+/// As [`read_spki`]; corrupt if no curve is named or two different ones.
+pub fn read_sec1<'a>(sec1: &'a [u8], curve: Option<&'a [u8]>) -> Result<PrivateKeyInfo<'a>> {
+    let mut outer = DerReader::new(sec1);
     let mut r = outer.enter(der::SEQUENCE)?;
     outer.end()?;
     if r.small_integer()? != 1 {
@@ -174,17 +173,17 @@ pub fn read_sec1<'a>(sec1: &'a [u8], curve: Option<&'a [u8]>) -> Result<PrivateP
                 "an EC key with explicit curve parameters instead of a curve's name",
             ));
         }
-        own = Some(Reader::new(parameters).read(der::OID)?);
+        own = Some(DerReader::new(parameters).read(der::OID)?);
     }
     let point = match r.optional(der::EXPLICIT_1)? {
-        Some(bits) => Some(Reader::new(bits).bit_string()?),
+        Some(bits) => Some(DerReader::new(bits).bit_string()?),
         None => None,
     };
     r.end()?;
     match (curve, own) {
         (Some(a), Some(b)) if a != b => Err(Error::corrupt("EC key that names two curves")),
-        (Some(oid), _) | (None, Some(oid)) => Ok(PrivateParts {
-            algorithm: Algorithm::Ec(oid),
+        (Some(oid), _) | (None, Some(oid)) => Ok(PrivateKeyInfo {
+            algorithm: AlgorithmIdentifier::Ec(oid),
             key,
             point,
         }),
@@ -194,11 +193,13 @@ pub fn read_sec1<'a>(sec1: &'a [u8], curve: Option<&'a [u8]>) -> Result<PrivateP
 
 /// A PKCS#8 PrivateKeyInfo, the reverse of [`read_pkcs8`]. An EC number should have as many bytes
 /// as the curve's field.
-pub fn write_pkcs8(parts: &PrivateParts<'_>) -> Zeroizing<Vec<u8>> {
+pub fn write_pkcs8(parts: &PrivateKeyInfo<'_>) -> Secret {
     let inner = match parts.algorithm {
-        Algorithm::Rsa => Zeroizing::new(parts.key.to_vec()),
-        Algorithm::X25519 | Algorithm::X448 => element(der::OCTET_STRING, &[parts.key]),
-        Algorithm::Ec(_) => {
+        AlgorithmIdentifier::Rsa => Secret::new(parts.key.to_vec()),
+        AlgorithmIdentifier::X25519 | AlgorithmIdentifier::X448 => {
+            element(der::OCTET_STRING, &[parts.key])
+        }
+        AlgorithmIdentifier::Ec(_) => {
             let point = parts.point.map(|point| {
                 let bits = element(der::BIT_STRING, &[&[0], point]);
                 element(der::EXPLICIT_1, &[&bits])
@@ -208,7 +209,7 @@ pub fn write_pkcs8(parts: &PrivateParts<'_>) -> Zeroizing<Vec<u8>> {
                 &[
                     &der::small_integer(1),
                     &element(der::OCTET_STRING, &[parts.key]),
-                    point.as_deref().map_or(&[], Vec::as_slice),
+                    point.as_deref().unwrap_or_default(),
                 ],
             )
         }
@@ -223,13 +224,13 @@ pub fn write_pkcs8(parts: &PrivateParts<'_>) -> Zeroizing<Vec<u8>> {
     )
 }
 
-/// How much work a PKCS#8 EncryptedPrivateKeyInfo asks for before its password can be tried, in
-/// rounds of a hash (scrypt: an estimate), so that a caller can refuse it beforehand.
+/// How much work it takes to try a password on a PKCS#8 EncryptedPrivateKeyInfo, in rounds of a
+/// hash (scrypt: an estimate), so that a caller can refuse it beforehand.
 ///
 /// # Errors
-/// Truncated or corrupt DER; unsupported ways to stretch the password.
-pub fn stretching_rounds(encrypted: &[u8]) -> Result<u64> {
-    let mut outer = Reader::new(encrypted);
+/// Truncated or corrupt DER; unsupported key derivation.
+pub fn kdf_rounds(encrypted: &[u8]) -> Result<u64> {
+    let mut outer = DerReader::new(encrypted);
     let mut r = outer.enter(der::SEQUENCE)?;
     outer.end()?;
     let mut algorithm = r.enter(der::SEQUENCE)?;
@@ -254,7 +255,7 @@ pub fn stretching_rounds(encrypted: &[u8]) -> Result<u64> {
             Ok(n.saturating_mul(r).saturating_mul(p).saturating_mul(4) / 10)
         }
         _ => Err(Error::unsupported(format!(
-            "password stretched by {}",
+            "a password with key derivation {}",
             oid_text(name)
         ))),
     }
@@ -293,28 +294,28 @@ pub fn write_encrypted(salt: &[u8], rounds: u32, iv: &[u8], ciphertext: &[u8]) -
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use proptest::prelude::*;
 
     const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 
-    fn algorithm() -> impl Strategy<Value = Algorithm<'static>> {
+    fn algorithm() -> impl Strategy<Value = AlgorithmIdentifier<'static>> {
         prop_oneof![
-            Just(Algorithm::Ec(P256)),
-            Just(Algorithm::X25519),
-            Just(Algorithm::X448),
-            Just(Algorithm::Rsa)
+            Just(AlgorithmIdentifier::Ec(P256)),
+            Just(AlgorithmIdentifier::X25519),
+            Just(AlgorithmIdentifier::X448),
+            Just(AlgorithmIdentifier::Rsa)
         ]
     }
 
     proptest! {
         #[test]
         fn keys_are_read_back(algorithm in algorithm(), key: Vec<u8>, point: Option<Vec<u8>>) {
-            let spki = write_public(&algorithm, &key);
-            prop_assert_eq!(read_public(&spki).unwrap(), (algorithm.clone(), key.as_slice()));
-            let point = point.as_deref().filter(|_| matches!(algorithm, Algorithm::Ec(_)));
-            let parts = PrivateParts { algorithm, key: &key, point };
+            let spki = write_spki(&algorithm, &key);
+            prop_assert_eq!(read_spki(&spki).unwrap(), (algorithm.clone(), key.as_slice()));
+            let point = point.as_deref().filter(|_| matches!(algorithm, AlgorithmIdentifier::Ec(_)));
+            let parts = PrivateKeyInfo { algorithm, key: &key, point };
             let pkcs8 = write_pkcs8(&parts);
             let back = read_pkcs8(&pkcs8).unwrap();
             prop_assert_eq!(back.algorithm, parts.algorithm);
@@ -323,20 +324,20 @@ mod tests {
 
         #[test]
         fn damage_is_survived(key: Vec<u8>, at: prop::sample::Index, bits in 1..=255u8) {
-            let parts = PrivateParts { algorithm: Algorithm::Ec(P256), key: &key, point: None };
+            let parts = PrivateKeyInfo { algorithm: AlgorithmIdentifier::Ec(P256), key: &key, point: None };
             let mut pkcs8 = write_pkcs8(&parts).to_vec();
             let at = at.index(pkcs8.len());
             pkcs8[at] ^= bits;
             let _ = read_pkcs8(&pkcs8);
-            let mut spki = write_public(&Algorithm::Rsa, &key);
+            let mut spki = write_spki(&AlgorithmIdentifier::Rsa, &key);
             let at = at % spki.len();
             spki[at] ^= bits;
-            let _ = read_public(&spki);
+            let _ = read_spki(&spki);
             let mut encrypted = write_encrypted(&key, 7, &key, &key);
-            prop_assert_eq!(stretching_rounds(&encrypted).unwrap(), 7);
+            prop_assert_eq!(kdf_rounds(&encrypted).unwrap(), 7);
             let at = at % encrypted.len();
             encrypted[at] ^= bits;
-            let _ = stretching_rounds(&encrypted);
+            let _ = kdf_rounds(&encrypted);
         }
     }
 }

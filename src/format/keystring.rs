@@ -8,11 +8,12 @@
 
 use zeroize::Zeroizing;
 
-use super::hex;
+use crate::crypto::{Secret, SecretText};
 use crate::error::{Error, Result};
+use crate::hex;
 
-/// The longest text that is looked at, in bytes. The largest that makes sense, an RSA key of
-/// 16384 bits wrapped by another, has 25 KB.
+/// The longest text that is parsed, in bytes. The largest that makes sense, an RSA key of 16384
+/// bits wrapped by another, has 25 KB.
 pub const MAX_TEXT: usize = 64 * 1024;
 /// The most bytes of a private key: PKCS#1 of an RSA key of 16384 bits has 9.3 KB.
 const MAX_KEY: usize = 12 * 1024;
@@ -20,9 +21,9 @@ const MAX_KEY: usize = 12 * 1024;
 const MAX_EPHEMERAL: usize = 2048;
 /// Salts have 8 bytes, from Dovecot 2.4.2 on 16.
 const MAX_SALT: usize = 64;
-/// The most PBKDF2 rounds that are worked off: twenty times what we write, and more than any
-/// recommendation asks for, at most a few seconds for the slowest digest. Without a limit a
-/// planted key string would keep a process busy for hours.
+/// The most PBKDF2 rounds that are accepted: twenty times what we write, more than any
+/// recommendation, and at most a few seconds with the slowest digest. Without a limit a planted
+/// key string would keep a process busy for hours.
 pub const MAX_ROUNDS: u32 = 2_000_000;
 
 /// The key id that ends every key string, see [`crate::key::KeyId`].
@@ -30,7 +31,7 @@ pub type Id = [u8; 32];
 
 /// How a string names its curve or RSA.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Named {
+pub enum AlgorithmName {
     /// Version 1: OpenSSL's number of the curve.
     Nid(u32),
     /// Version 2: dotted text, or any other name that OpenSSL knows the same thing by.
@@ -60,7 +61,7 @@ pub enum PublicString {
 
 /// How the wrapping secret becomes cipher key and IV.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Stretch {
+pub enum Kdf {
     /// Version 1: AES-256-CTR with a zero IV. A password (hexadecimal text, decoded first) is
     /// stretched by 16 rounds of PBKDF2-HMAC-SHA256 with this salt; an ECDH secret is hashed once.
     V1 {
@@ -86,11 +87,11 @@ pub enum Lock {
     /// Nothing.
     None,
     /// A password.
-    Password(Stretch),
+    Password(Kdf),
     /// Another key.
     Key {
         /// How the secret becomes the cipher's key.
-        stretch: Stretch,
+        kdf: Kdf,
         /// EC, X25519, X448: the ephemeral public key; RSA: the encrypted secret.
         ephemeral: Vec<u8>,
         /// The other key's id, version 1: old id.
@@ -102,12 +103,12 @@ pub enum Lock {
 #[derive(Clone, PartialEq, Eq)]
 pub struct PrivateString {
     /// Curve or RSA.
-    pub algorithm: Named,
+    pub algorithm: AlgorithmName,
     /// Protection.
     pub lock: Lock,
     /// The key, encrypted unless `lock` is [`Lock::None`]. Version 1: the big-endian number;
     /// version 2: MPI, PKCS#1 or raw.
-    pub key: Zeroizing<Vec<u8>>,
+    pub key: Secret,
     /// The id that the key must have.
     pub id: Id,
 }
@@ -150,7 +151,7 @@ pub fn parse(text: &str) -> Result<KeyString> {
     Err(Error::unsupported("not a key string of version 1 or 2"))
 }
 
-/// At most 11 fields: longer strings have a wrong number of fields whatever their number.
+/// At most 11 fields: that many are too many already.
 fn fields(text: &str, separator: char) -> Vec<&str> {
     text.split(separator).take(11).collect()
 }
@@ -163,24 +164,24 @@ fn parse_v1(fields: &[&str]) -> Result<KeyString> {
             id: id(key_id)?,
         }));
     }
-    let (key, lock, key_id) = match *fields {
-        [_, "0", key, key_id] => (key, Lock::None, key_id),
-        [_, "2", key, salt, key_id] => {
+    let (nid, key, lock, key_id) = match *fields {
+        [nid, "0", key, key_id] => (nid, key, Lock::None, key_id),
+        [nid, "2", key, salt, key_id] => {
             let salt = bytes(salt, "salt", MAX_SALT)?.to_vec();
-            (key, Lock::Password(Stretch::V1 { salt }), key_id)
+            (nid, key, Lock::Password(Kdf::V1 { salt }), key_id)
         }
-        [_, "1", key, ephemeral, by, key_id] => {
+        [nid, "1", key, ephemeral, by, key_id] => {
             let lock = Lock::Key {
-                stretch: Stretch::V1 { salt: Vec::new() },
+                kdf: Kdf::V1 { salt: Vec::new() },
                 ephemeral: bytes(ephemeral, "ephemeral key", MAX_EPHEMERAL)?.to_vec(),
                 by: id(by)?,
             };
-            (key, lock, key_id)
+            (nid, key, lock, key_id)
         }
         _ => return Err(wrong_fields(fields)),
     };
     Ok(KeyString::Private(PrivateString {
-        algorithm: Named::Nid(number(fields[0], "curve number", i32::MAX as u32)?),
+        algorithm: AlgorithmName::Nid(number(nid, "curve number", i32::MAX as u32)?),
         lock,
         key: bytes(key, "private key", MAX_KEY)?,
         id: id(key_id)?,
@@ -194,14 +195,14 @@ fn parse_v2(fields: &[&str]) -> Result<KeyString> {
             id: id(key_id)?,
         }));
     }
-    let (key, lock, key_id) = match *fields {
-        [_, "0", key, key_id] => (key, Lock::None, key_id),
-        [_, "2", cipher, salt, hash, rounds, key, key_id] => {
-            let lock = Lock::Password(stretch(cipher, salt, hash, rounds)?);
-            (key, lock, key_id)
+    let (oid, key, lock, key_id) = match *fields {
+        [oid, "0", key, key_id] => (oid, key, Lock::None, key_id),
+        [oid, "2", cipher, salt, hash, rounds, key, key_id] => {
+            let lock = Lock::Password(kdf(cipher, salt, hash, rounds)?);
+            (oid, key, lock, key_id)
         }
         [
-            _,
+            oid,
             "1",
             cipher,
             salt,
@@ -213,16 +214,16 @@ fn parse_v2(fields: &[&str]) -> Result<KeyString> {
             key_id,
         ] => {
             let lock = Lock::Key {
-                stretch: stretch(cipher, salt, hash, rounds)?,
+                kdf: kdf(cipher, salt, hash, rounds)?,
                 ephemeral: bytes(ephemeral, "ephemeral key", MAX_EPHEMERAL)?.to_vec(),
                 by: id(by)?,
             };
-            (key, lock, key_id)
+            (oid, key, lock, key_id)
         }
         _ => return Err(wrong_fields(fields)),
     };
     Ok(KeyString::Private(PrivateString {
-        algorithm: Named::Oid(name(fields[0], "algorithm", 80)?),
+        algorithm: AlgorithmName::Oid(name(oid, "algorithm", 80)?),
         lock,
         key: bytes(key, "private key", MAX_KEY)?,
         id: id(key_id)?,
@@ -233,16 +234,14 @@ fn wrong_fields(fields: &[&str]) -> Error {
     match fields.get(1) {
         Some(&("0" | "1" | "2")) => Error::corrupt("key string with a wrong number of fields"),
         Some(kind) if fields.len() > 3 && kind.len() < 4 && number(kind, "", 999).is_ok() => {
-            Error::unsupported(format!(
-                "key string protected in a way {kind} that is not known"
-            ))
+            Error::unsupported(format!("key string with protection of unknown type {kind}"))
         }
         _ => Error::corrupt("key string with a wrong number of fields"),
     }
 }
 
-fn stretch(cipher: &str, salt: &str, hash: &str, rounds: &str) -> Result<Stretch> {
-    Ok(Stretch::V2 {
+fn kdf(cipher: &str, salt: &str, hash: &str, rounds: &str) -> Result<Kdf> {
+    Ok(Kdf::V2 {
         cipher: name(cipher, "cipher", 32)?.to_ascii_lowercase(),
         salt: bytes(salt, "salt", MAX_SALT)?.to_vec(),
         hash: name(hash, "digest", 32)?.to_ascii_lowercase(),
@@ -275,7 +274,7 @@ fn name(text: &str, what: &str, max: usize) -> Result<String> {
 }
 
 /// 1 to `max` bytes in hexadecimal digits.
-fn bytes(text: &str, what: &str, max: usize) -> Result<Zeroizing<Vec<u8>>> {
+fn bytes(text: &str, what: &str, max: usize) -> Result<Secret> {
     if text.is_empty() || text.len() > 2 * max {
         return Err(Error::corrupt(format!(
             "key string with {} bytes of {what} (allowed are 1 to {max})",
@@ -291,7 +290,7 @@ fn bytes(text: &str, what: &str, max: usize) -> Result<Zeroizing<Vec<u8>>> {
 /// Corrupt for anything else.
 pub fn id(text: &str) -> Result<Id> {
     let bytes = hex::decode(text).map_err(|e| e.context("key id"))?;
-    Id::try_from(bytes.as_slice())
+    Id::try_from(&*bytes)
         .map_err(|_| Error::corrupt(format!("key id of {} bytes instead of 32", bytes.len())))
 }
 
@@ -305,28 +304,23 @@ pub fn write_public(spki: &[u8], id: &Id) -> String {
 /// # Errors
 /// Unsupported for what only version 1 can say: that version is read, never written.
 pub fn write_private(oid: &str, lock: &Lock, key: &[u8], id: &Id) -> Result<Zeroizing<String>> {
-    let (kind, stretch, ephemeral) = match lock {
+    let (kind, kdf, ephemeral) = match lock {
         Lock::None => ("0", None, None),
-        Lock::Password(stretch) => ("2", Some(stretch), None),
-        Lock::Key {
-            stretch,
-            ephemeral,
-            by,
-        } => ("1", Some(stretch), Some((ephemeral, by))),
+        Lock::Password(kdf) => ("2", Some(kdf), None),
+        Lock::Key { kdf, ephemeral, by } => ("1", Some(kdf), Some((ephemeral, by))),
     };
-    // One allocation that is large enough: nothing of an unprotected key is left behind.
     let ephemeral_len = ephemeral.map_or(0, |(e, _)| e.len());
     let len = 2 * (key.len() + ephemeral_len + MAX_SALT) + oid.len() + 256;
-    let mut out = Zeroizing::new(String::with_capacity(len));
+    let mut out = SecretText::with_capacity(len);
     for part in ["2:", oid, ":", kind, ":"] {
         out.push_str(part);
     }
-    match stretch {
+    match kdf {
         None => {}
-        Some(Stretch::V1 { .. }) => {
+        Some(Kdf::V1 { .. }) => {
             return Err(Error::unsupported("writing a key string of version 1"));
         }
-        Some(Stretch::V2 {
+        Some(Kdf::V2 {
             cipher,
             salt,
             hash,
@@ -337,13 +331,13 @@ pub fn write_private(oid: &str, lock: &Lock, key: &[u8], id: &Id) -> Result<Zero
         }
     }
     hex::push(&mut out, key);
-    out.push(':');
+    out.push_str(":");
     if let Some((ephemeral, by)) = ephemeral {
         for data in [ephemeral.as_slice(), by] {
             hex::push(&mut out, data);
-            out.push(':');
+            out.push_str(":");
         }
     }
     hex::push(&mut out, id);
-    Ok(out)
+    Ok(out.finish())
 }

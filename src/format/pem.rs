@@ -4,10 +4,12 @@
 use zeroize::Zeroizing;
 
 use super::base64;
+use crate::crypto::{Secret, SecretText};
 use crate::error::{Error, Result};
 
 /// What every PEM text starts with.
 pub const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
 /// One block: its label ("PRIVATE KEY") and its data.
@@ -15,7 +17,7 @@ pub struct Block<'a> {
     /// The words between `-----BEGIN ` and `-----`.
     pub label: &'a str,
     /// The decoded data, wiped when dropped.
-    pub data: Zeroizing<Vec<u8>>,
+    pub data: Secret,
 }
 
 /// The first block of `text` whose label is not in `skip`. Text around blocks is ignored.
@@ -26,22 +28,16 @@ pub struct Block<'a> {
 pub fn first<'a>(text: &'a str, skip: &[&str]) -> Result<Block<'a>> {
     let mut rest = text;
     loop {
-        let start = rest.find(BEGIN).ok_or_else(no_block)?;
-        rest = &rest[start + BEGIN.len()..];
-        let label_end = rest.find(DASHES).ok_or_else(no_block)?;
-        let label = &rest[..label_end];
-        rest = &rest[label_end + DASHES.len()..];
-        let body_end = rest
-            .find("-----END ")
+        let (_, block) = rest.split_once(BEGIN).ok_or_else(no_block)?;
+        let (label, block) = block.split_once(DASHES).ok_or_else(no_block)?;
+        let (body, end) = block
+            .split_once(END)
             .ok_or_else(|| Error::truncated("PEM without its end line"))?;
-        let body = &rest[..body_end];
-        rest = &rest[body_end..];
-        let end = rest.strip_prefix("-----END ").unwrap_or(rest);
-        if !end.starts_with(label) || !end[label.len()..].starts_with(DASHES) {
-            return Err(Error::corrupt(
-                "PEM whose end line doesn't fit its begin line",
-            ));
-        }
+        let after = end
+            .strip_prefix(label)
+            .and_then(|end| end.strip_prefix(DASHES));
+        rest =
+            after.ok_or_else(|| Error::corrupt("PEM whose end line doesn't fit its begin line"))?;
         if skip.contains(&label) {
             continue;
         }
@@ -62,20 +58,20 @@ fn no_block() -> Error {
 /// A PEM block. `data` may be a private key.
 pub fn write(label: &str, data: &[u8]) -> Zeroizing<String> {
     let base64_len = data.len().div_ceil(3) * 4 + data.len().div_ceil(48);
-    let mut out = Zeroizing::new(String::with_capacity(base64_len + 2 * label.len() + 40));
+    let mut out = SecretText::with_capacity(base64_len + 2 * label.len() + 40);
     for part in [BEGIN, label, "-----\n"] {
         out.push_str(part);
     }
     base64::push_lines(&mut out, data);
-    for part in ["-----END ", label, "-----\n"] {
+    for part in [END, label, "-----\n"] {
         out.push_str(part);
     }
-    out
+    out.finish()
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use crate::error::ErrorKind;
     use proptest::prelude::*;
@@ -91,7 +87,7 @@ mod tests {
             .map(|b| (b.label.to_owned(), b.data))
             .unwrap();
         assert_eq!(
-            (block.0.as_str(), block.1.as_slice()),
+            (block.0.as_str(), &*block.1),
             ("PRIVATE KEY", &[2; 100][..])
         );
     }

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 /// What every encrypted stream starts with.
 pub const MAGIC: [u8; 9] = *b"CRYPTED\x03\x07";
 
-/// The most a header may have: 16 recipients with fields of 2 x 2 KiB each come to 65 KiB, and
-/// version 1 can't say more than 64 KiB. What is written today has less than 1 KiB.
+/// The longest header: 16 recipients with fields of 2 x 2 KiB each come to 65 KiB, and version 1
+/// can't say more than 64 KiB. What is written today has less than 1 KiB.
 pub const MAX_HEADER: usize = 128 * 1024;
 /// The most recipients a header may name. One is what is written.
 pub const MAX_RECIPIENTS: usize = 16;
@@ -112,26 +112,29 @@ pub struct Header {
 /// The header's whole length in bytes, or `None` while `prefix` is too short to say.
 ///
 /// # Errors
-/// Corrupt if it isn't an encrypted stream or the length can't be, unsupported for a version
+/// Corrupt if it isn't an encrypted stream or its length is impossible, unsupported for a version
 /// other than 1 and 2.
 pub fn header_len(prefix: &[u8]) -> Result<Option<usize>> {
-    let known = prefix.len().min(MAGIC.len());
-    if prefix[..known] != MAGIC[..known] {
+    if prefix
+        .iter()
+        .zip(&MAGIC)
+        .any(|(found, magic)| found != magic)
+    {
         return Err(Error::corrupt("not an encrypted stream"));
     }
     let len = match prefix.get(MAGIC.len()) {
         None => return Ok(None),
         Some(1) => {
-            let Some(len) = prefix.get(10..FIXED_V1) else {
+            let Some(len) = prefix.get(10..).and_then(|field| field.first_chunk()) else {
                 return Ok(None);
             };
-            FIXED_V1 + usize::from(len[0]) * 256 + usize::from(len[1])
+            FIXED_V1 + usize::from(u16::from_be_bytes(*len))
         }
         Some(2) => {
-            let Some(field) = prefix.get(14..FIXED_V2) else {
+            let Some(len) = prefix.get(14..).and_then(|field| field.first_chunk()) else {
                 return Ok(None);
             };
-            let len = Reader(field).u32()? as usize;
+            let len = u32::from_be_bytes(*len) as usize;
             if len < FIXED_V2 {
                 return Err(Error::corrupt("header length is too small"));
             }
@@ -157,15 +160,20 @@ impl Header {
         if header_len(bytes)? != Some(bytes.len()) {
             return Err(Error::corrupt("header isn't as long as it says"));
         }
-        if bytes[MAGIC.len()] == 1 {
-            Self::parse_v1(Reader(&bytes[FIXED_V1..]))
+        let mut fields = HeaderFields(bytes);
+        fields.take(MAGIC.len())?;
+        if fields.u8()? == 1 {
+            // The header's length.
+            fields.take(2)?;
+            Self::parse_v1(fields)
         } else {
-            let flags = Reader(&bytes[10..]).u32()?;
-            Self::parse_v2(flags, Reader(&bytes[FIXED_V2..]))
+            let flags = fields.u32()?;
+            fields.take(4)?;
+            Self::parse_v2(flags, fields)
         }
     }
 
-    fn parse_v1(mut fields: Reader<'_>) -> Result<Self> {
+    fn parse_v1(mut fields: HeaderFields<'_>) -> Result<Self> {
         let ephemeral = fields.field_u16()?;
         let id = fields.field_u16()?;
         let key_hash = fields.field_u16()?;
@@ -195,7 +203,7 @@ impl Header {
         })
     }
 
-    fn parse_v2(flags: u32, mut fields: Reader<'_>) -> Result<Self> {
+    fn parse_v2(flags: u32, mut fields: HeaderFields<'_>) -> Result<Self> {
         let (integrity, same_cipher) = parse_flags(flags)?;
         let cipher = Cipher::from_oid_der(fields.oid()?)?;
         let digest = Digest::from_oid_der(fields.oid()?)?;
@@ -203,7 +211,7 @@ impl Header {
         let rounds = fields.u32()?;
         if rounds == 0 || rounds > MAX_ROUNDS {
             return Err(Error::corrupt(format!(
-                "{rounds} key derivation rounds (1 to {MAX_ROUNDS} are sane)"
+                "{rounds} key derivation rounds (1 to {MAX_ROUNDS} are allowed)"
             )));
         }
         let key_data_len = fields.u32()? as usize;
@@ -234,7 +242,7 @@ impl Header {
         })
     }
 
-    /// How many bytes of the key block the integrity takes: AAD or HMAC key.
+    /// How many bytes of the key block are for integrity: AAD or HMAC key.
     pub fn mac_len(&self) -> usize {
         match self.integrity {
             Integrity::Hmac | Integrity::Aead => 16,
@@ -269,7 +277,7 @@ impl Header {
             Version::V1 => self.write_v1()?,
             Version::V2 => self.write_v2()?,
         };
-        // What can't be read back must not be written.
+        // Never write what can't be read back.
         match Self::parse(&bytes) {
             Ok(parsed) if parsed == *self => Ok(bytes),
             Ok(_) => Err(Error::unsupported("this header can't be expressed")),
@@ -356,9 +364,9 @@ fn parse_flags(flags: u32) -> Result<(Integrity, bool)> {
     Ok((integrity, flags & FLAG_SAME_CIPHER != 0))
 }
 
-/// An authenticated cipher may stand under the HMAC flag, its own tag not written: Dovecot 2.4.0
-/// to 2.4.3 wrote ChaCha20-Poly1305 so, and the fs driver any cipher whose setting doesn't say
-/// `gcm` in small letters (`id-aes256-GCM`). The other disagreements nobody wrote.
+/// An authenticated cipher may have the HMAC flag, without its own tag: Dovecot 2.4.0 to 2.4.3
+/// wrote ChaCha20-Poly1305 like that, and the fs driver any cipher whose setting doesn't say `gcm`
+/// in lower case (`id-aes256-GCM`). Nothing ever wrote the other combinations.
 fn check_integrity(integrity: Integrity, cipher: Cipher) -> Result<()> {
     match integrity {
         Integrity::Aead if !cipher.is_aead() => Err(Error::corrupt(format!(
@@ -383,30 +391,32 @@ fn check_len(what: &str, len: usize, sane: std::ops::RangeInclusive<usize>) -> R
 }
 
 /// Takes fields from the front of what is left of a header.
-struct Reader<'a>(&'a [u8]);
+struct HeaderFields<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> HeaderFields<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8]> {
-        let (field, rest) = self
-            .0
-            .split_at_checked(len)
-            .ok_or_else(|| Error::corrupt("a field reaches beyond the header"))?;
+        let (field, rest) = self.0.split_at_checked(len).ok_or_else(too_long)?;
         self.0 = rest;
         Ok(field)
     }
 
+    fn array<const LEN: usize>(&mut self) -> Result<[u8; LEN]> {
+        let (field, rest) = self.0.split_first_chunk().ok_or_else(too_long)?;
+        self.0 = rest;
+        Ok(*field)
+    }
+
     fn u8(&mut self) -> Result<u8> {
-        Ok(self.take(1)?[0])
+        self.array().map(|[byte]| byte)
     }
 
     fn u32(&mut self) -> Result<u32> {
-        let bytes = self.take(4)?;
-        Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        self.array().map(u32::from_be_bytes)
     }
 
     fn field_u16(&mut self) -> Result<&'a [u8]> {
-        let len = self.take(2)?;
-        self.take(usize::from(len[0]) * 256 + usize::from(len[1]))
+        let len = self.array().map(u16::from_be_bytes)?;
+        self.take(usize::from(len))
     }
 
     fn field_u32(&mut self) -> Result<&'a [u8]> {
@@ -417,12 +427,8 @@ impl<'a> Reader<'a> {
     /// A DER object identifier with tag and length. All that are known are shorter than 128
     /// bytes, so the length has one byte.
     fn oid(&mut self) -> Result<&'a [u8]> {
-        let whole = self.0;
-        match self.take(2)? {
-            [6, len @ 1..=0x7f] => {
-                self.take(usize::from(*len))?;
-                Ok(&whole[..usize::from(*len) + 2])
-            }
+        match self.0 {
+            [6, len @ 1..=0x7f, ..] => self.take(usize::from(*len) + 2),
             _ => Err(Error::corrupt("an object identifier was expected")),
         }
     }
@@ -433,8 +439,7 @@ impl<'a> Reader<'a> {
             TYPE_EC => Wrap::Ec,
             other => Wrap::Other(other),
         };
-        let mut id = [0; 32];
-        id.copy_from_slice(self.take(32)?);
+        let id = self.array()?;
         let ephemeral = self.field_u32()?;
         let wrapped = self.field_u32()?;
         let ephemerals = match wrap {
@@ -456,10 +461,12 @@ impl<'a> Reader<'a> {
         if self.0.is_empty() {
             return Ok(());
         }
-        Err(Error::corrupt(
-            "the header has bytes that belong to nothing",
-        ))
+        Err(Error::corrupt("unexpected bytes at the end of the header"))
     }
+}
+
+fn too_long() -> Error {
+    Error::corrupt("a field reaches beyond the header")
 }
 
 fn put_u16(out: &mut Vec<u8>, n: usize) -> Result<()> {

@@ -3,38 +3,37 @@
 
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
-use super::public::Kind as PublicKind;
+use super::public::AnyPublic;
 use super::{PrivateKey, PublicKey, is_private, is_public};
 use crate::crypto::ec::{Curve, EcPublic};
 use crate::crypto::rsa::{RsaPrivate, RsaPublic};
+use crate::crypto::without_zeros;
 use crate::crypto::xdh::{XCurve, XPublic};
 use crate::error::{Error, Result};
 use crate::format::jwk::Jwk;
-use crate::format::keyinfo::{Algorithm, PrivateParts};
+use crate::format::keyinfo::{AlgorithmIdentifier, PrivateKeyInfo};
 
-/// Whether the text looks like one.
+/// Whether `text` looks like a JWK.
 pub(super) fn looks_like(text: &str) -> bool {
     text.starts_with('{')
 }
 
-/// The kinds of keys there are.
-enum Kind {
+/// What `kty` and `crv` say.
+enum JwkType {
     Ec(Arc<Curve>),
     X(XCurve),
     Rsa,
 }
 
-fn kind(jwk: &Jwk) -> Result<Kind> {
+fn key_type(jwk: &Jwk) -> Result<JwkType> {
     // RFC 7518 and 8037; their names of the curves are not OpenSSL's.
     match (jwk.get("kty"), jwk.get("crv")) {
-        (Some("EC"), Some("P-256")) => Curve::by_name("prime256v1").map(Kind::Ec),
-        (Some("EC"), Some("P-384")) => Curve::by_name("secp384r1").map(Kind::Ec),
-        (Some("EC"), Some("P-521")) => Curve::by_name("secp521r1").map(Kind::Ec),
-        (Some("OKP"), Some("X25519")) => Ok(Kind::X(XCurve::X25519)),
-        (Some("OKP"), Some("X448")) => Ok(Kind::X(XCurve::X448)),
-        (Some("RSA"), _) => Ok(Kind::Rsa),
+        (Some("EC"), Some("P-256")) => Curve::by_name("prime256v1").map(JwkType::Ec),
+        (Some("EC"), Some("P-384")) => Curve::by_name("secp384r1").map(JwkType::Ec),
+        (Some("EC"), Some("P-521")) => Curve::by_name("secp521r1").map(JwkType::Ec),
+        (Some("OKP"), Some("X25519")) => Ok(JwkType::X(XCurve::X25519)),
+        (Some("OKP"), Some("X448")) => Ok(JwkType::X(XCurve::X448)),
+        (Some("RSA"), _) => Ok(JwkType::Rsa),
         _ => Err(Error::unsupported(
             "JWK that is not RSA, EC on P-256, P-384 or P-521, or OKP on X25519 or X448",
         )),
@@ -46,8 +45,7 @@ fn point(jwk: &Jwk, curve: &Curve) -> Result<Vec<u8>> {
     let mut point = vec![4];
     for name in ["x", "y"] {
         let number = jwk.bytes(name)?;
-        let zeros = number.iter().take_while(|b| **b == 0).count();
-        let number = &number[zeros..];
+        let number = without_zeros(&number);
         let Some(padding) = curve.field_len().checked_sub(number.len()) else {
             return Err(Error::corrupt(format!(
                 "JWK with a '{name}' that is too large"
@@ -65,19 +63,19 @@ fn point(jwk: &Jwk, curve: &Curve) -> Result<Vec<u8>> {
 /// Corrupt or unsupported; corrupt for a private key.
 pub(super) fn parse_public(text: &str) -> Result<PublicKey> {
     let jwk = Jwk::parse(text)?;
-    let kind = kind(&jwk)?;
+    let key_type = key_type(&jwk)?;
     if jwk.get("d").is_some() {
         return Err(is_private());
     }
-    PublicKey::new(match kind {
-        Kind::Ec(curve) => {
+    PublicKey::new(match key_type {
+        JwkType::Ec(curve) => {
             let point = point(&jwk, &curve)?;
-            PublicKind::Ec(Arc::new(EcPublic::from_bytes(&curve, &point)?))
+            AnyPublic::Ec(Arc::new(EcPublic::from_bytes(&curve, &point)?))
         }
-        Kind::X(curve) => PublicKind::X(Arc::new(XPublic::from_bytes(curve, &jwk.bytes("x")?)?)),
-        Kind::Rsa => {
+        JwkType::X(curve) => AnyPublic::X(Arc::new(XPublic::from_bytes(curve, &jwk.bytes("x")?)?)),
+        JwkType::Rsa => {
             let key = RsaPublic::from_numbers(&jwk.bytes("n")?, &jwk.bytes("e")?)?;
-            PublicKind::Rsa(Arc::new(key))
+            AnyPublic::Rsa(Arc::new(key))
         }
     })
 }
@@ -88,33 +86,32 @@ pub(super) fn parse_public(text: &str) -> Result<PublicKey> {
 /// Corrupt or unsupported; corrupt for a public key.
 pub(super) fn parse_private(text: &str) -> Result<PrivateKey> {
     let jwk = Jwk::parse(text)?;
-    let kind = kind(&jwk)?;
+    let key_type = key_type(&jwk)?;
     if jwk.get("d").is_none() {
         return Err(is_public());
     }
-    match kind {
-        Kind::Ec(curve) => PrivateKey::from_parts(PrivateParts {
-            algorithm: Algorithm::Ec(curve.oid()),
+    match key_type {
+        JwkType::Ec(curve) => PrivateKey::from_parts(PrivateKeyInfo {
+            algorithm: AlgorithmIdentifier::Ec(curve.oid()),
             key: &jwk.bytes("d")?,
             point: Some(&point(&jwk, &curve)?),
         }),
-        Kind::X(curve) => {
+        JwkType::X(curve) => {
             let key = PrivateKey::from_raw(curve, &jwk.bytes("d")?)?;
             let public = XPublic::from_bytes(curve, &jwk.bytes("x")?)?;
-            if PublicKey::new(PublicKind::X(Arc::new(public)))?.id() != key.id() {
-                return Err(Error::corrupt("private key with another's public key"));
+            if PublicKey::new(AnyPublic::X(Arc::new(public)))?.id() != key.id() {
+                return Err(Error::corrupt(
+                    "private key with a public key that isn't its own",
+                ));
             }
             Ok(key)
         }
-        Kind::Rsa => {
+        JwkType::Rsa => {
             let mut numbers = Vec::new();
             for name in ["n", "e", "d", "p", "q", "dp", "dq", "qi"] {
                 numbers.push(jwk.bytes(name)?);
             }
-            let slices: Vec<&[u8]> = numbers
-                .iter()
-                .map(|n: &Zeroizing<Vec<u8>>| &n[..])
-                .collect();
+            let slices: Vec<&[u8]> = numbers.iter().map(|n| &n[..]).collect();
             let slices = slices.try_into().map_err(|_| Error::corrupt("JWK"))?;
             PrivateKey::from_rsa(RsaPrivate::from_numbers(slices)?)
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::public::Kind as PublicKind;
-use super::{KeyId, KeyKind, PASSWORD_ROUNDS, PublicKey, wrap};
+use super::public::AnyPublic;
+use super::{KeyId, KeyType, PASSWORD_ROUNDS, PublicKey, wrap};
 use crate::crypto::cipher::aes256_cbc_encrypt;
 use crate::crypto::digest::Digest;
 use crate::crypto::ec::{Curve, EcPrivate};
@@ -14,13 +14,13 @@ use crate::crypto::rsa::RsaPrivate;
 use crate::crypto::xdh::{XCurve, XPrivate};
 use crate::crypto::{self, Secret};
 use crate::error::{Error, Result};
-use crate::format::keyinfo::{self, Algorithm, PrivateParts};
+use crate::format::keyinfo::{self, AlgorithmIdentifier, PrivateKeyInfo};
 use crate::format::keystring::{self, Lock};
 use crate::format::pem;
 
 /// RSA's object identifier in key strings.
 const RSA_OID: &str = "1.2.840.113549.1.1.1";
-/// The fewest bits of a curve's field for a new key: 112 bits of strength. Smaller ones are only
+/// The smallest field of a new key's curve, in bits: 112 bits of strength. Smaller ones are only
 /// read.
 const MIN_NEW_BITS: u32 = 224;
 
@@ -29,11 +29,11 @@ const MIN_NEW_BITS: u32 = 224;
 pub struct PrivateKey(Arc<Inner>);
 
 struct Inner {
-    key: Kind,
+    key: AnyPrivate,
     public: PublicKey,
 }
 
-enum Kind {
+enum AnyPrivate {
     Ec(EcPrivate),
     X(XPrivate),
     Rsa(RsaPrivate),
@@ -60,7 +60,7 @@ fn new_curve(name: &str) -> Result<NewCurve> {
     }
     match Curve::by_name(name) {
         Ok(curve) if curve.bits() >= MIN_NEW_BITS => Ok(NewCurve::Ec(curve)),
-        // What is written here ends up in the log: a name, not whatever text was given.
+        // This ends up in the log: quote a name, and not a whole text given by mistake.
         _ => Err(Error::setting(format!(
             "keys can't be made on the curve '{}' (use prime256v1, secp384r1, secp521r1, X25519 \
              or X448)",
@@ -84,16 +84,16 @@ impl PrivateKey {
     /// [`crate::ErrorKind::Setting`] as [`check_curve`]; else as libcrypto.
     pub fn generate(curve: &str) -> Result<Self> {
         Self::new(match new_curve(curve)? {
-            NewCurve::Ec(curve) => Kind::Ec(EcPrivate::generate(&curve)?),
-            NewCurve::X(curve) => Kind::X(XPrivate::generate(curve)?),
+            NewCurve::Ec(curve) => AnyPrivate::Ec(EcPrivate::generate(&curve)?),
+            NewCurve::X(curve) => AnyPrivate::X(XPrivate::generate(curve)?),
         })
     }
 
-    fn new(key: Kind) -> Result<Self> {
+    fn new(key: AnyPrivate) -> Result<Self> {
         let public = PublicKey::new(match &key {
-            Kind::Ec(key) => PublicKind::Ec(Arc::clone(key.public())),
-            Kind::X(key) => PublicKind::X(Arc::clone(key.public())),
-            Kind::Rsa(key) => PublicKind::Rsa(Arc::clone(key.public())),
+            AnyPrivate::Ec(key) => AnyPublic::Ec(Arc::clone(key.public())),
+            AnyPrivate::X(key) => AnyPublic::X(Arc::clone(key.public())),
+            AnyPrivate::Rsa(key) => AnyPublic::Rsa(Arc::clone(key.public())),
         })?;
         Ok(PrivateKey(Arc::new(Inner { key, public })))
     }
@@ -111,44 +111,46 @@ impl PrivateKey {
     }
 
     pub(super) fn from_rsa(key: RsaPrivate) -> Result<Self> {
-        Self::new(Kind::Rsa(key))
+        Self::new(AnyPrivate::Rsa(key))
     }
 
-    pub(super) fn from_parts(parts: PrivateParts<'_>) -> Result<Self> {
+    pub(super) fn from_parts(parts: PrivateKeyInfo<'_>) -> Result<Self> {
         match parts.algorithm {
-            Algorithm::Rsa => Self::from_pkcs1(parts.key),
-            Algorithm::X25519 => Self::from_raw(XCurve::X25519, parts.key),
-            Algorithm::X448 => Self::from_raw(XCurve::X448, parts.key),
-            Algorithm::Ec(oid) => {
+            AlgorithmIdentifier::Rsa => Self::from_pkcs1(parts.key),
+            AlgorithmIdentifier::X25519 => Self::from_raw(XCurve::X25519, parts.key),
+            AlgorithmIdentifier::X448 => Self::from_raw(XCurve::X448, parts.key),
+            AlgorithmIdentifier::Ec(oid) => {
                 let curve = wrap::curve_by_oid(oid)?;
                 let key = EcPrivate::from_bytes(&curve, parts.key)?;
                 if let Some(point) = parts.point {
                     let claimed = crypto::ec::EcPublic::from_bytes(&curve, point)?;
                     if claimed.compressed() != key.public().compressed() {
-                        return Err(Error::corrupt("private key with another's public key"));
+                        return Err(Error::corrupt(
+                            "private key with a public key that isn't its own",
+                        ));
                     }
                 }
-                Self::new(Kind::Ec(key))
+                Self::new(AnyPrivate::Ec(key))
             }
         }
     }
 
     pub(super) fn from_raw(curve: XCurve, raw: &[u8]) -> Result<Self> {
-        Self::new(Kind::X(XPrivate::from_bytes(curve, raw)?))
+        Self::new(AnyPrivate::X(XPrivate::from_bytes(curve, raw)?))
     }
 
     /// The key that a key string holds, decrypted.
-    pub(super) fn from_string_bytes(algorithm: &KeyAlgorithm, bytes: &[u8]) -> Result<Self> {
+    pub(super) fn from_string_bytes(algorithm: &KeyEncoding, bytes: &[u8]) -> Result<Self> {
         match algorithm {
-            KeyAlgorithm::Number(curve) => {
-                Self::new(Kind::Ec(EcPrivate::from_bytes(curve, bytes)?))
+            KeyEncoding::Number(curve) => {
+                Self::new(AnyPrivate::Ec(EcPrivate::from_bytes(curve, bytes)?))
             }
-            KeyAlgorithm::Mpi(curve) => {
+            KeyEncoding::Mpi(curve) => {
                 let number = read_mpi(bytes)?;
-                Self::new(Kind::Ec(EcPrivate::from_bytes(curve, number)?))
+                Self::new(AnyPrivate::Ec(EcPrivate::from_bytes(curve, number)?))
             }
-            KeyAlgorithm::Raw(curve) => Self::from_raw(*curve, bytes),
-            KeyAlgorithm::Pkcs1 => Self::from_pkcs1(bytes),
+            KeyEncoding::Raw(curve) => Self::from_raw(*curve, bytes),
+            KeyEncoding::Pkcs1 => Self::from_pkcs1(bytes),
         }
     }
 
@@ -167,9 +169,9 @@ impl PrivateKey {
         self.0.public.matches(id)
     }
 
-    /// What it is.
-    pub fn kind(&self) -> KeyKind {
-        self.0.public.kind()
+    /// Its type.
+    pub fn key_type(&self) -> KeyType {
+        self.0.public.key_type()
     }
 
     /// Its public half.
@@ -184,9 +186,9 @@ impl PrivateKey {
     /// Corrupt if it is not a key on this key's curve; unsupported for RSA.
     pub fn agree(&self, ephemeral: &[u8]) -> Result<Secret> {
         match &self.0.key {
-            Kind::Ec(key) => key.agree(ephemeral),
-            Kind::X(key) => key.agree(ephemeral),
-            Kind::Rsa(_) => Err(Error::unsupported("key agreement with an RSA key")),
+            AnyPrivate::Ec(key) => key.agree(ephemeral),
+            AnyPrivate::X(key) => key.agree(ephemeral),
+            AnyPrivate::Rsa(_) => Err(Error::unsupported("key agreement with an RSA key")),
         }
     }
 
@@ -196,7 +198,7 @@ impl PrivateKey {
     /// Corrupt if it was not made for this key; unsupported for other kinds.
     pub fn rsa_decrypt(&self, data: &[u8]) -> Result<Secret> {
         match &self.0.key {
-            Kind::Rsa(key) => key.decrypt(data),
+            AnyPrivate::Rsa(key) => key.decrypt(data),
             _ => Err(Error::unsupported(
                 "RSA decryption with another kind of key",
             )),
@@ -209,12 +211,12 @@ impl PrivateKey {
     /// [`crate::ErrorKind::Setting`] for an empty password; else as libcrypto.
     pub fn to_dovecot(&self, protect: Protect<'_>) -> Result<Zeroizing<String>> {
         let (oid, key) = match &self.0.key {
-            Kind::Ec(key) => {
+            AnyPrivate::Ec(key) => {
                 let number = key.to_bytes()?;
                 (key.public().curve().oid_text(), write_mpi(&number))
             }
-            Kind::X(key) => (key.public().curve().oid_text(), key.to_bytes()?),
-            Kind::Rsa(key) => (RSA_OID, key.to_pkcs1()?),
+            AnyPrivate::X(key) => (key.public().curve().oid_text(), key.to_bytes()?),
+            AnyPrivate::Rsa(key) => (RSA_OID, key.to_pkcs1()?),
         };
         let (lock, key) = match protect {
             Protect::None => (Lock::None, key),
@@ -252,29 +254,29 @@ impl PrivateKey {
     fn to_pkcs8(&self) -> Result<Secret> {
         let (bytes, point);
         let parts = match &self.0.key {
-            Kind::Ec(key) => {
+            AnyPrivate::Ec(key) => {
                 (bytes, point) = (key.to_bytes()?, key.public().uncompressed()?);
-                PrivateParts {
-                    algorithm: Algorithm::Ec(key.public().curve().oid()),
+                PrivateKeyInfo {
+                    algorithm: AlgorithmIdentifier::Ec(key.public().curve().oid()),
                     key: &bytes,
                     point: Some(&point),
                 }
             }
-            Kind::X(key) => {
+            AnyPrivate::X(key) => {
                 bytes = key.to_bytes()?;
-                PrivateParts {
+                PrivateKeyInfo {
                     algorithm: match key.public().curve() {
-                        XCurve::X25519 => Algorithm::X25519,
-                        XCurve::X448 => Algorithm::X448,
+                        XCurve::X25519 => AlgorithmIdentifier::X25519,
+                        XCurve::X448 => AlgorithmIdentifier::X448,
                     },
                     key: &bytes,
                     point: None,
                 }
             }
-            Kind::Rsa(key) => {
+            AnyPrivate::Rsa(key) => {
                 bytes = key.to_pkcs1()?;
-                PrivateParts {
-                    algorithm: Algorithm::Rsa,
+                PrivateKeyInfo {
+                    algorithm: AlgorithmIdentifier::Rsa,
                     key: &bytes,
                     point: None,
                 }
@@ -285,7 +287,7 @@ impl PrivateKey {
 }
 
 /// How a key string's bytes become a key.
-pub(super) enum KeyAlgorithm {
+pub(super) enum KeyEncoding {
     /// Version 1: a big-endian number.
     Number(Arc<Curve>),
     /// Version 2: OpenSSL's MPI.
@@ -296,18 +298,18 @@ pub(super) enum KeyAlgorithm {
     Pkcs1,
 }
 
-impl KeyAlgorithm {
+impl KeyEncoding {
     /// What the key string names.
     ///
     /// # Errors
     /// Unsupported.
-    pub(super) fn of(named: &keystring::Named) -> Result<Self> {
+    pub(super) fn of(named: &keystring::AlgorithmName) -> Result<Self> {
         match named {
-            keystring::Named::Nid(nid) => Ok(KeyAlgorithm::Number(Curve::by_number(*nid)?)),
-            keystring::Named::Oid(oid) if oid == RSA_OID => Ok(KeyAlgorithm::Pkcs1),
-            keystring::Named::Oid(oid) => match XCurve::by_name(oid) {
-                Some(curve) => Ok(KeyAlgorithm::Raw(curve)),
-                None => Ok(KeyAlgorithm::Mpi(Curve::by_name(oid)?)),
+            keystring::AlgorithmName::Nid(nid) => Ok(KeyEncoding::Number(Curve::by_number(*nid)?)),
+            keystring::AlgorithmName::Oid(oid) if oid == RSA_OID => Ok(KeyEncoding::Pkcs1),
+            keystring::AlgorithmName::Oid(oid) => match XCurve::by_name(oid) {
+                Some(curve) => Ok(KeyEncoding::Raw(curve)),
+                None => Ok(KeyEncoding::Mpi(Curve::by_name(oid)?)),
             },
         }
     }
@@ -328,12 +330,13 @@ fn read_mpi(bytes: &[u8]) -> Result<&[u8]> {
 }
 
 fn write_mpi(number: &[u8]) -> Secret {
-    let zeros = number.iter().take_while(|b| **b == 0).count();
-    let number = &number[zeros..];
+    let number = crypto::without_zeros(number);
     let sign = usize::from(number.first().is_some_and(|top| top & 0x80 != 0));
-    let mut out = Zeroizing::new(Vec::with_capacity(4 + 1 + number.len()));
+    let mut out = Secret::with_capacity(4 + 1 + number.len());
     out.extend_from_slice(&((number.len() + sign) as u32).to_be_bytes());
-    out.extend_from_slice(&[0][..sign]);
+    if sign == 1 {
+        out.push(0);
+    }
     out.extend_from_slice(number);
     out
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::public::{Kind, PublicKey};
+use super::public::{AnyPublic, PublicKey};
 use super::{KeyId, as_setting, is_private, jwk};
 use crate::crypto::ec::{Curve, EcPublic};
 use crate::error::{Error, Result};
@@ -30,10 +30,10 @@ impl PublicKey {
         Self::parse_direct(text.trim())?.ok_or_else(unknown)
     }
 
-    /// As [`PublicKey::parse`] for the value of a setting, with the kind of error to go with it.
+    /// As [`PublicKey::parse`], for the value of a setting.
     ///
     /// # Errors
-    /// [`ErrorKind::Setting`].
+    /// [`crate::ErrorKind::Setting`].
     pub fn parse_setting(text: &str) -> Result<Self> {
         Self::parse(text).map_err(as_setting)
     }
@@ -60,12 +60,12 @@ impl PublicKey {
             KeyString::Public(PublicString::V2 { spki, id }) => (Self::from_spki(&spki)?, id),
             KeyString::Public(PublicString::V1 { nid, point, id }) => {
                 let point = EcPublic::from_bytes(&Curve::by_number(nid)?, &point)?;
-                (Self::new(Kind::Ec(Arc::new(point)))?, id)
+                (Self::new(AnyPublic::Ec(Arc::new(point)))?, id)
             }
         };
         if !key.matches(&KeyId(id)) {
             return Err(Error::corrupt(format!(
-                "public key {} that says it is {}",
+                "public key {} that claims to be {}",
                 key.id(),
                 KeyId(id)
             )));

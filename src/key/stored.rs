@@ -1,14 +1,14 @@
 //! Private keys as they are stored: perhaps under a password or another key.
 #![forbid(unsafe_code)]
 
-use super::private::KeyAlgorithm;
+use super::private::KeyEncoding;
 use super::{KeyId, PrivateKey, as_setting, is_public, jwk, wrap};
 use crate::crypto::{Secret, pkcs8};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keystring::{self, KeyString, Lock, PrivateString};
 use crate::format::{base64, keyinfo, pem};
 
-/// A private key that has been parsed and perhaps still has to be unlocked.
+/// A private key that has been parsed, and may still be locked.
 pub struct StoredKey(Form);
 
 enum Form {
@@ -18,7 +18,7 @@ enum Form {
     Ready(PrivateKey),
 }
 
-/// What a stored key has to be unlocked with.
+/// What unlocks a stored key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protection {
     /// Nothing.
@@ -51,7 +51,7 @@ impl StoredKey {
             .ok_or_else(unknown)
     }
 
-    /// The id that it names; none for PEM under a password.
+    /// The id that it states; none for PEM under a password.
     pub fn id(&self) -> Option<KeyId> {
         match &self.0 {
             Form::String(string) => Some(KeyId(string.id)),
@@ -87,7 +87,7 @@ impl StoredKey {
         match &self.0 {
             Form::Ready(key) => Ok(key.clone()),
             Form::String(string) if string.lock == Lock::None => {
-                let algorithm = KeyAlgorithm::of(&string.algorithm)?;
+                let algorithm = KeyEncoding::of(&string.algorithm)?;
                 let key = PrivateKey::from_string_bytes(&algorithm, &string.key)
                     .map_err(|e| e.context(self.name()))?;
                 if key.matches(&KeyId(string.id)) {
@@ -100,7 +100,7 @@ impl StoredKey {
         }
     }
 
-    /// The key, by means of its password. An unprotected one needs none.
+    /// Unlocks the key with its password. An unprotected one needs none.
     ///
     /// # Errors
     /// WrongPassword if the result is not the key that the string names: with this format damage
@@ -112,18 +112,18 @@ impl StoredKey {
         };
         match &self.0 {
             Form::Encrypted(der) => {
-                let rounds = keyinfo::stretching_rounds(der)?;
+                let rounds = keyinfo::kdf_rounds(der)?;
                 if rounds > keystring::MAX_ROUNDS.into() {
                     return Err(Error::corrupt(format!(
-                        "PEM whose password is stretched by {rounds} rounds (allowed are {})",
+                        "PEM with {rounds} key derivation rounds (at most {} are allowed)",
                         keystring::MAX_ROUNDS
                     )));
                 }
                 PrivateKey::from_pkcs8(&pkcs8::decrypt(der, password)?)
             }
             Form::String(string) => match &string.lock {
-                Lock::Password(stretch) => {
-                    let open = wrap::with_password(stretch, &string.key, password);
+                Lock::Password(kdf) => {
+                    let open = wrap::with_password(kdf, &string.key, password);
                     opened(string, open, wrong)
                 }
                 Lock::None => self.unlock(),
@@ -133,7 +133,7 @@ impl StoredKey {
         }
     }
 
-    /// The key, by means of the key it is under. An unprotected one needs none.
+    /// Unlocks the key with the key it is under. An unprotected one needs none.
     ///
     /// # Errors
     /// NoKey if it is under a password or a key other than `key`; WrongPassword if it does not
@@ -142,19 +142,14 @@ impl StoredKey {
         let Form::String(string) = &self.0 else {
             return self.unlock();
         };
-        let Lock::Key {
-            stretch,
-            ephemeral,
-            by,
-        } = &string.lock
-        else {
+        let Lock::Key { kdf, ephemeral, by } = &string.lock else {
             return self.unlock();
         };
         let wrong = || {
             let text = format!("key {} does not unlock {}", key.id(), self.name());
             Error::new(ErrorKind::WrongPassword, text)
         };
-        let open = wrap::with_key(stretch, ephemeral, KeyId(*by), &string.key, key)
+        let open = wrap::with_key(kdf, ephemeral, KeyId(*by), &string.key, key)
             .map_err(|e| e.context(self.name()));
         opened(string, open, wrong)
     }
@@ -191,15 +186,15 @@ impl PrivateKey {
     }
 }
 
-/// The key in the decrypted bytes, if it is the one that the string names. There is no MAC: that
-/// it isn't, or isn't a key at all, is how a wrong password shows.
+/// The key in the decrypted bytes, if it is the one that the string names. There is no MAC: a wrong
+/// password shows by another key, or none at all.
 fn opened(
     string: &PrivateString,
     bytes: Result<Secret>,
     wrong: impl Fn() -> Error,
 ) -> Result<PrivateKey> {
-    // First, so that a kind of key that is not known doesn't look like a wrong password.
-    let algorithm = KeyAlgorithm::of(&string.algorithm)?;
+    // First, so that an unknown type of key doesn't look like a wrong password.
+    let algorithm = KeyEncoding::of(&string.algorithm)?;
     let key = bytes.and_then(|bytes| PrivateKey::from_string_bytes(&algorithm, &bytes));
     match key {
         Ok(key) if key.matches(&KeyId(string.id)) => Ok(key),

@@ -3,22 +3,21 @@
 
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::{KeyId, PrivateKey, PublicKey};
 use crate::crypto::cipher::Cipher;
 use crate::crypto::digest::Digest;
 use crate::crypto::ec::Curve;
 use crate::crypto::{self, Secret};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::keystring::{Lock, Stretch};
-use crate::format::{der, hex};
+use crate::format::der;
+use crate::format::keystring::{Kdf, Lock};
+use crate::hex;
 
-/// PBKDF2 rounds for a password. They are paid once per login by whoever reads with a password:
-/// 25 ms on a CPU with SHA instructions, 50 ms when the packaged plugin reads the string, which
-/// honours the field. It writes 2048 itself: 2048 rounds let a guesser try 50 times as much.
+/// PBKDF2 rounds for a password, paid once per login: 25 ms on a CPU with SHA instructions, 50 ms
+/// when the packaged plugin reads the string. It writes 2048 itself, which lets a guesser try 50
+/// times as many passwords.
 pub const PASSWORD_ROUNDS: u32 = 100_000;
-/// PBKDF2 rounds for a secret that is random already: stretching it adds nothing.
+/// PBKDF2 rounds for a secret that is random already: more would add nothing.
 const RANDOM_ROUNDS: u32 = 1;
 /// Salt size in bytes, as the packaged plugin writes it.
 const SALT_LEN: usize = 8;
@@ -32,10 +31,10 @@ pub(super) fn curve_by_oid(oid: &[u8]) -> Result<Arc<Curve>> {
     Curve::by_name(&crypto::oid_text(&der::element(der::OID, &[oid])))
 }
 
-fn stretch_by(rounds: u32) -> Result<Stretch> {
+fn kdf_with(rounds: u32) -> Result<Kdf> {
     let mut salt = vec![0; SALT_LEN];
     crypto::random(&mut salt)?;
-    Ok(Stretch::V2 {
+    Ok(Kdf::V2 {
         cipher: Cipher::AES_256_CTR.name().to_owned(),
         salt,
         hash: Digest::Sha256.name().to_owned(),
@@ -48,24 +47,24 @@ pub(super) fn under_password(key: &[u8], password: &[u8]) -> Result<(Lock, Secre
     if password.is_empty() {
         return Err(Error::setting("an empty password protects nothing"));
     }
-    let stretch = stretch_by(PASSWORD_ROUNDS)?;
-    let sealed = run(&stretch, Source::Password(password), key, Way::Encrypt)?;
-    Ok((Lock::Password(stretch), sealed))
+    let kdf = kdf_with(PASSWORD_ROUNDS)?;
+    let sealed = KeyCipher::derive(&kdf, KeyMaterial::Password(password))?.encrypt(key)?;
+    Ok((Lock::Password(kdf), sealed))
 }
 
 /// Encrypts `key` to another key.
 pub(super) fn under_key(key: &[u8], other: &PublicKey) -> Result<(Lock, Secret)> {
-    let (ephemeral, secret) = if other.kind() == super::KeyKind::Rsa {
-        let mut secret = Zeroizing::new(vec![0; RSA_SECRET_LEN]);
+    let (ephemeral, secret) = if other.key_type() == super::KeyType::Rsa {
+        let mut secret = Secret::zeroed(RSA_SECRET_LEN);
         crypto::random(&mut secret)?;
         (other.rsa_encrypt(&secret)?, secret)
     } else {
         other.agree_ephemeral()?
     };
-    let stretch = stretch_by(RANDOM_ROUNDS)?;
-    let sealed = run(&stretch, Source::Agreed(&secret), key, Way::Encrypt)?;
+    let kdf = kdf_with(RANDOM_ROUNDS)?;
+    let sealed = KeyCipher::derive(&kdf, KeyMaterial::Agreed(&secret))?.encrypt(key)?;
     let lock = Lock::Key {
-        stretch,
+        kdf,
         ephemeral,
         by: other.id().0,
     };
@@ -75,9 +74,9 @@ pub(super) fn under_key(key: &[u8], other: &PublicKey) -> Result<(Lock, Secret)>
 /// Decrypts what is under a password.
 ///
 /// # Errors
-/// Corrupt or WrongPassword if the password doesn't fit, as far as that shows here.
-pub(super) fn with_password(stretch: &Stretch, sealed: &[u8], password: &[u8]) -> Result<Secret> {
-    run(stretch, Source::Password(password), sealed, Way::Decrypt)
+/// Corrupt or WrongPassword if the password is wrong, as far as that shows here.
+pub(super) fn with_password(kdf: &Kdf, sealed: &[u8], password: &[u8]) -> Result<Secret> {
+    KeyCipher::derive(kdf, KeyMaterial::Password(password))?.decrypt(sealed)
 }
 
 /// Decrypts what is under `key`.
@@ -85,7 +84,7 @@ pub(super) fn with_password(stretch: &Stretch, sealed: &[u8], password: &[u8]) -
 /// # Errors
 /// Corrupt if it isn't; NoKey if it is under another one.
 pub(super) fn with_key(
-    stretch: &Stretch,
+    kdf: &Kdf,
     ephemeral: &[u8],
     by: KeyId,
     sealed: &[u8],
@@ -97,54 +96,59 @@ pub(super) fn with_key(
             format!("it is under key {by}, not under key {}", key.id()),
         ));
     }
-    let secret = if key.kind() == super::KeyKind::Rsa {
+    let secret = if key.key_type() == super::KeyType::Rsa {
         key.rsa_decrypt(ephemeral)?
     } else {
         key.agree(ephemeral)?
     };
-    run(stretch, Source::Agreed(&secret), sealed, Way::Decrypt)
+    KeyCipher::derive(kdf, KeyMaterial::Agreed(&secret))?.decrypt(sealed)
 }
 
-enum Source<'a> {
+/// What a cipher's key is derived from.
+enum KeyMaterial<'a> {
     Password(&'a [u8]),
     Agreed(&'a [u8]),
 }
 
-enum Way {
-    Encrypt,
-    Decrypt,
+/// The cipher that a private key is encrypted with, and its key followed by its IV.
+struct KeyCipher {
+    cipher: Cipher,
+    key_iv: Secret,
 }
 
-fn run(stretch: &Stretch, source: Source<'_>, data: &[u8], way: Way) -> Result<Secret> {
-    let (cipher, key_iv) = match stretch {
-        Stretch::V1 { salt } => (Cipher::AES_256_CTR, v1_key(salt, source)?),
-        Stretch::V2 {
-            cipher,
-            salt,
-            hash,
-            rounds,
-        } => {
-            let cipher = Cipher::from_name(cipher).map_err(in_key_string)?;
-            if cipher.is_aead() {
-                // Nobody has said where the tag would stand; Dovecot after 2.4.4 might.
-                return Err(in_key_string(Error::unsupported(cipher.name())));
+impl KeyCipher {
+    fn derive(kdf: &Kdf, from: KeyMaterial<'_>) -> Result<Self> {
+        let (cipher, key_iv) = match kdf {
+            Kdf::V1 { salt } => (Cipher::AES_256_CTR, v1_key(salt, from)?),
+            Kdf::V2 {
+                cipher,
+                salt,
+                hash,
+                rounds,
+            } => {
+                let cipher = Cipher::from_name(cipher).map_err(in_key_string)?;
+                if cipher.is_aead() {
+                    // The format has no place for the tag; Dovecot after 2.4.4 may give it one.
+                    return Err(in_key_string(Error::unsupported(cipher.name())));
+                }
+                let hash = Digest::from_name(hash).map_err(in_key_string)?;
+                let (KeyMaterial::Password(secret) | KeyMaterial::Agreed(secret)) = from;
+                let len = cipher.key_len() + cipher.iv_len();
+                (cipher, hash.pbkdf2(secret, salt, *rounds, len)?)
             }
-            let hash = Digest::from_name(hash).map_err(in_key_string)?;
-            let (Source::Password(secret) | Source::Agreed(secret)) = source;
-            let len = cipher.key_len() + cipher.iv_len();
-            (cipher, hash.pbkdf2(secret, salt, *rounds, len)?)
-        }
-    };
-    let (key, iv) = key_iv.split_at(cipher.key_len());
-    let mut stream = match way {
-        Way::Encrypt => cipher.encrypt(key, iv, &[])?,
-        Way::Decrypt => cipher.decrypt(key, iv, &[])?,
-    };
-    // Room for padding and libcrypto's scratch block: a Vec that grows leaves copies behind.
-    let mut out = Zeroizing::new(Vec::with_capacity(data.len() + 64));
-    stream.update(data, &mut out)?;
-    stream.finish(&mut out)?;
-    Ok(out)
+        };
+        Ok(KeyCipher { cipher, key_iv })
+    }
+
+    fn encrypt(&self, key: &[u8]) -> Result<Secret> {
+        let (own, iv) = self.key_iv.split_at(self.cipher.key_len());
+        self.cipher.encrypt(own, iv, &[])?.whole(key)
+    }
+
+    fn decrypt(&self, sealed: &[u8]) -> Result<Secret> {
+        let (own, iv) = self.key_iv.split_at(self.cipher.key_len());
+        self.cipher.decrypt(own, iv, &[])?.whole(sealed)
+    }
 }
 
 fn in_key_string(e: Error) -> Error {
@@ -152,17 +156,16 @@ fn in_key_string(e: Error) -> Error {
 }
 
 /// Version 1's cipher key, followed by its zero IV.
-fn v1_key(salt: &[u8], source: Source<'_>) -> Result<Secret> {
-    let key = match source {
-        Source::Password(password) => {
+fn v1_key(salt: &[u8], from: KeyMaterial<'_>) -> Result<Secret> {
+    let mut key_iv = match from {
+        KeyMaterial::Password(password) => {
             let wrong = || Error::new(ErrorKind::WrongPassword, "password that is not hexadecimal");
             let text = std::str::from_utf8(password).map_err(|_| wrong())?;
             let password = hex::decode(text).map_err(|_| wrong())?;
             Digest::Sha256.pbkdf2(&password, salt, V1_ROUNDS, 32)?
         }
-        Source::Agreed(secret) => Zeroizing::new(Digest::Sha256.hash(&[secret])?),
+        KeyMaterial::Agreed(secret) => Secret::new(Digest::Sha256.hash(&[secret])?),
     };
-    let mut key_iv = Zeroizing::new(vec![0; 48]);
-    key_iv[..32].copy_from_slice(&key);
+    key_iv.extend_from_slice(&[0; 16]);
     Ok(key_iv)
 }

@@ -18,7 +18,7 @@ pub enum Who {
     Owner,
     /// One user.
     User(String),
-    /// The members of a group, also against what is said about them as users.
+    /// The members of a group, overriding what their own entries as users say.
     GroupOverride(String),
 }
 
@@ -110,8 +110,8 @@ pub fn updated(entries: &[Entry], update: &Update) -> Vec<Entry> {
 /// Who can read by the folder's own entries. A right that only a global entry gives is not
 /// somebody's decision about this folder, and shares nothing; global entries can only restrict.
 ///
-/// Nobody knows here who is in which group: a user's own entry counts also where a
-/// group-override might take the right away from that user.
+/// Who is in which group isn't known here: a user's own entry counts even where a group-override
+/// might take the right away from that user.
 pub fn readers(entries: &[Entry]) -> Readers {
     let mut readers = Readers::default();
     for entry in entries.iter().filter(|e| gives(entries, &e.who)) {
@@ -143,8 +143,8 @@ pub fn gives(entries: &[Entry], who: &Who) -> bool {
     }
 }
 
-/// The entry that lets a person read whom the entries that `matches` picks are about; `None`
-/// where that person can't.
+/// Of the entries that `matches` picks, all about one person: the one that lets that person read, or
+/// `None`.
 fn deciding<'a>(entries: &'a [Entry], matches: &dyn Fn(&Who) -> bool) -> Option<&'a Entry> {
     let mut mine: Vec<&Entry> = entries.iter().filter(|e| matches(&e.who)).collect();
     mine.sort_by_key(|e| (e.global, &e.who));
@@ -239,7 +239,7 @@ mod tests {
             ..rights(user("bob"), true)
         };
         assert_eq!(found(&[bob]), (vec![], false));
-        // It stays in force for stronger identifiers that don't speak of negative rights.
+        // It also holds for stronger identifiers that have no negative rights of their own.
         let entries = [denied(Who::Anyone), rights(user("bob"), true)];
         assert_eq!(found(&entries), (vec![], false));
         let bob = Entry {

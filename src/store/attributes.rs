@@ -6,6 +6,7 @@ use std::any::Any;
 use zeroize::Zeroizing;
 
 use crate::error::Result;
+use crate::hex;
 use crate::key::KeyId;
 
 /// Which of the two attribute trees of a mailbox; Dovecot's `priv/` and `shared/`.
@@ -34,7 +35,7 @@ pub enum Level {
     Folder,
 }
 
-/// How the accessing user stands to a mailbox.
+/// Whose mailbox it is, as the accessing user sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// The user's own mailbox.
@@ -68,7 +69,7 @@ impl Change {
         }
     }
 
-    /// The same, but not by its id: what is there may be more.
+    /// The same, but not filed by its id: more may be stored there.
     pub fn set_only_here(scope: Scope, name: String, value: Zeroizing<String>) -> Self {
         Change {
             only_here: true,
@@ -86,8 +87,8 @@ impl Change {
         }
     }
 
-    /// Where under [`BY_ID`] the same change belongs: keys are there under the same name. Of what is active
-    /// only the user's key is, as a private attribute: shared ones of all users may lie in one table.
+    /// Where the same change belongs under [`BY_ID`]: keys have the same name there. Of the active keys only
+    /// the user's is there, as a private attribute: the shared attributes of all users may be in one table.
     pub fn filed_by_id(&self) -> Option<(Scope, String)> {
         if self.only_here {
             return None;
@@ -123,7 +124,7 @@ pub trait Attributes {
     /// As [`Attributes::get`]; some dicts may then have applied a part.
     fn commit(&mut self, changes: Vec<Change>) -> Result<()>;
 
-    /// Keeps other processes from changing this mailbox's keys of `level` until the result drops.
+    /// Keeps other processes from changing this mailbox's keys of `level` until the result is dropped.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Store`] where the lock can't be had in time.
@@ -132,7 +133,7 @@ pub trait Attributes {
     /// The mailbox's name, for messages.
     fn mailbox(&self) -> String;
 
-    /// How the accessing user stands to this mailbox.
+    /// Whose mailbox this is.
     fn access(&self) -> Access;
 
     /// The same mailbox's attributes as they are filed under another GUID.
@@ -150,8 +151,19 @@ pub trait Host {
     /// Puts a warning into the server's log.
     fn warn(&mut self, text: &str);
 
+    /// Puts a decision about keys into the server's log, if it is asked for; else `text` isn't made.
+    fn debug(&self, text: &dyn Fn() -> String);
+
     /// The user's name, as Dovecot has it.
     fn username(&self) -> &str;
+}
+
+/// Whose keys those of `level` at `at` are, for messages.
+pub fn owner(level: Level, at: &dyn Attributes, host: &dyn Host) -> String {
+    match level {
+        Level::User => format!("user {}", host.username()),
+        Level::Folder => format!("mailbox {}", at.mailbox()),
+    }
 }
 
 const FOLDER_PREFIX: &str = "vendor/vendor.dovecot/pvt/crypt/";
@@ -206,12 +218,6 @@ pub fn shared_with(user: &str, id: &KeyId) -> String {
 
 /// What the names of a folder's private keys encrypted to `user`'s key begin with.
 pub fn shared_with_prefix(user: &str) -> String {
-    use std::fmt::Write;
-    let mut name = Level::Folder.private_prefix();
-    for byte in user.bytes() {
-        // Writing to a String can't fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    name.push('/');
-    name
+    let user = hex::encode(user.as_bytes());
+    format!("{}{user}/", Level::Folder.private_prefix())
 }

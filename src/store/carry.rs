@@ -1,12 +1,12 @@
 //! Keys that follow a folder whose GUID is about to change: they are filed under the new GUID before the folder has
-//! it. Each is found by its id all the same; this keeps the active key active, and the packaged plugin reading.
+//! it. Each would be found by its id anyway; this keeps the active key active, and lets the packaged plugin read.
 #![forbid(unsafe_code)]
 
 use super::attributes::{Attributes, BY_ID, Change, Guid, Host, Level, Scope};
 use crate::error::{Error, Result};
 
-/// Files all keys that `folder` has, those of its user included where it is INBOX, under `guid` as well. What is there
-/// already stays as it is: by that GUID it may be a folder that is known elsewhere.
+/// Files all keys that `folder` has, those of its user included where it is INBOX, under `guid` as well. What is
+/// there already stays as it is: a folder with that GUID may be known elsewhere.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Store`]: the GUID must then not change.
@@ -22,7 +22,7 @@ pub fn carry(folder: &mut dyn Attributes, guid: &Guid, host: &mut dyn Host) -> R
                 continue;
             };
             let there = folder.under(guid).get(scope, &name)?;
-            // The same again: a file dict remembers what it could not write.
+            // The same value is stored again: a file dict remembers what it could not write.
             if there.is_none_or(|there| there == value) {
                 missing.push(as_filed(folder, Change::set(scope, name, value))?);
             }
@@ -31,6 +31,13 @@ pub fn carry(folder: &mut dyn Attributes, guid: &Guid, host: &mut dyn Host) -> R
         let (private, shared): (Vec<_>, Vec<_>) = missing
             .into_iter()
             .partition(|key| key.scope == Scope::Private);
+        host.debug(&|| {
+            let count = private.len();
+            format!(
+                "{count} private key(s) of {} follow to its new GUID",
+                folder.mailbox()
+            )
+        });
         for changes in [private, shared] {
             if !changes.is_empty() {
                 folder.under(guid).commit(changes)?;
@@ -40,7 +47,7 @@ pub fn carry(folder: &mut dyn Attributes, guid: &Guid, host: &mut dyn Host) -> R
     Ok(())
 }
 
-/// What is filed by its id already stays as it is: it may be newer, and under a password that this one isn't under.
+/// What is already filed by its id stays as it is: it may be newer, and under another password.
 fn as_filed(folder: &mut dyn Attributes, mut change: Change) -> Result<Change> {
     if let Some((scope, name)) = change.filed_by_id() {
         change.only_here = folder.under(&BY_ID).get(scope, &name)?.is_some();
@@ -93,3 +100,6 @@ fn active(
         (Scope::Shared, level.active()),
     ])
 }
+
+#[cfg(test)]
+mod tests;

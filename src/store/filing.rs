@@ -2,15 +2,16 @@
 //!
 //! Dovecot gives a mailbox another GUID whenever it rebuilds an index that it can't read, and takes mails of one
 //! GUID for one mail: a key that was only filed under a GUID would be lost with it. Each key is filed in
-//! both places by the transaction that stores it; one that lacks a place gets it in the session that meets it,
-//! as it is, without being unlocked.
+//! both places by the transaction that stores it. A session that finds a key in one place only files it in
+//! the other, as it is, without unlocking it.
 #![forbid(unsafe_code)]
 
 use zeroize::Zeroizing;
 
 use super::attributes::{Access, Attributes, BY_ID, Change, Host, Level, Scope};
+use super::senders;
 use crate::error::{Error, Result};
-use crate::key::KeyId;
+use crate::key::{KeyId, PublicKey};
 
 type Text = Zeroizing<String>;
 
@@ -22,7 +23,7 @@ pub struct Filed {
     /// Under the mailbox's GUID.
     here: Option<Text>,
     by_id: Option<Text>,
-    /// Whether the session may file it where it lacks.
+    /// Whether the session may file it where it is missing.
     own: bool,
 }
 
@@ -58,6 +59,16 @@ impl Filed {
             }
         }
         texts.into_iter()
+    }
+
+    /// Where the key is, for the log.
+    pub fn place(&self) -> &'static str {
+        match (&self.here, &self.by_id) {
+            (Some(_), Some(_)) => "by its mailbox's GUID and by its id",
+            (Some(_), None) => "by its mailbox's GUID",
+            (None, Some(_)) => "by its id",
+            (None, None) => "nowhere",
+        }
     }
 
     /// Whether there is no such key.
@@ -110,7 +121,7 @@ pub struct Unsettled {
 pub struct Active {
     /// The name under which it is stored.
     pub id: KeyId,
-    /// Whether the mailbox says so, or only the user's place does.
+    /// Whether the mailbox says so, or only what is filed under [`BY_ID`].
     pub here: bool,
 }
 
@@ -138,43 +149,83 @@ pub fn active(level: Level, at: &mut dyn Attributes) -> Result<Option<Active>> {
     Ok(Some(Active { id, here }))
 }
 
-/// The text of the public key `id`, and whether it is filed by its id.
+/// The text of a public key, as it is stored.
+pub struct PublicText {
+    /// The text.
+    pub text: Text,
+    /// Whether it is filed by its id.
+    pub by_id: bool,
+}
+
+/// The text of the public key `id`.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Store`].
-pub fn public(level: Level, at: &mut dyn Attributes, id: &KeyId) -> Result<Option<(Text, bool)>> {
+pub fn public_text(
+    level: Level,
+    at: &mut dyn Attributes,
+    id: &KeyId,
+) -> Result<Option<PublicText>> {
     let name = level.public(id);
-    // First there, since that says at no further cost whether the key is filed by its id.
-    let by_id = at.under(&BY_ID).get(Scope::Shared, &name);
-    match by_id {
-        Ok(Some(text)) => Ok(Some((text, true))),
-        Ok(None) => Ok(at.get(Scope::Shared, &name)?.map(|text| (text, false))),
+    // By its id first: this also tells, at no extra cost, whether it is filed there.
+    let found = at.under(&BY_ID).get(Scope::Shared, &name);
+    let (text, by_id) = match found {
+        Ok(Some(text)) => (Some(text), true),
+        Ok(None) => (at.get(Scope::Shared, &name)?, false),
         // No reason to try to file it.
-        Err(_) => Ok(at.get(Scope::Shared, &name)?.map(|text| (text, true))),
-    }
+        Err(_) => (at.get(Scope::Shared, &name)?, true),
+    };
+    Ok(text.map(|text| PublicText { text, by_id }))
 }
 
-/// The names of the user's private keys of `level` that are filed by their ids.
+/// The public key `id`, and whether it is filed by its id.
+///
+/// # Errors
+/// [`crate::ErrorKind::Store`]; corrupt where it can't be parsed, or is another key.
+pub fn public(
+    level: Level,
+    at: &mut dyn Attributes,
+    id: &KeyId,
+) -> Result<Option<(PublicKey, bool)>> {
+    let Some(PublicText { text, by_id }) = public_text(level, at, id)? else {
+        return Ok(None);
+    };
+    let key = senders::public_key(&text).map_err(|e| e.context(format!("public key {id}")))?;
+    if !key.matches(id) {
+        return Err(Error::corrupt(format!(
+            "public key {id}: another key is stored under this id"
+        )));
+    }
+    Ok(Some((key, by_id)))
+}
+
+/// The keys whose names are `prefix` and their id, whatever else is there.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Store`] where the dict can't list.
+pub fn ids(at: &mut dyn Attributes, scope: Scope, prefix: &str) -> Result<Vec<KeyId>> {
+    let names = at.list(scope, prefix)?;
+    Ok(names.iter().filter_map(|n| n.parse().ok()).collect())
+}
+
+/// The user's private keys of `level` that are filed by their ids.
+///
+/// # Errors
+/// As [`ids`].
 pub fn listed_by_id(level: Level, at: &mut dyn Attributes) -> Result<Vec<KeyId>> {
     if at.access() != Access::Own {
         return Ok(Vec::new());
     }
-    let names = at
-        .under(&BY_ID)
-        .list(Scope::Private, &level.private_prefix())?;
-    Ok(names.iter().filter_map(|n| n.parse().ok()).collect())
+    let mut by_id = at.under(&BY_ID);
+    ids(by_id.as_mut(), Scope::Private, &level.private_prefix())
 }
 
-/// The names of the user's private keys of `level` in both places, each once.
+/// The user's private keys of `level` in both places, each once.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Store`] where the dict can't list.
+/// As [`ids`].
 pub fn listed(level: Level, at: &mut dyn Attributes) -> Result<Vec<KeyId>> {
-    let names = at.list(Scope::Private, &level.private_prefix())?;
-    let mut ids: Vec<KeyId> = names.iter().filter_map(|n| n.parse().ok()).collect();
+    let mut ids = ids(at, Scope::Private, &level.private_prefix())?;
     for id in listed_by_id(level, at)? {
         if !ids.contains(&id) {
             ids.push(id);
@@ -183,8 +234,9 @@ pub fn listed(level: Level, at: &mut dyn Attributes) -> Result<Vec<KeyId>> {
     Ok(ids)
 }
 
-/// Files a key where it lacks, under the lock of its level, and with it whatever else was never filed by its id.
-/// Answers whether that was so. Nothing that is stored is lost: another text of the key stays behind the new one.
+/// Files a key where it is missing, under the lock of its level, and with it all others that were never filed by
+/// their ids. Returns whether this one never was. Nothing stored is lost: another text of the key is kept behind
+/// the new one.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Store`]: the key is then where it was.
@@ -195,34 +247,30 @@ pub fn settle(at: &mut dyn Attributes, key: &Unsettled) -> Result<bool> {
     let filed = Filed::read(at, Scope::Private, &private)?;
     let text = key.text.as_ref().map_or("", |t| t.as_str());
     let mut all = false;
-    match filed.missing(text) {
+    let changes = match filed.missing(text) {
         Some(Missing::Text) => {
             let old = filed.by_id.as_ref().and_then(|t| t.split(SEPARATOR).next());
             let both = Zeroizing::new(format!("{text}{SEPARATOR}{}", old.unwrap_or_default()));
             let change = Change::set_only_here(Scope::Private, private, both);
             at.under(&BY_ID).commit(vec![change])?;
+            Vec::new()
         }
         Some(Missing::Here) if filed.by_id.is_some() => {
             let text = filed.texts().find(|t| t.as_str() == text);
             let text = text.or_else(|| filed.texts().next()).unwrap_or_default();
             let mut changes = vec![Change::set_only_here(Scope::Private, private, text)];
             changes.extend(public_here(at, level, &key.id)?);
-            at.commit(changes)?;
+            changes
         }
         // A public key may be all that there is.
         Some(Missing::ById | Missing::Here) => {
-            let changes = never_filed(at, level, &key.id)?;
-            if !changes.is_empty() {
-                at.commit(changes)?;
-            }
             all = true;
+            never_filed(at, level, &key.id)?
         }
-        None => {
-            let changes: Vec<_> = public_here(at, level, &key.id)?.into_iter().collect();
-            if !changes.is_empty() {
-                at.commit(changes)?;
-            }
-        }
+        None => Vec::from_iter(public_here(at, level, &key.id)?),
+    };
+    if !changes.is_empty() {
+        at.commit(changes)?;
     }
     settle_active(level, at)?;
     Ok(all)
@@ -240,7 +288,7 @@ fn public_here(at: &mut dyn Attributes, level: Level, id: &KeyId) -> Result<Opti
     Ok(Some(Change::set(Scope::Shared, name, text)))
 }
 
-/// The user's key is active in both places.
+/// Makes the user's active key active in both places.
 fn settle_active(level: Level, at: &mut dyn Attributes) -> Result<()> {
     if level != Level::User || at.access() != Access::Own {
         return Ok(());
@@ -290,7 +338,7 @@ fn never_filed(at: &mut dyn Attributes, level: Level, id: &KeyId) -> Result<Vec<
     Ok(changes)
 }
 
-/// The active user key as one that lacks a place, if it does.
+/// The active user key, if it lacks a place.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Store`] where INBOX can't be asked.
@@ -308,3 +356,6 @@ pub fn unsettled_user(host: &mut dyn Host) -> Result<Option<Unsettled>> {
         text: None,
     }))
 }
+
+#[cfg(test)]
+mod tests;

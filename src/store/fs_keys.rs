@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, PublicKey};
 use crate::stream::Algorithm;
 
-/// Bytes of a key file: the longest RSA keys have a tenth of that.
+/// The largest key file: the longest RSA keys take a tenth of that.
 const MAX_KEY_FILE: u64 = 64 * 1024;
 
 /// Looks a setting up; `None` where it isn't set, an error where that can't be known.
@@ -30,7 +30,7 @@ pub struct FsKeys {
     keys: Option<Keys>,
 }
 
-/// Where it is said which keys these are.
+/// Where the keys are configured.
 enum Source {
     /// In the driver's parameters, and in settings that those name.
     Params(FsParams),
@@ -62,8 +62,8 @@ impl Stamp {
         )
     }
 
-    /// A file that is out of reach now (the process may have given up its rights since) counts
-    /// as what it was.
+    /// A file that can't be reached any more (the process may have dropped its privileges) counts as
+    /// unchanged.
     fn is_current(stamp: Option<&Self>, path: Option<&Path>) -> bool {
         let (Some(stamp), Some(path)) = (stamp, path) else {
             return true;
@@ -73,7 +73,7 @@ impl Stamp {
 }
 
 impl FsKeys {
-    /// The keys that `params` speak of; nothing is read yet.
+    /// The keys that `params` name; nothing is read yet.
     pub fn new(params: FsParams) -> Self {
         FsKeys {
             source: Source::Params(params),
@@ -162,7 +162,7 @@ impl FsKeys {
 
     fn current(&mut self, lookup: &mut FsLookup<'_>) -> Result<&Keys> {
         let keys = self.keys.take().filter(|keys| match &self.source {
-            // It may be mended meanwhile.
+            // It may have been mended meanwhile.
             _ if keys.public.is_err() || keys.private.is_err() => false,
             Source::Params(params) => {
                 Stamp::is_current(keys.public_file.as_ref(), params.public_key_path())

@@ -1,4 +1,4 @@
-//! What an fs driver is told: `crypt:NAME=VALUE:..:PARENT[:PARENT'S]`.
+//! An fs driver's parameters: `crypt:NAME=VALUE:..:PARENT[:PARENT'S]`.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub struct FsParams {
 }
 
 impl FsParams {
-    /// Parses `args`, which follow the driver's name. Also answers at which byte of them the
+    /// Parses `args`, which follow the driver's name. Also returns at which byte of them the
     /// parent begins: the first field without `=`.
     ///
     /// A parameter without a value counts as not given, as in the packaged driver.

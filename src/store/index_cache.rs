@@ -6,13 +6,14 @@
 //! entry is ignored; the mail is then opened the long way. The bytes are in docs/format.md.
 #![forbid(unsafe_code)]
 
+use super::attributes::Guid;
 use super::key_source::FileState;
 use crate::crypto::cipher::{Cipher, MARGIN, TAG_LEN};
 use crate::crypto::digest::Digest;
 use crate::crypto::{Secret, random};
 use crate::error::Result;
 use crate::key::{PrivateKey, Protect};
-use crate::stream::{ContentKey, Opener, Verified};
+use crate::stream::{ContentKey, Opener, SMALL, Verified};
 
 /// First byte of an entry, authenticated too: no entry can be taken for one of the other kind, and a
 /// later layout gets another.
@@ -25,6 +26,45 @@ const LABEL: &[u8] = b"mail_crypt index cache 1";
 /// The longest entry: chunk tags of 256 MB of mail. Dovecot drops all that it has cached of a mail
 /// where that is more than 64 KiB.
 const MAX_ENTRY: usize = 33 * 1024;
+
+/// How many fields, the content key's first, help to read a file of `size` bytes: a small one has no chunks.
+pub fn fields(size: u64) -> usize {
+    if size > SMALL as u64 { 2 } else { 1 }
+}
+
+/// Where a mail is that was encrypted when it was read. A copy of it gets all that is cached of it, and is in another
+/// place: then this says nothing about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The folder's GUID.
+    pub folder: Guid,
+    /// The folder's UIDVALIDITY.
+    pub uid_validity: u32,
+    /// The mail's UID.
+    pub uid: u32,
+}
+
+impl Place {
+    /// Bytes of an entry.
+    pub const BYTES: usize = 24;
+
+    /// The entry of a mail in this place.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut entry = [0; Self::BYTES];
+        let (folder, rest) = entry.split_at_mut(self.folder.len());
+        let (uid_validity, uid) = rest.split_at_mut(size_of::<u32>());
+        folder.copy_from_slice(&self.folder);
+        // The index cache belongs to one machine, whose numbers it has.
+        uid_validity.copy_from_slice(&self.uid_validity.to_ne_bytes());
+        uid.copy_from_slice(&self.uid.to_ne_bytes());
+        entry
+    }
+
+    /// Whether `entry` says that the mail in this place was encrypted.
+    pub fn is_known(self, entry: &[u8]) -> bool {
+        entry == self.to_bytes()
+    }
+}
 
 /// The key that entries for mails under `key` are sealed with.
 ///
@@ -86,8 +126,8 @@ pub fn open_content_key(secret: &Secret, header: &[u8; 32], entry: &[u8]) -> Opt
     ContentKey::from_bytes(&block).ok()
 }
 
-/// An entry with the chunk tags of a large mail, and of which file they are; none where they can't be
-/// had or are too many, or where nothing tells the file from a changed one.
+/// An entry with the chunk tags of a large mail, and which file they belong to; none where there are no
+/// tags or too many, or where a changed file couldn't be told from this one.
 ///
 /// # Errors
 /// Where libcrypto fails.
@@ -107,9 +147,9 @@ pub fn seal_chunk_tags(
     seal(secret, CHUNK_TAGS, header, &[&state.to_bytes(), &record]).map(Some)
 }
 
-/// The large mail that `opener`, unlocked, is at the start of, as it was verified when `entry` was
-/// made. None if the file in `state` may be another by now: then all of it is to be verified, so that
-/// damage is found before the first byte is served and not with the chunk that it is in.
+/// The large mail at whose start `opener`, unlocked, is, as it was verified when `entry` was made. None
+/// if the file in `state` may have changed since: then all of it has to be verified, so that damage is
+/// found before the first byte is served, and not only in its chunk.
 pub fn open_chunk_tags(
     secret: &Secret,
     header: &[u8; 32],
@@ -169,7 +209,7 @@ mod tests {
             opener.unlock(&key, &mut SecretCache::default()).unwrap();
             opener
         };
-        let Body::Large(content) = opened().finish().unwrap().body else {
+        let Body::Large(content) = opened().finish().unwrap() else {
             panic!("this mail is large");
         };
         (opened(), *content)
@@ -268,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn no_entry_is_longer_than_dovecot_bears() {
+    fn no_entry_is_longer_than_dovecot_accepts() {
         let secret = secret();
         let longest = (MAX_ENTRY - 200) / 16 * 64;
         let (_, content) = large(longest);
@@ -293,5 +333,36 @@ mod tests {
         };
         let entry = seal_chunk_tags(&secret(), &HEADER, state, &content).unwrap();
         assert!(entry.is_none());
+    }
+
+    #[test]
+    fn a_small_mail_has_no_chunk_tags() {
+        assert_eq!(fields(SMALL as u64), 1);
+        assert_eq!(fields(SMALL as u64 + 1), 2);
+        assert_eq!(fields(u64::MAX), 2);
+    }
+
+    #[test]
+    fn a_copy_of_a_mail_is_not_known_to_have_been_encrypted() {
+        let place = Place {
+            folder: [1; 16],
+            uid_validity: 2,
+            uid: 3,
+        };
+        let entry = place.to_bytes();
+        assert!(place.is_known(&entry));
+        assert!(!Place { uid: 4, ..place }.is_known(&entry));
+        let renewed = Place {
+            uid_validity: 3,
+            ..place
+        };
+        assert!(!renewed.is_known(&entry));
+        let elsewhere = Place {
+            folder: [2; 16],
+            ..place
+        };
+        assert!(!elsewhere.is_known(&entry));
+        assert!(!place.is_known(&entry[..23]));
+        assert!(!place.is_known(&[]));
     }
 }

@@ -4,11 +4,11 @@
 use std::rc::Rc;
 
 use super::attributes::Attributes;
-use super::bounded::Bounded;
+use crate::bounded::Bounded;
 use crate::crypto::Secret;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::{KeyId, PrivateKey};
-use crate::stream::{ContentKey, Recent, SecretCache, Verified};
+use crate::stream::{ChunkCache, ContentKey, SecretCache, Verified};
 
 /// Large files whose chunk tags are remembered: a client reads one or a few at a time.
 const MAX_VERIFIED: usize = 8;
@@ -16,8 +16,8 @@ const MAX_VERIFIED: usize = 8;
 /// Damaged files that are remembered.
 const MAX_CHANGED: usize = 256;
 
-/// Files whose content keys are remembered, in about 4 MiB. Who goes through more of them, again and again,
-/// finds none.
+/// Files whose content keys are remembered, in about 4 MiB. Going through more files than that over and
+/// over finds none of them remembered.
 const MAX_CONTENT_KEYS: usize = 16_384;
 
 /// Where a reader gets private keys from: a user's session, or an fs driver's fixed keys.
@@ -32,13 +32,13 @@ pub trait KeySource {
         folder: Option<&mut dyn Attributes>,
     ) -> Result<PrivateKey>;
 
-    /// Whether the key of what is written now can be opened here: then a file that can't be read is one
-    /// file, and not all of them.
+    /// Whether the key that new files are encrypted to can be unlocked here. If so, a file that can't be
+    /// read is a single one; if not, no file may be readable.
     fn opens_own(&mut self) -> bool {
         false
     }
 
-    /// What was found out about files that were read before.
+    /// What is remembered of files that were read before.
     fn memory(&mut self) -> &mut Memory;
 
     /// The secret that seals index cache entries for mails under `key`; `None` where there is no
@@ -49,6 +49,11 @@ pub trait KeySource {
     fn cache_secret(&mut self, key: &PrivateKey) -> Result<Option<Secret>>;
 }
 
+/// The session is in use further up the stack.
+pub fn in_use() -> Error {
+    Error::internal("the user's keys are in use")
+}
+
 /// What the readers of one session remember.
 pub struct Memory {
     /// Secrets shared with the senders of files, which files of one process have in common.
@@ -56,7 +61,7 @@ pub struct Memory {
     /// Large files that were verified, by the hash of their header.
     pub verified: Bounded<[u8; 32], VerifiedFile>,
     /// What was served last of a large file that is read piece by piece.
-    pub recent: Recent,
+    pub chunks: ChunkCache,
     /// Files that weren't what they had been verified to be, by the hash of their header: when they
     /// are opened again, all of them is verified.
     pub changed: Bounded<[u8; 32], ()>,
@@ -70,14 +75,14 @@ impl Memory {
         Memory {
             secrets: SecretCache::new(max_secrets),
             verified: Bounded::new(MAX_VERIFIED),
-            recent: Recent::default(),
+            chunks: ChunkCache::default(),
             changed: Bounded::new(MAX_CHANGED),
             content_keys: Bounded::new(MAX_CONTENT_KEYS),
         }
     }
 }
 
-/// A file on disk, as far as it tells that its content may have changed.
+/// A file's state on disk: where it differs, the content may have changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileState {
     /// Its bytes, or `u64::MAX` where unknown.
@@ -92,7 +97,7 @@ impl FileState {
     /// Size of [`Self::to_bytes`].
     pub const BYTES: usize = 24;
 
-    /// For comparing with what it is in a later session.
+    /// To be compared with the state in a later session.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.size.to_be_bytes());
@@ -102,7 +107,7 @@ impl FileState {
     }
 }
 
-/// A large file that was verified, in this session or by the index cache's word in an earlier one.
+/// A large file that was verified, in this session or, as the index cache says, in an earlier one.
 pub struct VerifiedFile {
     /// What it was at that time.
     pub state: FileState,

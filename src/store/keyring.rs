@@ -1,4 +1,4 @@
-//! What one user's session knows about keys, and how it finds and unlocks the rest. Those that new
+//! What one user's session knows about keys, and how it finds and unlocks the others. The keys that new
 //! mail is encrypted to are in [`make`].
 #![forbid(unsafe_code)]
 
@@ -6,6 +6,7 @@ mod make;
 mod own;
 mod password;
 mod store;
+mod unlock;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -14,34 +15,30 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use super::attributes::{Access, Attributes, Host, Level, Scope, shared_with_prefix};
-use super::bounded::Bounded;
 use super::filing::{self, Filed, Unsettled};
 use super::index_cache;
 use super::key_source::Memory;
-use super::names::Setting;
 use super::senders;
 use super::settings::Settings;
+use crate::bounded::Bounded;
 use crate::crypto::Secret;
-use crate::crypto::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{KeyId, PrivateKey, Protection, PublicKey, StoredKey};
+use crate::key::{KeyId, PrivateKey, PublicKey};
 use crate::stream::Sender;
-use store::Made;
+use store::NewKey;
 
 pub(super) use password::wrong_password;
 pub(super) use store::{activate, publish};
 
 /// Private keys remembered in one session: a user's folders, with room for other people's.
 const MAX_KEYS: usize = 1024;
-/// A user key under a settings key under a password: nothing real nests deeper.
-const MAX_UNLOCK_DEPTH: u32 = 4;
 
 /// One user's keys in one session. Never shared between users: a delivery process serves many.
 pub struct Keyring {
     settings: Settings,
     private: Bounded<KeyId, PrivateKey>,
-    /// What could not be unlocked, by id and stored text: until that changes, trying again only costs a
-    /// password stretching for each mail.
+    /// What could not be unlocked, by id and stored text: until that changes, trying again would only
+    /// cost a key derivation for each mail.
     failed: Bounded<[u8; 32], Error>,
     user_public: Option<PublicKey>,
     /// What the readers of this session remember.
@@ -51,7 +48,7 @@ pub struct Keyring {
     warned_unprotected: bool,
     folder_key_made: bool,
     /// Keys that could not be stored: what the dict says of them may be wrong.
-    unstored: HashMap<KeyId, Made>,
+    unstored: HashMap<KeyId, NewKey>,
     /// Keys that lack a place, for [`Keyring::settle`].
     unsettled: Vec<Unsettled>,
     /// Those that could not be filed: trying again for each mail would wait for locks and a failing dict each time.
@@ -101,8 +98,15 @@ impl Keyring {
         host: &mut dyn Host,
     ) -> Result<Rc<RefCell<Sender>>> {
         let key = match self.settings.global_public()? {
-            Some(key) => key.clone(),
-            None => self.folder_public(folder, host)?,
+            Some(key) => {
+                host.debug(&|| format!("saving to {}: global key {}", folder.mailbox(), key.id()));
+                key.clone()
+            }
+            None => {
+                let key = self.folder_public(folder, host)?;
+                host.debug(&|| format!("saving to {}: its key {}", folder.mailbox(), key.id()));
+                key
+            }
         };
         self.settle(folder, host);
         Ok(senders::sender(key))
@@ -130,22 +134,32 @@ impl Keyring {
         folder: &mut dyn Attributes,
         host: &mut dyn Host,
     ) -> Result<()> {
+        let settled = |host: &dyn Host| {
+            host.debug(&|| {
+                format!(
+                    "filed key {} of mailbox {} in both places",
+                    key.id, key.mailbox
+                )
+            });
+        };
         if key.level == Level::User {
-            return filing::settle(host.inbox()?.as_mut(), key).map(|_| ());
+            filing::settle(host.inbox()?.as_mut(), key)?;
+            settled(host);
+            return Ok(());
         }
         // Found by somebody who held a lock, for another folder.
         if key.mailbox != folder.mailbox() {
             return Ok(());
         }
         let never_filed = filing::settle(folder, key)?;
-        // Who only gets mail has no other occasion.
-        match never_filed && folder.access() == Access::Own {
-            true => match filing::unsettled_user(host)? {
-                Some(user) => filing::settle(host.inbox()?.as_mut(), &user).map(|_| ()),
-                None => Ok(()),
-            },
-            false => Ok(()),
+        settled(host);
+        // A user who only gets mail has no other occasion.
+        if never_filed && folder.access() == Access::Own {
+            if let Some(user) = filing::unsettled_user(host)? {
+                filing::settle(host.inbox()?.as_mut(), &user)?;
+            }
         }
+        Ok(())
     }
 
     /// The secret that seals index cache entries for mails under `key`.
@@ -165,8 +179,8 @@ impl Keyring {
     /// The private key that one of `ids` names, for a mail in `folder`.
     ///
     /// # Errors
-    /// [`ErrorKind::NoKey`] where none is there; what the unlocking says where one is but can't
-    /// be used; [`ErrorKind::Store`] where the dict can't answer.
+    /// [`ErrorKind::NoKey`] where there is none; what unlocking says where there is one that can't be
+    /// used; [`ErrorKind::Store`] where the dict can't answer.
     pub fn private_key(
         &mut self,
         ids: &[KeyId],
@@ -176,6 +190,11 @@ impl Keyring {
         self.settings.check()?;
         for id in ids {
             if let Some(key) = self.known_private(id) {
+                host.debug(&|| {
+                    let global = self.private.get(id).is_none();
+                    let kind = if global { "global" } else { "remembered" };
+                    format!("reading from {}: {kind} key {id}", folder.mailbox())
+                });
                 return Ok(key);
             }
         }
@@ -209,40 +228,13 @@ impl Keyring {
         for (scope, prefix) in folder_key_places(folder, host) {
             let filed = Filed::read(folder, scope, &format!("{prefix}{id}"))?;
             if !filed.is_none() {
+                host.debug(&|| found(folder, id, filed.place()));
                 return self
                     .unlock_filed(Level::Folder, id, folder, &filed, host, 0)
                     .map(Some);
             }
         }
         self.find_by_other_id(id, folder, host)
-    }
-
-    /// Unlocks the key `id` of `level`, stored at `at`, by whichever of its texts opens.
-    ///
-    /// # Errors
-    /// As [`Keyring::unlock`], of the first text.
-    pub(super) fn unlock_filed(
-        &mut self,
-        level: Level,
-        id: &KeyId,
-        at: &dyn Attributes,
-        filed: &Filed,
-        host: &mut dyn Host,
-        depth: u32,
-    ) -> Result<PrivateKey> {
-        let mut error = None;
-        for text in filed.texts() {
-            match self.unlock(id, &text, host, depth) {
-                Ok(key) => {
-                    if filed.is_unsettled(&text) {
-                        self.note_unsettled(level, *id, at, Some(text));
-                    }
-                    return Ok(key);
-                }
-                Err(e) => error = error.or(Some(e)),
-            }
-        }
-        Err(error.unwrap_or_else(|| no_key(&[*id], at)))
     }
 
     fn note_unsettled(
@@ -264,8 +256,8 @@ impl Keyring {
         });
     }
 
-    /// A key may be stored under its new id and named in a mail by its old one, or the reverse.
-    /// Only looked at when the direct way failed: it unlocks every key of the folder.
+    /// A key may be stored under its new id and named in a mail by its old one, or the reverse. A last
+    /// resort, since it unlocks every key of the folder.
     fn find_by_other_id(
         &mut self,
         id: &KeyId,
@@ -273,14 +265,14 @@ impl Keyring {
         host: &mut dyn Host,
     ) -> Result<Option<PrivateKey>> {
         for (scope, prefix) in folder_key_places(folder, host) {
-            let names = folder.list(scope, &prefix)?;
-            for other in names.iter().filter_map(|n| n.parse::<KeyId>().ok()) {
+            for other in filing::ids(folder, scope, &prefix)? {
                 let value = folder.get(scope, &format!("{prefix}{other}"))?;
                 let Some(value) = value else { continue };
                 let Ok(key) = self.unlock(&other, &value, host, 0) else {
                     continue;
                 };
                 if key.matches(id) {
+                    host.debug(&|| found(folder, id, &format!("under its other id {other}")));
                     self.private.insert(*id, key.clone());
                     return Ok(Some(key));
                 }
@@ -297,140 +289,24 @@ impl Keyring {
         host: &mut dyn Host,
     ) -> Result<Option<PrivateKey>> {
         for other in filing::listed_by_id(Level::Folder, folder)? {
-            let public = filing::public(Level::Folder, folder, &other)?;
-            let public = public.and_then(|(text, _)| PublicKey::parse(&text).ok());
+            let public = filing::public_text(Level::Folder, folder, &other)?;
+            let public = public.and_then(|public| senders::public_key(&public.text).ok());
             if !public.is_some_and(|key| key.matches(id)) {
                 continue;
             }
             let filed = Filed::read(folder, Scope::Private, &Level::Folder.private(&other))?;
+            host.debug(&|| found(folder, id, &format!("by its other id {other}")));
             let key = self.unlock_filed(Level::Folder, &other, folder, &filed, host, 0)?;
             self.private.insert(*id, key.clone());
             return Ok(Some(key));
         }
         Ok(None)
     }
-
-    /// Sees to it that the key `id` of `level`, if this session has opened it, opens as it is stored now: it may have
-    /// been put under another password since.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Store`] where it doesn't; what asking for it says.
-    pub(super) fn check_still_opens(
-        &mut self,
-        level: Level,
-        id: &KeyId,
-        at: &mut dyn Attributes,
-        host: &mut dyn Host,
-    ) -> Result<()> {
-        if self.private.get(id).is_none() {
-            return Ok(());
-        }
-        self.private.remove(id);
-        let filed = Filed::read(at, Scope::Private, &level.private(id))?;
-        let opened = self.unlock_filed(level, id, at, &filed, host, 0);
-        opened.map(|_| ()).map_err(|e| {
-            Error::store(format!(
-                "the password was just changed, and nothing was done: {e}"
-            ))
-        })
-    }
-
-    /// Unlocks `text`, the stored private key `id`, with whatever its protection asks for.
-    ///
-    /// # Errors
-    /// The text names the key and the setting that would help.
-    pub fn unlock(
-        &mut self,
-        id: &KeyId,
-        text: &str,
-        host: &mut dyn Host,
-        depth: u32,
-    ) -> Result<PrivateKey> {
-        if let Some(key) = self.private.get(id) {
-            return Ok(key.clone());
-        }
-        let fingerprint = fingerprint(id, text)?;
-        if let Some(error) = self.failed.get(&fingerprint) {
-            return Err(error.clone());
-        }
-        let key = self.unlock_now(id, text, host, depth)?;
-        self.private.insert(*id, key.clone());
-        Ok(key)
-    }
-
-    fn unlock_now(
-        &mut self,
-        id: &KeyId,
-        text: &str,
-        host: &mut dyn Host,
-        depth: u32,
-    ) -> Result<PrivateKey> {
-        let stored = StoredKey::parse(text).map_err(|e| e.context(format!("key {id}")))?;
-        let unlocked = match stored.protection() {
-            Protection::None => stored.unlock(),
-            Protection::Password => self.unlock_with_password(id, &stored, host),
-            Protection::Key(other) => {
-                // What is wrong with the other key is remembered of that one, and may be mended.
-                let other = self.unlocking_key(id, &other, host, depth)?;
-                stored.unlock_with_key(&other)
-            }
-        };
-        let checked = unlocked
-            .map_err(|e| naming(e, id))
-            .and_then(|key| match key.matches(id) {
-                true => Ok(key),
-                false => Err(Error::corrupt(format!(
-                    "key {id}: another key is stored under this id"
-                ))),
-            });
-        let fingerprint = fingerprint(id, text)?;
-        checked.inspect_err(|e| self.failed.insert(fingerprint, e.clone()))
-    }
-
-    /// The key `other`, under which the key `id` is stored: the user's, or one from the settings.
-    pub(super) fn unlocking_key(
-        &mut self,
-        id: &KeyId,
-        other: &KeyId,
-        host: &mut dyn Host,
-        depth: u32,
-    ) -> Result<PrivateKey> {
-        if depth >= MAX_UNLOCK_DEPTH {
-            return Err(Error::corrupt(format!(
-                "key {id}: keys under keys, nested too deeply"
-            )));
-        }
-        let known = self
-            .settings
-            .user_key_keys
-            .iter()
-            .find(|k| k.matches(other));
-        if let Some(key) = known {
-            return Ok(key.clone());
-        }
-        if let Some(key) = self.known_private(other) {
-            return Ok(key);
-        }
-        let mut inbox = host.inbox()?;
-        let filed = Filed::read(inbox.as_mut(), Scope::Private, &Level::User.private(other))?;
-        if filed.is_none() {
-            return Err(Error::new(
-                ErrorKind::Locked,
-                format!(
-                    "key {id} is encrypted to key {other}, which is neither a user key nor a {}",
-                    self.settings.name(Setting::UserKeyKey)
-                ),
-            ));
-        }
-        self.unlock_filed(Level::User, other, inbox.as_ref(), &filed, host, depth + 1)
-    }
 }
 
-/// What a stored key is remembered by.
-fn fingerprint(id: &KeyId, text: &str) -> Result<[u8; 32]> {
-    let hash = Digest::Sha256.hash(&[&id.0, text.as_bytes()])?;
-    hash.try_into()
-        .map_err(|_| Error::internal("SHA-256 has 32 bytes"))
+/// Where a folder's private key was found, for the log.
+fn found(folder: &dyn Attributes, id: &KeyId, place: &str) -> String {
+    format!("reading from {}: key {id}, found {place}", folder.mailbox())
 }
 
 /// Where a folder's private keys are for the accessing user: the tree, and what the names there
@@ -465,10 +341,5 @@ fn no_key(ids: &[KeyId], folder: &dyn Attributes) -> Error {
     )
 }
 
-/// What is wrong inside a stored key says nothing about where it is stored.
-fn naming(error: Error, id: &KeyId) -> Error {
-    if error.to_string().contains(&id.to_string()) {
-        return error;
-    }
-    error.context(format!("key {id}"))
-}
+#[cfg(test)]
+mod tests;

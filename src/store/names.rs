@@ -76,7 +76,7 @@ impl Line {
     /// The name that an administrator of this line knows.
     pub fn name(self, setting: Setting) -> &'static str {
         let found = NAMES.iter().find(|(known, _, _)| *known == setting);
-        // Every setting is in the table: a test looks.
+        // A test makes sure that every setting is in the table.
         found.map_or("", |(_, old, new)| match self {
             Line::V2_3 => old,
             Line::V2_4 => new,
@@ -94,7 +94,8 @@ impl Line {
         found.map(|(setting, _, _)| *setting)
     }
 
-    /// The 2.4 name of what `name`, numbered or with `_password`, is under 2.3, if it is anything.
+    /// The 2.4 name of the 2.3 setting `name`, which may be numbered or end in `_password`; `None` if there
+    /// is no such setting.
     pub fn renamed(name: &str) -> Option<&'static str> {
         let rest_is_ours = |rest: &str| {
             let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -107,7 +108,7 @@ impl Line {
     }
 }
 
-/// The one of `names` that is most like `name`: that has the most of its words, or else of its letters.
+/// The one of `names` that is most like `name`: first by the words that they share, then by letters.
 pub fn nearest<const N: usize>(name: &str, names: [&'static str; N]) -> &'static str {
     let by_both = |known: &&'static str| (other_words(name, known), distance(name, known));
     names.into_iter().min_by_key(by_both).unwrap_or_default()
@@ -126,8 +127,8 @@ fn other_words(a: &str, b: &str) -> usize {
     only_a + rest.len()
 }
 
-/// What it takes to make `b` of `a` by adding letters, and by taking some away, which counts twice:
-/// names get shorter by mistake. Only the beginning of a long name counts.
+/// How far `a` is from `b`: one for each letter to add, two for each to take away, since names get
+/// shorter by mistake. Only the beginning of a long name counts.
 fn distance(a: &str, b: &str) -> usize {
     let a = &a.as_bytes()[..a.len().min(100)];
     let b = b.as_bytes();

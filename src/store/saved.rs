@@ -6,18 +6,65 @@
 //! of them sees the other: the key stays, or the mail is taken back.
 #![forbid(unsafe_code)]
 
+use std::iter;
+
 use super::attributes::{Attributes, Level, Scope};
 use super::filing;
 use super::names::Setting;
 use super::settings::{SaveVersion, Settings};
+use super::writer::FolderKey;
 use crate::error::{Error, Result};
 use crate::key::KeyId;
 
-/// Sees to it that `folder` still has the public key with these ids, to which a mail was encrypted.
+/// The keys of a folder to which one transaction has encrypted mails.
+#[derive(Default)]
+pub struct Saves {
+    keys: Vec<FolderKey>,
+    /// When the first was chosen.
+    since: i64,
+}
+
+impl Saves {
+    /// A mail is encrypted to `key`, which was chosen `now`.
+    pub fn add(&mut self, key: FolderKey, now: i64) {
+        if self.keys.is_empty() {
+            self.since = now;
+        }
+        if self.keys.last() != Some(&key) {
+            self.keys.push(key);
+        }
+    }
+
+    /// Makes sure that the mails may be stored, if it is later than when the first key was chosen. Whoever sends a mail
+    /// slowly may find its key deleted in the end. [`Saves::check`] would find that in any case, but then somebody may
+    /// have seen the mail.
+    ///
+    /// # Errors
+    /// As [`Saves::check`].
+    pub fn check_before(&self, folder: &mut dyn Attributes, now: i64) -> Result<()> {
+        if self.since == now {
+            return Ok(());
+        }
+        self.check(folder)
+    }
+
+    /// Makes sure that the mails, which others can see by now, may stay.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Store`] where a key is gone, or nobody can tell.
+    pub fn check(&self, folder: &mut dyn Attributes) -> Result<()> {
+        self.keys.iter().try_for_each(|key| {
+            let ids: Vec<_> = iter::once(key.id).chain(key.old_id).collect();
+            check(folder, &ids)
+        })
+    }
+}
+
+/// Makes sure that `folder` still has the public key with these ids, to which a mail was encrypted.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Store`] where it hasn't, or nobody can tell: the mail must not be stored, and
-/// trying again takes another key.
+/// [`crate::ErrorKind::Store`] where it hasn't, or that can't be told: the mail must not be stored. A
+/// second attempt uses another key.
 pub fn check(folder: &mut dyn Attributes, ids: &[KeyId]) -> Result<()> {
     let active = folder.get(Scope::Shared, &Level::Folder.active())?;
     let active = active.and_then(|a| a.trim().parse::<KeyId>().ok());
@@ -26,7 +73,7 @@ pub fn check(folder: &mut dyn Attributes, ids: &[KeyId]) -> Result<()> {
     }
     // Each of its ids may be the name under which it is stored, and the folder may have got another GUID.
     for id in ids {
-        if filing::public(Level::Folder, folder, id)?.is_some() {
+        if filing::public_text(Level::Folder, folder, id)?.is_some() {
             return Ok(());
         }
     }
@@ -103,5 +150,44 @@ mod tests {
             check(&mut folder, &ids).unwrap_err().kind(),
             ErrorKind::Store
         );
+    }
+
+    #[test]
+    fn keys_are_looked_for_before_mail_is_stored_if_time_has_passed() {
+        let (mut folder, ids, name) = folder(|ids| ids[0]);
+        let mut saves = Saves::default();
+        let key = FolderKey {
+            id: ids[0],
+            old_id: ids.get(1).copied(),
+        };
+        saves.add(key, 7);
+        saves.add(key, 8);
+        assert_eq!(saves.keys, [key]);
+        saves.check_before(&mut folder, 9).unwrap();
+        saves.check(&mut folder).unwrap();
+        let public = format!("shared/Work/{}", Level::Folder.public(&name));
+        let active = format!("shared/Work/{}", Level::Folder.active());
+        folder.dict.borrow_mut().entries.remove(&active);
+        folder.dict.borrow_mut().lose(&public);
+        saves.check_before(&mut folder, 7).unwrap();
+        assert!(saves.check_before(&mut folder, 8).is_err());
+        assert!(saves.check(&mut folder).is_err());
+    }
+
+    #[test]
+    fn each_key_of_a_transaction_is_looked_for() {
+        let (mut folder, ids, _) = folder(|ids| ids[0]);
+        let mut saves = Saves::default();
+        saves.add(
+            FolderKey {
+                id: ids[0],
+                old_id: None,
+            },
+            7,
+        );
+        saves.check(&mut folder).unwrap();
+        let id = PrivateKey::generate("prime256v1").unwrap().public().id();
+        saves.add(FolderKey { id, old_id: None }, 7);
+        assert!(saves.check(&mut folder).is_err());
     }
 }

@@ -6,14 +6,14 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::bounded::Bounded;
+use crate::bounded::Bounded;
 use crate::error::Result;
 use crate::key::{KeyId, PublicKey};
 use crate::stream::Sender;
 
 /// Keys that one process writes to at a time.
 const MAX_SENDERS: usize = 256;
-/// How often whoever writes looks for ephemeral keys that are too old, whosever they are.
+/// How often writing a mail looks for ephemeral keys that are too old, those to other keys included.
 const LOOK: Duration = Duration::from_secs(60);
 
 thread_local! {
@@ -23,8 +23,8 @@ thread_local! {
     static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// The public key that `text` is. To parse it is to find a point on a curve, which costs a good part of what
-/// it takes to deliver a small mail.
+/// Parses the public key in `text`. That takes finding a point on a curve, a good part of the cost of
+/// delivering a small mail, so each is only parsed once.
 ///
 /// # Errors
 /// As [`PublicKey::parse`].
@@ -39,7 +39,7 @@ pub fn public_key(text: &str) -> Result<PublicKey> {
     })
 }
 
-/// One sender for everything that this process writes to `key`, whoever's session it is.
+/// The one sender for everything that this process writes to `key`, in whatever session.
 pub fn sender(key: PublicKey) -> Rc<RefCell<Sender>> {
     if LOOKED.get().is_none_or(|then| then.elapsed() >= LOOK) {
         expire();
@@ -65,8 +65,7 @@ pub fn expire() -> Option<Duration> {
     })
 }
 
-/// Forgets everything. Before libcrypto cleans up: what lives as long as the thread would be freed
-/// after that.
+/// Forgets everything. To be called before libcrypto cleans up: thread-locals would be freed after it.
 pub fn forget() {
     SENDERS.with_borrow_mut(Bounded::clear);
     PARSED.with_borrow_mut(Bounded::clear);
@@ -91,7 +90,7 @@ mod tests {
     fn an_old_ephemeral_key_is_forgotten_though_nobody_writes_to_its_owner_again() {
         let (old, new) = (public(), public());
         let sender_to_old = sender(old.clone());
-        // Too old with the next tick, where others have an hour.
+        // Too old with the next tick; others live for an hour.
         let short = Sender::new(old).with_max_age(Duration::from_nanos(1));
         *sender_to_old.borrow_mut() = short;
         write(&mut sender_to_old.borrow_mut());

@@ -46,8 +46,8 @@ pub struct Password {
     pub origin: &'static str,
 }
 
-/// One user's settings, checked and with every key loaded. What can't be used and is only needed for
-/// writing is an error there, and reading goes on.
+/// One user's settings, checked and with every key loaded. A mistake in what only writing needs is an
+/// error of writing; reading goes on.
 pub struct Settings {
     /// Whose words the administrator uses, for errors.
     pub line: Line,
@@ -67,14 +67,14 @@ pub struct Settings {
     /// Who has logged in as this user.
     master_user: Option<String>,
     /// A userdb field that was perhaps meant to protect the user's key.
-    unheard: Option<Error>,
+    ignored_field: Option<Error>,
     unusable: Option<Error>,
 }
 
 /// Looks a setting up by its 2.3 name, whatever the line; `None` where it isn't set, empty where it
-/// is set to nothing: Dovecot 2.3's "yes" for a userdb field without a value is not an answer.
+/// is set to nothing. Dovecot 2.3's "yes" for a userdb field without a value must not be answered.
 ///
-/// Asked besides: [`MASTER_USER`], [`GIVEN`] and [`FIELD`]. Of a 2.4 host also [`FAILED`],
+/// Also asked for: [`MASTER_USER`], [`GIVEN`] and [`FIELD`]. On a 2.4 host also [`FAILED`],
 /// `crypt_write_algorithm`, and for each key `.._name`, the block that the administrator wrote, and
 /// `.._file`, the file that it is in.
 pub type Lookup<'a> = dyn FnMut(&str) -> Option<Value> + 'a;
@@ -88,19 +88,19 @@ const MASTER_USER: &str = "session_*master";
 /// Whether [`Setting::Password`] was given on the command line.
 const GIVEN: &str = "session_*given";
 
-/// Why the settings can't be had.
+/// Why the settings can't be read.
 const FAILED: &str = "error";
 
-/// With a number from 1, answered with the names of userdb fields that could be meant for us. One
-/// without a value has `=` at its end.
+/// Followed by a number from 1: the name of a userdb field that could be meant for us. A field without a
+/// value has `=` at its end.
 const FIELD: &str = "userdb_*";
 
 impl Settings {
     /// Reads and checks the settings that `lookup` answers.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Setting`] or [`crate::ErrorKind::WrongPassword`], where also nothing can
-    /// be read; the text names the setting as in `line` and never its value, where that is a secret.
+    /// [`crate::ErrorKind::Setting`] or [`crate::ErrorKind::WrongPassword`], where not even reading is
+    /// possible; the text names the setting as in `line` and never its value, where that is a secret.
     pub fn load(line: Line, lookup: &mut Lookup<'_>) -> Result<Self> {
         let fields = fields::Fields::read(line, lookup);
         if line == Line::V2_4 {
@@ -126,7 +126,7 @@ impl Settings {
             curve: ask.curve(),
             global_public,
             master_user: ask.text_at(MASTER_USER).map(|name| name.to_string()),
-            unheard: fields.unheard(),
+            ignored_field: fields.ignored(),
             unusable: None,
         })
     }
@@ -142,7 +142,7 @@ impl Settings {
         }
     }
 
-    /// Settings that say nothing, for reading only.
+    /// Empty settings, for reading only.
     pub fn reading(line: Line) -> Self {
         Settings {
             line,
@@ -158,7 +158,7 @@ impl Settings {
             curve: Ok(None),
             global_public: Ok(None),
             master_user: None,
-            unheard: None,
+            ignored_field: None,
             unusable: None,
         }
     }
@@ -193,7 +193,7 @@ impl Settings {
     /// Global mode: everything is encrypted to this key.
     ///
     /// # Errors
-    /// As [`Settings::load`]; nothing may then be stored, also not to another key.
+    /// As [`Settings::load`]; nothing may then be stored, not even to another key.
     pub fn global_public(&self) -> Result<Option<&PublicKey>> {
         match &self.global_public {
             Ok(key) => Ok(key.as_ref()),
@@ -221,9 +221,10 @@ impl Settings {
             self.name(Setting::GlobalPublic),
             self.name(Setting::GlobalPrivate),
         );
-        let which = match self.global_private.is_empty() {
-            true => format!("{private} is not set, so mail can be stored here, but not read"),
-            false => format!("no {private} belongs to it"),
+        let which = if self.global_private.is_empty() {
+            format!("{private} is not set, so mail can be stored here, but not read")
+        } else {
+            format!("no {private} belongs to it")
         };
         Err(Error::new(
             crate::ErrorKind::NoKey,
@@ -237,7 +238,7 @@ impl Settings {
     /// What protects a new user key, if there is a password.
     ///
     /// # Errors
-    /// For an empty one, which protects nothing, and where it may be somebody else's.
+    /// For an empty password, which protects nothing, and one that may be somebody else's.
     pub fn new_key_password(&self) -> Result<Option<Value>> {
         let Some(password) = &self.password else {
             return Ok(None);
@@ -264,7 +265,7 @@ impl Settings {
     /// Whether a new user key may be made without protection.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Setting`]: what forbids it, or was meant to protect it.
+    /// [`crate::ErrorKind::Setting`], with what forbids it, or was meant to protect the key.
     pub fn check_unprotected(&self) -> Result<()> {
         let (password, key) = (self.name(Setting::Password), self.name(Setting::UserKeyKey));
         if self.require_encrypted_user_key {
@@ -273,7 +274,7 @@ impl Settings {
                 self.name(Setting::RequireEncrypted)
             )));
         }
-        self.unheard.clone().map_or(Ok(()), Err)
+        self.ignored_field.clone().map_or(Ok(()), Err)
     }
 
     /// What the administrator calls `setting`.

@@ -1,13 +1,14 @@
 //! Sharing a folder's keys as its ACL changes: rights and keys change together or not at all.
 //!
-//! Who may read by an entry for a user gets every key of the folder, encrypted to that user's key.
+//! A user who may read by an entry of their own gets every key of the folder, encrypted to that user's key.
 //! Groups, "anyone" and users without a key can only be given the keys as they are: one
 //! unencrypted copy, which exists exactly as long as one of them may read.
 //!
 //! Asking about other users is the caller's business, in between: [`Sharing::wanted`] names them,
-//! [`Sharing::answer`] takes what was found. They may be many, and slow to find. So the caller looks
-//! once without the folder's lock and asks, and then with it, [`Sharing::knowing`] the answers.
+//! [`Sharing::answer`] takes what was found. [`AclChange`] says in which order all that is done.
 #![forbid(unsafe_code)]
+
+mod change;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +20,10 @@ use super::filing::{self, Active};
 use super::keyring::Keyring;
 use super::names::Setting;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hex;
 use crate::key::{KeyId, PrivateKey, Protect, PublicKey};
+
+pub use change::{AclChange, Next};
 
 /// What is known about somebody with whom a folder is shared.
 pub enum Sharee {
@@ -40,7 +44,7 @@ pub struct Sharing {
     update: Option<Update>,
     before: Readers,
     after: Readers,
-    /// Whether the update lets those read whom it is about.
+    /// Whether the update gives the right to read.
     grants: bool,
     /// The folder's keys.
     keys: Vec<KeyId>,
@@ -57,7 +61,7 @@ impl Sharing {
     /// Begins with the folder's ACL as it is, and what is going to be changed, if anything.
     /// `owner` is the folder's owner, who isn't a sharee.
     ///
-    /// What is to be applied, must be made under the folder's lock, from `entries` that were read
+    /// One that is going to be applied must be made under the folder's lock, from `entries` that were read
     /// under it.
     ///
     /// # Errors
@@ -97,14 +101,14 @@ impl Sharing {
         self.found = earlier.found;
         let granted = self.updated_user().filter(|_| self.grants);
         if let Some(user) = granted.map(str::to_owned) {
-            // It may have granted nothing then, so that who there is didn't matter.
+            // The earlier look may have granted nothing, and an unknown user didn't matter then.
             self.found
                 .retain(|name, found| *name != user || matches!(found, Some(Sharee::User { .. })));
         }
         self
     }
 
-    /// The next user about whom something has to be known, until [`Sharing::answer`].
+    /// The next user whom the caller has to look up, for [`Sharing::answer`].
     pub fn wanted(&self) -> Option<String> {
         if self.idle {
             return None;
@@ -126,7 +130,7 @@ impl Sharing {
     /// Takes what was found out about `name`, or why nothing could be.
     ///
     /// # Errors
-    /// Where the update lets that user read, who then couldn't.
+    /// Where the update would let that user read, but without the keys.
     pub fn answer(&mut self, name: &str, found: Result<Sharee>) -> Result<()> {
         let granted = self.grants && self.updated_user() == Some(name);
         let found = match found {
@@ -198,7 +202,7 @@ impl Sharing {
         !self.keys.iter().all(has)
     }
 
-    /// What is to become of the unencrypted copy.
+    /// What is to happen to the unencrypted copy.
     fn open_wanted(
         &self,
         ring: &Keyring,
@@ -236,7 +240,7 @@ impl Sharing {
         })
     }
 
-    /// Whether those whom the update is about have to read by the unencrypted copy.
+    /// Whether those whom the update is about depend on the unencrypted copy.
     fn needs_open(&self) -> bool {
         match self.updated_user() {
             Some(user) => matches!(self.sharee(user), Some(Sharee::User { key: None, .. })),
@@ -250,7 +254,7 @@ impl Sharing {
     /// Removes the copies of the user who can read no more, and what no reader could find.
     ///
     /// # Errors
-    /// [`ErrorKind::Store`] where the dict can't say what is filed by id, as where the folder has another GUID since.
+    /// [`ErrorKind::Store`] where the dict can't tell what is filed by id: the folder may have got another GUID.
     fn unshare(&self, folder: &mut dyn Attributes, changes: &mut Changes) -> Result<()> {
         let mut gone = Vec::new();
         if let Some(user) = self.updated_user() {
@@ -318,7 +322,7 @@ impl Sharing {
             || self.recipients().any(|r| r.anew || !has(r.name))
     }
 
-    /// The users with a key who shall be able to read, of those who were asked about.
+    /// Of the users that were looked up: those with a key who are to read.
     fn recipients(&self) -> impl Iterator<Item = Recipient<'_>> {
         self.found.iter().filter_map(|(asked, found)| match found {
             Some(Sharee::User { name, key }) if self.after.users.contains(asked) => {
@@ -332,7 +336,7 @@ impl Sharing {
         })
     }
 
-    /// Encrypts `keys` to those who lack them.
+    /// Encrypts `keys` to the users who lack them.
     fn share(&self, keys: &[(KeyId, PrivateKey)], changes: &mut Changes) -> Result<()> {
         for to in self.recipients() {
             for (id, key) in keys.iter().flat_map(|(id, key)| names(id, key)) {
@@ -383,9 +387,10 @@ impl Sharing {
         let prefix = Level::Folder.private_prefix();
         for name in changes.0.keys() {
             let is_there = |copy| self.copies.contains(copy);
-            let value = match name.strip_prefix(&prefix).is_some_and(is_there) {
-                true => folder.get(Scope::Shared, name)?,
-                false => None,
+            let value = if name.strip_prefix(&prefix).is_some_and(is_there) {
+                folder.get(Scope::Shared, name)?
+            } else {
+                None
             };
             let (scope, name) = (Scope::Shared, name.clone());
             self.undo.push(match value {
@@ -408,7 +413,7 @@ struct Recipient<'a> {
     anew: bool,
 }
 
-/// What becomes of the copy that is not encrypted.
+/// What happens to the unencrypted copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Open {
     Store,
@@ -440,14 +445,14 @@ impl Changes {
     }
 }
 
-/// The ids of the folder's keys. Who isn't the owner can't see the private ones.
+/// The ids of the folder's keys. Only the owner sees the private ones.
 fn folder_keys(folder: &mut dyn Attributes) -> Result<Vec<KeyId>> {
-    let names = match folder.access() {
-        Access::Own => folder.list(Scope::Private, &Level::Folder.private_prefix())?,
-        Access::Shared => folder.list(Scope::Shared, &Level::Folder.public_prefix())?,
-        Access::Public => Vec::new(),
-    };
-    Ok(names.iter().filter_map(|n| n.parse().ok()).collect())
+    let level = Level::Folder;
+    match folder.access() {
+        Access::Own => filing::ids(folder, Scope::Private, &level.private_prefix()),
+        Access::Shared => filing::ids(folder, Scope::Shared, &level.public_prefix()),
+        Access::Public => Ok(Vec::new()),
+    }
 }
 
 /// Under which ids a key is shared. A mail may name a key by its new id where the owner keeps it
@@ -462,8 +467,7 @@ fn names<'a>(id: &KeyId, key: &'a PrivateKey) -> Vec<(KeyId, &'a PrivateKey)> {
 
 /// What the copies for `user` begin with, after [`Level::private_prefix`].
 fn hex_folder(user: &str) -> String {
-    let hex: Vec<String> = user.bytes().map(|b| format!("{b:02x}")).collect();
-    hex.concat() + "/"
+    hex::encode(user.as_bytes()) + "/"
 }
 
 /// The active key of the user whose INBOX is `inbox`; `None` for a user without keys.
@@ -474,14 +478,11 @@ pub fn active_key(inbox: &mut dyn Attributes) -> Result<Option<PublicKey>> {
     let Some(Active { id, .. }) = filing::active(Level::User, inbox)? else {
         return Ok(None);
     };
-    let Some((text, _)) = filing::public(Level::User, inbox, &id)? else {
-        return Err(Error::corrupt(format!("public key {id} is gone")));
-    };
-    let key = PublicKey::parse(&text).map_err(|e| e.context(format!("public key {id}")))?;
-    if !key.matches(&id) {
-        return Err(Error::corrupt(format!(
-            "public key {id}: another key is stored under this id"
-        )));
+    match filing::public(Level::User, inbox, &id)? {
+        Some((key, _)) => Ok(Some(key)),
+        None => Err(Error::corrupt(format!("public key {id} is gone"))),
     }
-    Ok(Some(key))
 }
+
+#[cfg(test)]
+mod tests;

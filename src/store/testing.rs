@@ -27,6 +27,7 @@ pub struct Dict {
     pub commits_left: Option<usize>,
     pub inbox_opened: usize,
     pub warnings: Vec<String>,
+    pub decisions: Vec<String>,
     held: HashSet<String>,
 }
 
@@ -200,6 +201,10 @@ impl Host for Session {
 
     fn warn(&mut self, text: &str) {
         self.dict.borrow_mut().warnings.push(text.to_owned());
+    }
+
+    fn debug(&self, text: &dyn Fn() -> String) {
+        self.dict.borrow_mut().decisions.push(text());
     }
 
     fn username(&self) -> &str {

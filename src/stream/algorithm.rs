@@ -27,7 +27,7 @@ impl Algorithm {
         self.digest
     }
 
-    /// The cipher's own tag where it has one, else an HMAC: never nothing.
+    /// The cipher's own tag if it has one, else an HMAC; never none.
     pub fn integrity(&self) -> Integrity {
         if self.cipher.is_aead() {
             Integrity::Aead
@@ -52,8 +52,8 @@ impl FromStr for Algorithm {
     /// Parses `CIPHER-DIGEST` in any case.
     ///
     /// # Errors
-    /// Setting, if either is unknown, is one that the packaged plugin couldn't read, or isn't
-    /// there in this libcrypto: found when the setting is read, not when mail arrives.
+    /// Setting, if either is unknown, can't be read by the packaged plugin, or is missing from this
+    /// libcrypto. This shows when the setting is read, not when mail arrives.
     fn from_str(text: &str) -> Result<Self> {
         let refuse = |why: String| {
             Error::setting(format!(

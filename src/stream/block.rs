@@ -1,7 +1,5 @@
-//! The plain key block: unwrapping it for a reader, and what it consists of.
+//! The plain key block: what it consists of, and how a reader unwraps it.
 #![forbid(unsafe_code)]
-
-use zeroize::Zeroizing;
 
 use super::secrets::SecretCache;
 use crate::crypto::cipher::{Cipher, aes256_ctr};
@@ -20,8 +18,8 @@ const MAX_BLOCK: usize = 64;
 /// The IV of version 1, for the content key as for the payload.
 const ZERO_IV: [u8; 16] = [0; 16];
 
-/// The plain key block of one stream: whoever has it reads that stream without any other key.
-/// It may be remembered for the session, and outside of it only under encryption.
+/// The plain key block of one stream: it opens that stream without any other key. It may be kept
+/// for the session, and beyond that only encrypted.
 #[derive(Clone)]
 pub struct ContentKey(Secret);
 
@@ -39,7 +37,7 @@ impl ContentKey {
         if bytes.is_empty() || bytes.len() > MAX_BLOCK {
             return Err(Error::corrupt("a key block of an impossible size"));
         }
-        Ok(ContentKey(Zeroizing::new(bytes.to_vec())))
+        Ok(ContentKey(Secret::new(bytes.to_vec())))
     }
 
     pub(super) fn new(block: Secret) -> Self {
@@ -69,12 +67,12 @@ impl ContentKey {
         Ok(Parts { key, iv, mac })
     }
 
-    /// Whether this is the block that the header speaks of, as far as it must be asked.
+    /// Checks that this is the block the header speaks of, unless something else will prove it.
     ///
-    /// Under an authenticated cipher the tag covers key, IV and AAD, so that it proves the block
-    /// too. An HMAC proves only its own part of the block: the wrap is CBC, a change in the
-    /// wrapped key garbles the plain key and nothing else. There, and where nothing proves
-    /// anything, the stored hash has to.
+    /// The tag of an authenticated cipher depends on key, IV and AAD, so it proves the block too. An
+    /// HMAC proves only its own part of the block: the wrap is CBC, so a change in the wrapped key
+    /// garbles the plain key and nothing else. There, and without any integrity, the stored hash is
+    /// compared.
     pub(super) fn check(&self, header: &Header) -> Result<()> {
         let size_fits = self.0.len() == header.block_len();
         let hash_fits = || -> Result<bool> {
@@ -122,7 +120,7 @@ pub(super) fn unwrap(
         (Version::V1, _) => {
             let secret = secrets.get(header, to, 32, || {
                 let shared = key.agree(&to.ephemeral)?;
-                Ok(Zeroizing::new(Digest::Sha256.hash(&[&shared])?))
+                Ok(Secret::new(Digest::Sha256.hash(&[&shared])?))
             })?;
             aes256_ctr(&secret, &ZERO_IV, &to.wrapped)?
         }
@@ -171,9 +169,9 @@ fn unwrap_ec(
     right_block(header, cipher.open_bare(wrap_key, iv, &to.wrapped))
 }
 
-/// What was unwrapped; a random block in place of one that doesn't unwrap. What proves the block, or the whole,
-/// finds that wrong: an answer of its own, or an earlier one, would tell a forger which padding is right, and
-/// with that, bit by bit, what the block is.
+/// The unwrapped block, or a random one in place of a block that doesn't unwrap: the proof of the block, or of the
+/// whole, then fails. A different or earlier answer would tell a forger which padding is right, and with that, bit
+/// by bit, the block.
 fn right_block(header: &Header, unwrapped: Result<Secret>) -> Result<Secret> {
     if let Some(block) = unwrapped
         .ok()
@@ -181,7 +179,7 @@ fn right_block(header: &Header, unwrapped: Result<Secret>) -> Result<Secret> {
     {
         return Ok(block);
     }
-    let mut block = Zeroizing::new(vec![0; header.block_len()]);
+    let mut block = Secret::zeroed(header.block_len());
     random(&mut block)?;
     Ok(block)
 }

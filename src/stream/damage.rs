@@ -1,15 +1,15 @@
-//! Telling a mail that was encrypted, and whose beginning was damaged, from one that never was.
+//! Tells an encrypted mail whose start is damaged from a mail that was never encrypted.
 //!
-//! A mail begins with text. An encrypted one begins with a magic, and numbers with zero bytes in them
-//! stand at fixed places behind it.
+//! A mail begins with text. An encrypted one begins with a magic, followed by numbers with zero bytes
+//! at fixed places.
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, Result};
 use crate::format::stream::{Header, MAGIC, header_len};
 
-/// Bytes by which text is told from what isn't.
+/// How many bytes tell text from anything else.
 const START: usize = 18;
-/// So many bytes of the magic are no chance.
+/// So many matching bytes of the magic are no coincidence.
 const ENOUGH_OF_MAGIC: usize = 5;
 
 /// What compressed mail begins with: gz, bz2, xz, zstd, and Dovecot's own frame for lz4.
@@ -21,26 +21,28 @@ const COMPRESSED: [&[u8]; 5] = [
     b"Dovecot-LZ4",
 ];
 
-/// What the storage has noted about a mail's size. None where it hasn't.
+/// A mail's sizes, as far as the storage knows them.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     /// The mail's size when it was stored, before anything was encrypted or compressed.
     pub recorded: Option<u64>,
+    /// The same with CRLF for each LF, as IMAP counts.
+    pub with_crlf: Option<u64>,
     /// The file's size now.
     pub actual: Option<u64>,
 }
 
-/// Whether a file without the magic begins as a mail does, so that there is nothing to ask. `prefix` is
-/// the file's first bytes, or all of it where it is shorter than the magic.
+/// Whether a file without the magic begins like a mail, so that no further checks are needed. `prefix`
+/// is the start of the file, or all of it if it is shorter than the magic.
 pub fn begins_as_text(prefix: &[u8]) -> bool {
     prefix.len() >= MAGIC.len() && !prefix.iter().take(START).any(|b| is_control(*b))
 }
 
-/// Refuses a file that begins with `prefix`, which isn't the magic, if it was encrypted once. As much
-/// of the file as there is at hand, up to a header's length, tells most.
+/// Refuses a file that doesn't begin with the magic if it was once encrypted. The longer `prefix`, the
+/// start of the file, the more can be told, up to the length of a header.
 ///
 /// # Errors
-/// Truncated or corrupt, with what tells that the mail was encrypted or is not all there.
+/// Truncated or corrupt, saying what shows that the mail was encrypted or is incomplete.
 pub fn refuse_damaged(prefix: &[u8], sizes: Sizes) -> Result<()> {
     if prefix.len() < MAGIC.len() {
         return refuse_short(prefix, sizes);
@@ -63,6 +65,7 @@ pub fn refuse_damaged(prefix: &[u8], sizes: Sizes) -> Result<()> {
         Sizes {
             recorded: Some(recorded),
             actual: Some(actual),
+            ..
         } if recorded != actual && !compressed && is_binary(prefix) => {
             Err(Error::corrupt(format!(
                 "it was stored as {recorded} bytes, is {actual}, and is neither encrypted, compressed nor text"
@@ -74,33 +77,36 @@ pub fn refuse_damaged(prefix: &[u8], sizes: Sizes) -> Result<()> {
 
 fn refuse_short(prefix: &[u8], sizes: Sizes) -> Result<()> {
     let len = prefix.len();
-    if let Some(recorded) = sizes.recorded.filter(|n| *n > len as u64) {
+    // A CR for each byte, and no more: so it has lost some.
+    let with_crlf = sizes.with_crlf.filter(|n| *n > 2 * len as u64);
+    let recorded = sizes.recorded.or(with_crlf);
+    if let Some(recorded) = recorded.filter(|n| *n > len as u64) {
         return Err(Error::truncated(format!(
-            "of the mail, of {recorded} bytes when it was stored, {len} are left"
+            "only {len} of the mail's {recorded} bytes are left"
         )));
     }
     if len > 0 && MAGIC.starts_with(prefix) {
         return Err(Error::truncated(format!(
-            "of an encrypted mail, {len} bytes are left"
+            "only {len} bytes of an encrypted mail are left"
         )));
     }
     Ok(())
 }
 
-/// Whether a header is there that is right but for the magic.
+/// Whether there is a header with nothing wrong but the magic.
 fn has_header(prefix: &[u8]) -> bool {
     mended(prefix).is_some()
 }
 
-/// The file's beginning as it was, where nothing but the magic was damaged, and `prefix` holds the header.
+/// The original start of the file, if only the magic is damaged and `prefix` holds the whole header.
 pub fn mended(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut mended = prefix.to_vec();
     mended.get_mut(..MAGIC.len())?.copy_from_slice(&MAGIC);
     is_encrypted_mail(&mended).then_some(mended)
 }
 
-/// Whether this is the beginning of an encrypted mail: not the magic alone, with which a client's mail may
-/// begin, but all of a header.
+/// Whether this is the start of an encrypted mail: a whole header, not only the magic, with which a
+/// client's mail may begin too.
 pub fn is_encrypted_mail(prefix: &[u8]) -> bool {
     let Ok(Some(len)) = header_len(prefix) else {
         return false;
@@ -110,7 +116,7 @@ pub fn is_encrypted_mail(prefix: &[u8]) -> bool {
         .is_some_and(|whole| Header::parse(whole).is_ok())
 }
 
-/// Refuses a decrypted mail that begins with `prefix`, if it is encrypted still.
+/// Refuses a decrypted mail that begins with `prefix` if it is still encrypted.
 ///
 /// # Errors
 /// Unsupported.
@@ -123,14 +129,14 @@ pub fn refuse_twice(prefix: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Whether much of the magic is there, and what a text has not.
+/// Whether most of the magic is there, and bytes that text doesn't have.
 fn is_nearly_magic(prefix: &[u8]) -> bool {
     let start = &prefix[..MAGIC.len()];
     let same = start.iter().zip(MAGIC).filter(|(a, b)| **a == *b).count();
     same >= ENOUGH_OF_MAGIC && start.iter().any(|b| is_control(*b))
 }
 
-/// Whether this is no text in any encoding, ISO-2022's escapes included.
+/// Whether this isn't text in any encoding, not even ISO-2022 with its escapes.
 fn is_binary(prefix: &[u8]) -> bool {
     let start = &prefix[..prefix.len().min(START)];
     let odd = |b: &&u8| is_control(**b) && **b != 0x1b;
@@ -151,6 +157,7 @@ mod tests {
 
     const UNKNOWN: Sizes = Sizes {
         recorded: None,
+        with_crlf: None,
         actual: None,
     };
 
@@ -158,6 +165,7 @@ mod tests {
         Sizes {
             recorded: Some(recorded),
             actual: Some(actual),
+            ..UNKNOWN
         }
     }
 
@@ -282,5 +290,20 @@ mod tests {
             let known = (len > 0).then_some(ErrorKind::Truncated);
             assert_eq!(refused(left, UNKNOWN), known);
         }
+    }
+
+    #[test]
+    fn a_mail_is_at_most_twice_as_large_with_crlf() {
+        let crlf = |n| Sizes {
+            with_crlf: Some(n),
+            ..UNKNOWN
+        };
+        assert_eq!(refused(b"\n\n\n", crlf(6)), None);
+        assert_eq!(refused(b"\n\n\n", crlf(7)), Some(ErrorKind::Truncated));
+        let known = Sizes {
+            recorded: Some(3),
+            ..crlf(7)
+        };
+        assert_eq!(refused(b"\n\n\n", known), None);
     }
 }

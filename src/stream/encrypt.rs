@@ -1,20 +1,18 @@
 //! Writing a stream.
 #![forbid(unsafe_code)]
 
-use zeroize::Zeroizing;
-
 use super::algorithm::Algorithm;
 use super::block::ContentKey;
 use super::sender::Sender;
-use crate::crypto;
-use crate::crypto::cipher::{Cipher, Stream};
+use crate::crypto::cipher::{Cipher, Crypter};
 use crate::crypto::digest::Hmac;
+use crate::crypto::{self, Secret};
 use crate::error::{Error, Result};
 use crate::format::stream::{Header, Integrity, Version};
 
 /// Encrypts one stream.
 ///
-/// An empty plaintext makes an empty file: nothing at all is written before the first byte.
+/// An empty plaintext makes an empty file: nothing is written before the first byte.
 pub struct Encryptor {
     state: State,
     key: ContentKey,
@@ -31,7 +29,7 @@ enum State {
 }
 
 struct Writing {
-    cipher: Stream,
+    cipher: Crypter,
     mac: Mac,
 }
 
@@ -42,17 +40,17 @@ enum Mac {
 }
 
 impl Encryptor {
-    /// A stream for `sender`'s recipient. Version 1 ignores `algorithm`: it has but one.
+    /// A stream for `sender`'s recipient. Version 1 ignores `algorithm`: it has only one.
     ///
     /// # Errors
     /// Crypto if there is no randomness or the recipient's key can't be used, unsupported if
-    /// the version can't do that key.
+    /// the version doesn't know keys of that type.
     pub fn new(algorithm: &Algorithm, version: Version, sender: &mut Sender) -> Result<Self> {
         let len = match version {
             Version::V1 => Cipher::AES_256_CTR.key_len(),
             Version::V2 => algorithm.cipher().key_len() + algorithm.cipher().iv_len() + 16,
         };
-        let mut block = Zeroizing::new(vec![0; len]);
+        let mut block = Secret::zeroed(len);
         crypto::random(&mut block)?;
         let key = ContentKey::new(block);
         let header = match version {
@@ -68,12 +66,12 @@ impl Encryptor {
         })
     }
 
-    /// The stream's content key, for whoever remembers it.
+    /// The stream's content key, for caches.
     pub fn content_key(&self) -> &ContentKey {
         &self.key
     }
 
-    /// What the stream is known by: as [`super::Opener::header_hash`].
+    /// What identifies the stream, as [`super::Opener::header_hash`].
     pub fn header_hash(&self) -> [u8; 32] {
         self.header_hash
     }
@@ -82,7 +80,7 @@ impl Encryptor {
     ///
     /// # Errors
     /// Unsupported if the plaintext outgrows what the cipher may encrypt under one key (64 GiB
-    /// for GCM). After any error the stream is over: what was written so far isn't a mail.
+    /// for GCM). After any error the stream is over, and what was written isn't a mail.
     pub fn update(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<()> {
         if plain.is_empty() {
             return Ok(());

@@ -1,13 +1,13 @@
-//! Plaintext must not look encrypted: whoever reads it back would take it for a damaged mail.
+//! Plaintext must not look encrypted: a reader would take it for a damaged mail.
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::stream::MAGIC;
 
-/// Passes plaintext on, unless it begins with the magic of an encrypted stream.
+/// Passes plaintext through, unless it begins with the magic of an encrypted stream.
 #[derive(Default)]
 pub struct Guard {
-    /// The first bytes, held back until it is clear that they aren't the magic.
+    /// The first bytes, held back until they turn out not to be the magic.
     held: Vec<u8>,
     decided: bool,
     refused: bool,

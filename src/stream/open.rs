@@ -1,11 +1,11 @@
-//! Reading a stream, phase one: nothing leaves before the whole has been checked.
+//! Reading a stream, phase one: nothing comes out before the whole has been verified.
 #![forbid(unsafe_code)]
 
 use super::block::{self, ContentKey};
-use super::check::Check;
-use super::payload::{check_granule, tampered, truncated_tag};
+use super::payload::{check_whole_blocks, tampered, truncated_tag};
 use super::secrets::SecretCache;
 use super::verified::Verified;
+use super::verifier::Verifier;
 use crate::crypto::digest::Hmac;
 use crate::crypto::{Secret, ct_eq};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,7 +15,7 @@ use crate::key::{KeyId, PrivateKey};
 /// Bytes of ciphertext up to which a mail comes out as one buffer, by default.
 pub const SMALL: usize = 256 * 1024;
 
-/// What an [`Opener`] may use.
+/// Limits of an [`Opener`].
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// A mail of up to so many bytes of ciphertext comes out as one buffer.
@@ -25,8 +25,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 256 KiB at once; chunks of 128 KiB, which stay in the CPU's cache between the check and
-    /// the decryption, and of which little is decrypted in vain where parts are asked for.
+    /// 256 KiB at once. Chunks of 128 KiB: they stay in the CPU's cache between the check and the
+    /// decryption, and little is decrypted in vain where only parts are fetched.
     fn default() -> Self {
         Limits {
             small: SMALL,
@@ -45,17 +45,7 @@ pub enum Feed {
     NeedKey(Vec<KeyId>),
 }
 
-/// A mail that has been checked.
-pub struct Opened {
-    /// Size of the plaintext in bytes.
-    pub plain_size: u64,
-    /// The stream's header; none for an empty file.
-    pub header: Option<Header>,
-    /// The plaintext, or the way to it.
-    pub body: Body,
-}
-
-/// A checked mail's content.
+/// The content of a verified mail.
 pub enum Body {
     /// All of it.
     Small(Secret),
@@ -81,7 +71,7 @@ pub struct Opener {
 
 enum Reading {
     Small(Vec<u8>),
-    Large(Box<Check>),
+    Large(Box<Verifier>),
 }
 
 impl Default for Opener {
@@ -108,10 +98,10 @@ impl Opener {
         }
     }
 
-    /// Takes the file's next bytes, all of them.
+    /// Takes the file's next bytes.
     ///
-    /// After [`Feed::NeedKey`] comes [`Self::unlock`]; what followed the header in the same
-    /// piece is kept meanwhile, but no more is taken.
+    /// [`Feed::NeedKey`] asks for [`Self::unlock`]. What followed the header in the same piece is
+    /// kept, but nothing more is taken before.
     ///
     /// # Errors
     /// Corrupt or unsupported, from the header; the opener then stays at that error.
@@ -136,7 +126,9 @@ impl Opener {
         }
         self.payload += payload.len() as u64;
         if self.payload > header.cipher.max_len().saturating_add(64) {
-            return Err(Error::corrupt("longer than its cipher may encrypt"));
+            return Err(Error::corrupt(
+                "longer than its cipher may encrypt under one key",
+            ));
         }
         if self.key.is_some() {
             self.take_payload(payload)?;
@@ -169,7 +161,7 @@ impl Opener {
             self.start.extend_from_slice(now);
             data = later;
             if now.len() < missing {
-                // What is there must be right as far as it goes.
+                // As far as it goes, it must be right.
                 header_len(&self.start)?;
                 break;
             }
@@ -187,13 +179,13 @@ impl Opener {
                     kept.extend_from_slice(data);
                     return Ok(());
                 }
-                let mut check = Box::new(Check::new(header, key, self.limits.chunk)?);
-                check.feed(kept)?;
-                check.feed(data)?;
-                self.body = Reading::Large(check);
+                let mut verifier = Box::new(Verifier::new(header, key, self.limits.chunk)?);
+                verifier.feed(kept)?;
+                verifier.feed(data)?;
+                self.body = Reading::Large(verifier);
                 Ok(())
             }
-            Reading::Large(check) => check.feed(data),
+            Reading::Large(verifier) => verifier.feed(data),
         }
     }
 
@@ -216,8 +208,8 @@ impl Opener {
     /// Unlocks the stream with a key block remembered from an earlier opening.
     ///
     /// # Errors
-    /// Tampered if it can't be this stream's: forget the block and use [`Self::unlock`]. One
-    /// that only looks right is found by [`Self::finish`], as tampered.
+    /// Tampered if it can't be this stream's: forget the block and use [`Self::unlock`]. If it only
+    /// looks right, [`Self::finish`] answers tampered.
     pub fn unlock_with_block(&mut self, block: &ContentKey) -> Result<()> {
         block.check(self.header.as_ref().ok_or_else(early)?)?;
         self.key = Some(block.clone());
@@ -229,12 +221,7 @@ impl Opener {
         self.key.as_ref()
     }
 
-    /// The header, once it is there.
-    pub fn header(&self) -> Option<&Header> {
-        self.header.as_ref()
-    }
-
-    /// SHA-256 of the header as it is in the file: names the mail, since each has its own random
+    /// SHA-256 of the header as it is in the file. It identifies the mail: each has its own random
     /// key block.
     ///
     /// # Errors
@@ -256,46 +243,30 @@ impl Opener {
         Verified::from_record(header, key, self.start.len() as u64, record)
     }
 
-    /// The file has ended: checks the whole.
+    /// Verifies the whole, now that the file has ended.
     ///
     /// # Errors
-    /// Tampered if the tag doesn't match (a cut payload included: the two can't be told apart);
+    /// Tampered if the tag doesn't match (a cut payload looks the same);
     /// truncated if the file ends within the header or the tag; NoKey if it wasn't unlocked.
-    pub fn finish(mut self) -> Result<Opened> {
+    pub fn finish(mut self) -> Result<Body> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         self.take_payload(&[])?;
         let Some(header) = self.header else {
             return match self.start.len() {
-                0 => Ok(empty()),
+                0 => Ok(Body::Small(Secret::default())),
                 _ => Err(Error::truncated("the file ends within its header")),
             };
         };
         let key = self.key.ok_or_else(|| no_key(&header))?;
-        let (plain_size, body) = match self.body {
-            Reading::Small(sealed) => {
-                let plain = open_small(&header, &key, &sealed)?;
-                (plain.len() as u64, Body::Small(plain))
+        match self.body {
+            Reading::Small(sealed) => open_small(&header, &key, &sealed).map(Body::Small),
+            Reading::Large(verifier) => {
+                let verified = verifier.finish(&header, &key, self.start.len() as u64)?;
+                Ok(Body::Large(Box::new(verified)))
             }
-            Reading::Large(check) => {
-                let verified = check.finish(&header, &key, self.start.len() as u64)?;
-                (verified.plain_size(), Body::Large(Box::new(verified)))
-            }
-        };
-        Ok(Opened {
-            plain_size,
-            header: Some(header),
-            body,
-        })
-    }
-}
-
-fn empty() -> Opened {
-    Opened {
-        plain_size: 0,
-        header: None,
-        body: Body::Small(Secret::default()),
+        }
     }
 }
 
@@ -335,6 +306,6 @@ fn open_small(header: &Header, key: &ContentKey, sealed: &[u8]) -> Result<Secret
         }
         Integrity::None => {}
     }
-    check_granule(header, data.len() as u64)?;
+    check_whole_blocks(header, data.len() as u64)?;
     header.cipher.open_bare(parts.key, parts.iv, data)
 }

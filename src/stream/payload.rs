@@ -1,13 +1,13 @@
-//! What is wrong with a payload, told alike wherever it is found.
+//! Errors about a payload, the same wherever they are found.
 #![forbid(unsafe_code)]
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::stream::Header;
 
-/// Whether `len` bytes of ciphertext can be whole.
-pub(super) fn check_granule(header: &Header, len: u64) -> Result<()> {
-    let granule = header.cipher.granule() as u64;
-    if granule > 1 && (len == 0 || len % granule != 0) {
+/// Checks that `len` bytes of ciphertext are whole blocks.
+pub(super) fn check_whole_blocks(header: &Header, len: u64) -> Result<()> {
+    let block_size = header.cipher.block_size() as u64;
+    if block_size > 1 && (len == 0 || len % block_size != 0) {
         return Err(Error::truncated("the file ends within a block"));
     }
     Ok(())

@@ -1,11 +1,11 @@
-//! Sizes that Dovecot has noted of mail that it could only see encrypted.
+//! Sizes that Dovecot has recorded for mail that it could only see encrypted.
 #![forbid(unsafe_code)]
 
-/// May `recorded` be what Dovecot notes as a mail's size when it mends the sdbox or mdbox file in which `stored` bytes of
-/// ciphertext lie? That is one byte for each, and another for each LF without a CR. One byte of ciphertext in 256 is
-/// an LF, give or take chance: up to six standard deviations, which is one mail in 500 million that is missed.
+/// Whether `recorded` may be the size that Dovecot records when it rebuilds an sdbox or mdbox file with a mail of
+/// `stored` bytes of ciphertext: one for each byte, and one more for each LF without a CR. One byte of ciphertext in
+/// 256 is an LF. Six standard deviations are allowed, which misses one mail in 500 million.
 ///
-/// A mail's own size may lie there, too: whoever asks has to count.
+/// The mail's true size may fall into that range too: only decrypting and counting tells.
 pub fn may_be_ciphertext_size(recorded: u64, stored: u64) -> bool {
     let lines = stored / 256;
     // The header's few bytes aren't random.

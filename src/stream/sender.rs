@@ -1,4 +1,4 @@
-//! To whom streams are written.
+//! The sender's side: a recipient's key, and the ephemeral key that is used with it.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -8,19 +8,19 @@ use crate::crypto::cipher::{Cipher, aes256_cbc_encrypt, aes256_ctr};
 use crate::crypto::digest::Digest;
 use crate::error::Result;
 use crate::format::stream::{Header, Integrity, Recipient, Version, Wrap};
-use crate::key::{KeyId, KeyKind, PublicKey};
+use crate::key::{KeyId, KeyType, PublicKey};
 
 use super::algorithm::Algorithm;
 use super::block::{ContentKey, HASH_COUNT};
 use crate::error::Error;
 
-/// Most streams under one ephemeral key.
+/// The most streams under one ephemeral key.
 const MAX_USES: u32 = 1 << 16;
-/// How long one ephemeral key is used unless the caller says otherwise.
+/// How long one ephemeral key is used.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// PBKDF2 rounds on write. Stretching is for passwords; an agreed secret is random, and the
-/// rounds field lets a writer say so. The packaged plugin's readers honour it.
+/// PBKDF2 rounds on write. More are for passwords; an agreed secret is random, and the packaged
+/// plugin honours the rounds field.
 const ROUNDS: u32 = 1;
 
 /// An ephemeral key with the secret agreed between it and the recipient.
@@ -59,6 +59,7 @@ impl Sender {
     }
 
     /// The ephemeral key isn't used for longer than `age` (zero: once).
+    #[cfg(test)]
     pub fn with_max_age(mut self, age: Duration) -> Self {
         self.max_age = age;
         self
@@ -72,11 +73,6 @@ impl Sender {
     /// The recipient's old key id, if it has one.
     pub fn old_id(&self) -> Option<KeyId> {
         self.to.old_id()
-    }
-
-    /// Forgets the ephemeral key: the next stream makes a new one.
-    pub fn renew(&mut self) {
-        self.ephemeral = None;
     }
 
     /// Whether there is an ephemeral key.
@@ -128,7 +124,7 @@ impl Sender {
         let digest = algorithm.digest();
         let id = self.to.id().0;
         let block = block.as_bytes();
-        let recipient = if self.to.kind() == KeyKind::Rsa {
+        let recipient = if self.to.key_type() == KeyType::Rsa {
             Recipient {
                 wrap: Wrap::Rsa,
                 id,

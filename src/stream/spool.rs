@@ -1,15 +1,15 @@
-//! Keeps what a source that can't go back has given, so that it can be read again from any
-//! offset: the beginning in memory, and what is too large for that sealed in a file.
+//! Keeps the data of a source that can't seek, so that it can be read again from any offset: the
+//! beginning in memory, and what is too large for that encrypted in a file.
 //!
 //! A file holds chunks of [`CHUNK`] plaintext bytes under AES-256-GCM, with a random key that
 //! never leaves memory and the chunk's number as nonce. Only whole chunks are sealed, each once;
 //! the last one stays in memory, so the file's length needs no proof of its own.
-//! Where there is no file to be had, nothing is kept and the source has to start again.
+//! If no file can be had, nothing is kept, and the source has to start again.
 #![forbid(unsafe_code)]
 
 use std::io;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::crypto::cipher::{Cipher, TAG_LEN};
 use crate::crypto::{self, Secret};
@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Plaintext bytes of a sealed chunk.
 pub const CHUNK: usize = 64 * 1024;
 
-/// Bytes that are kept in memory before a file is asked for: a whole number of chunks.
+/// Bytes kept in memory before a file is needed: a whole number of chunks.
 pub const MEMORY: usize = 16 * CHUNK;
 
 const SEALED: usize = CHUNK + TAG_LEN;
@@ -28,26 +28,26 @@ pub trait File {
     /// Writes all of `data` at `offset`.
     ///
     /// # Errors
-    /// Whatever keeps the file from taking it.
+    /// As the file system.
     fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()>;
 
     /// Fills `out` with what was written at `offset`.
     ///
     /// # Errors
-    /// `UnexpectedEof` where the file has become shorter.
+    /// `UnexpectedEof` if the file has become shorter.
     fn read_at(&mut self, out: &mut [u8], offset: u64) -> io::Result<()>;
 }
 
-/// What became of the bytes that were offered.
+/// How much was taken of the bytes that were offered.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// So many of them were taken: the rest comes next.
+    /// So many bytes; offer the rest next.
     Bytes(usize),
-    /// None: memory is full, and [`Spool::set_file`] has to be called first.
+    /// Nothing: memory is full, and [`Spool::set_file`] has to be called first.
     NeedsFile,
 }
 
-/// What one source has given. Everything in memory is wiped when it goes.
+/// The data of one source. What is in memory is wiped on drop.
 pub struct Spool<F> {
     keep: Keep<F>,
     /// Plaintext from `start` on. In memory: all of it. With a file: what is not sealed yet.
@@ -55,7 +55,7 @@ pub struct Spool<F> {
     tail: Secret,
     start: u64,
     key: Zeroizing<[u8; 32]>,
-    window: Window,
+    lent: ReadBuffer,
     failure: Option<io::Error>,
 }
 
@@ -65,9 +65,9 @@ enum Keep<F> {
     Nothing,
 }
 
-/// What is lent to the reader: in one piece, as long as it wants.
+/// What is lent to the reader, in one piece.
 #[derive(Default)]
-struct Window {
+struct ReadBuffer {
     plain: Secret,
     start: u64,
 }
@@ -85,12 +85,12 @@ impl<F: File> Spool<F> {
             tail: Secret::default(),
             start: 0,
             key,
-            window: Window::default(),
+            lent: ReadBuffer::default(),
             failure: None,
         })
     }
 
-    /// The offset from which the source has to go on, so that `offset` can be read.
+    /// The offset from which the source has to continue so that `offset` can be read.
     pub fn wants(&self, offset: u64) -> u64 {
         match self.keep {
             Keep::Memory | Keep::Sealed(_) => self.end(),
@@ -103,7 +103,7 @@ impl<F: File> Spool<F> {
         !matches!(self.keep, Keep::Nothing)
     }
 
-    /// Why nothing is kept any more; told once.
+    /// Why nothing is kept any more; answered once.
     pub fn failure(&mut self) -> Option<io::Error> {
         self.failure.take()
     }
@@ -111,33 +111,32 @@ impl<F: File> Spool<F> {
     /// Takes what the source has at `offset`, which is what [`Spool::wants`] said.
     ///
     /// # Errors
-    /// An internal error if it is not, or libcrypto fails.
+    /// Internal if it isn't; else as libcrypto.
     pub fn take(&mut self, offset: u64, data: &[u8]) -> Result<Taken> {
         let end = self.end();
         match &mut self.keep {
             Keep::Nothing => {
                 let data = &data[..data.len().min(CHUNK)];
-                self.tail = Zeroizing::new(data.to_vec());
+                self.tail = Secret::new(data.to_vec());
                 self.start = offset;
                 Ok(Taken::Bytes(data.len()))
             }
             _ if offset != end => Err(out_of_order()),
             Keep::Memory if self.tail.len() + data.len() > MEMORY => Ok(Taken::NeedsFile),
             Keep::Memory => {
-                push(&mut self.tail, data);
+                self.tail.extend_from_slice(data);
                 Ok(Taken::Bytes(data.len()))
             }
             Keep::Sealed(_) => {
                 let data = &data[..data.len().min(CHUNK - self.tail.len())];
-                push(&mut self.tail, data);
+                self.tail.extend_from_slice(data);
                 self.seal()?;
                 Ok(Taken::Bytes(data.len()))
             }
         }
     }
 
-    /// Gives the spool its file, or tells it that there is none. A file that can't be written to
-    /// is as good as none.
+    /// Gives the spool its file, or none. A file that can't be written to counts as none.
     ///
     /// # Errors
     /// If libcrypto fails.
@@ -154,34 +153,33 @@ impl<F: File> Spool<F> {
         }
     }
 
-    /// Lends what is there from `keep` (what the reader hasn't consumed; at most `next`) to
-    /// somewhere behind `next`. None: the source has to give more, and what was lent stays.
+    /// Lends the data from `keep` (what the reader hasn't consumed; at most `next`) to somewhere
+    /// beyond `next`. `None` if the source has to give more first; what was lent stays.
     ///
     /// # Errors
     /// Tampered or truncated: the file is not what was written.
     pub fn read(&mut self, keep: u64, next: u64) -> Result<Option<&[u8]>> {
         let keep = keep.min(next);
-        if !self.window.covers(keep, next) {
-            self.window.restart(keep);
+        if !self.lent.covers(keep, next) {
+            self.lent.restart(keep);
         }
-        while self.window.end() <= next {
-            let at = self.window.end();
+        while self.lent.end() <= next {
+            let at = self.lent.end();
             let behind = at.checked_sub(self.start).map(usize::try_from);
             if let Some(Ok(i)) = behind {
                 let Some(rest) = self.tail.get(i..).filter(|rest| !rest.is_empty()) else {
                     return Ok(None);
                 };
-                self.window.push(keep, &rest[..rest.len().min(CHUNK)]);
+                self.lent.push(keep, &rest[..rest.len().min(CHUNK)]);
             } else if let Keep::Sealed(file) = &mut self.keep {
                 let plain = open(file, &self.key, at / CHUNK as u64)?;
                 let skip = usize::try_from(at % CHUNK as u64).unwrap_or(CHUNK);
-                self.window
-                    .push(keep, plain.get(skip..).unwrap_or_default());
+                self.lent.push(keep, plain.get(skip..).unwrap_or_default());
             } else {
                 return Ok(None);
             }
         }
-        Ok(Some(self.window.from(keep)))
+        Ok(Some(self.lent.from(keep)))
     }
 
     fn end(&self) -> u64 {
@@ -199,12 +197,12 @@ impl<F: File> Spool<F> {
             let sealed = seal(&self.key, number, plain)?;
             if let Err(e) = file.write_at(&sealed, number * SEALED as u64) {
                 self.failure = Some(e);
-                // The file is closed: what it took is free again.
+                // Closes the file, which frees its space.
                 self.keep = Keep::Nothing;
                 return Ok(());
             }
         }
-        let mut rest = Zeroizing::new(Vec::with_capacity(CHUNK));
+        let mut rest = Secret::with_capacity(CHUNK);
         rest.extend_from_slice(&self.tail[whole..]);
         self.tail = rest;
         self.start += whole as u64;
@@ -212,7 +210,7 @@ impl<F: File> Spool<F> {
     }
 }
 
-impl Window {
+impl ReadBuffer {
     fn end(&self) -> u64 {
         self.start + self.plain.len() as u64
     }
@@ -222,7 +220,7 @@ impl Window {
     }
 
     fn restart(&mut self, at: u64) {
-        self.plain.zeroize();
+        self.plain.wipe();
         self.start = at;
     }
 
@@ -235,27 +233,13 @@ impl Window {
     fn push(&mut self, keep: u64, data: &[u8]) {
         let used = usize::try_from(keep - self.start).unwrap_or(usize::MAX);
         let used = used.min(self.plain.len());
-        let kept = self.plain.len() - used;
-        self.plain.copy_within(used.., 0);
-        self.plain[kept..].zeroize();
-        self.plain.truncate(kept);
+        self.plain.drop_front(used);
         self.start += used as u64;
-        push(&mut self.plain, data);
+        self.plain.extend_from_slice(data);
     }
 }
 
-/// Appends `data`; memory that is left behind is wiped.
-fn push(plain: &mut Secret, data: &[u8]) {
-    if plain.capacity() - plain.len() < data.len() {
-        let mut larger = Vec::with_capacity((plain.len() + data.len()).next_power_of_two());
-        larger.extend_from_slice(plain);
-        plain.zeroize();
-        **plain = larger;
-    }
-    plain.extend_from_slice(data);
-}
-
-/// A nonce is used once: each chunk of a key is sealed once.
+/// No nonce is used twice: each chunk is sealed once.
 fn nonce(number: u64) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[4..].copy_from_slice(&number.to_be_bytes());
@@ -294,5 +278,4 @@ fn out_of_order() -> Error {
 }
 
 #[cfg(test)]
-#[path = "spool_tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! Reading a large mail, phase two: any chunk, in any order, as it was when it was checked.
+//! Reading a large mail, phase two: any chunk, in any order, as it was when it was verified.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -6,11 +6,10 @@ use std::cell::RefCell;
 use zeroize::Zeroizing;
 
 use super::block::ContentKey;
-use super::blocks::Blocks;
 use super::payload::tampered;
 use crate::crypto::cipher::{Cipher, MARGIN, Mode, Position, Seekable};
 use crate::crypto::gcm::{Gmac, GmacKey, Pieces};
-use crate::crypto::{self, Secret, ct_eq};
+use crate::crypto::{self, Secret, SecretVec, ct_eq};
 use crate::error::{Error, Result};
 use crate::format::stream::{Header, Integrity};
 
@@ -27,15 +26,15 @@ impl MacKey {
         own[..iv.len().min(12)].copy_from_slice(&iv[..iv.len().min(12)]);
         MacKey {
             cipher,
-            key: Zeroizing::new(key.to_vec()),
+            key: Secret::new(key.to_vec()),
             iv: own,
         }
     }
 
-    /// A key for one opening.
+    /// A random key, for one opening.
     pub(super) fn random() -> Result<Self> {
         let cipher = Cipher::AES_256_GCM;
-        let mut key = Zeroizing::new(vec![0; cipher.key_len()]);
+        let mut key = Secret::zeroed(cipher.key_len());
         crypto::random(&mut key)?;
         Ok(Self::of_mail(cipher, &key, &[0; 12]))
     }
@@ -52,43 +51,40 @@ impl MacKey {
 /// Size of a record without its tags.
 const RECORD_START: usize = 12;
 
-/// Whether GCM's own GHASH proves the whole and marks the chunks in one pass. Knowing the key that it
-/// is under means knowing the mail's key, and who does needs no forged chunk.
+/// Whether the chunks' GCM tags, under the mail's own key, also prove the whole. Forging one takes the
+/// mail's key, and who has that needs no forged chunk.
 pub(super) fn proven_by_chunks(header: &Header) -> bool {
     header.integrity == Integrity::Aead && header.cipher.mode() == Mode::Gcm
 }
 
-/// About what libcrypto keeps for a mail's two contexts.
-const CONTEXTS: usize = 2048;
-
-/// A large mail whose whole was checked: serves plaintext of chunks that are still the same.
+/// A large mail that was verified as a whole: serves the plaintext of chunks that haven't changed.
 ///
-/// The file may have changed since, or be another: a chunk that isn't what was checked is never
-/// served. Cheap to keep (see [`Self::mem_size`]); holds the mail's content key.
+/// The file may have changed since, or be another: a chunk that isn't what was verified is never
+/// served. Cheap to keep: 16 to 32 bytes a chunk. Holds the mail's content key.
 pub struct Verified {
-    pub(super) way: RefCell<Way>,
+    pub(super) cipher: RefCell<ChunkCipher>,
     /// Bytes of a block in `previous`.
     pub(super) chain_len: usize,
     pub(super) chunk: usize,
     pub(super) payload_at: u64,
     pub(super) payload_len: u64,
     pub(super) plain_size: u64,
-    pub(super) tags: Blocks,
-    pub(super) previous: Blocks,
+    pub(super) tags: SecretVec<[u8; 16]>,
+    pub(super) previous: SecretVec<[u8; 16]>,
 }
 
-/// How a chunk is recognised and decrypted. Kept, since to set it up takes as long as a tenth of a chunk.
-pub(super) enum Way {
-    /// GCM, by tags under the mail's own key: both at once.
-    Pieces(Box<Pieces>),
-    /// By tags under a key that lives as long as this, and then in the mode without authentication.
-    Seek(Gmac, Seekable),
+/// How a chunk is recognised and decrypted. Kept: setting it up takes as long as a tenth of a chunk.
+pub(super) enum ChunkCipher {
+    /// GCM: by tags under the mail's own key, in one pass.
+    Gcm(Box<Pieces>),
+    /// By tags under a key that lives as long as this, then decrypted without authentication.
+    Other(Gmac, Seekable),
 }
 
-impl Way {
+impl ChunkCipher {
     /// For a mail under GCM.
-    pub(super) fn pieces(mac_key: &MacKey) -> Result<Self> {
-        Ok(Way::Pieces(Box::new(Pieces::new(mac_key.as_ref())?)))
+    pub(super) fn gcm(mac_key: &MacKey) -> Result<Self> {
+        Ok(ChunkCipher::Gcm(Box::new(Pieces::new(mac_key.as_ref())?)))
     }
 
     /// Decrypts a chunk into `out`, as [`Verified::open_chunk`].
@@ -99,17 +95,19 @@ impl Way {
         tag: &[u8; 16],
         out: &mut [u8],
     ) -> Result<usize> {
-        let changed = || tampered().context("the file changed while it was read");
         match self {
-            Way::Pieces(pieces) => match pieces.open(at.offset, ciphertext, tag, out)? {
-                true => Ok(ciphertext.len()),
-                false => Err(changed()),
-            },
-            Way::Seek(mac, payload) => match ct_eq(&mac.of(ciphertext)?, tag) {
-                true => payload.decrypt_into(at, ciphertext, out),
-                false => Err(changed()),
-            },
+            ChunkCipher::Gcm(pieces) => {
+                if pieces.open(at.offset, ciphertext, tag, out)? {
+                    return Ok(ciphertext.len());
+                }
+            }
+            ChunkCipher::Other(mac, payload) => {
+                if ct_eq(&*mac.of(ciphertext)?, tag) {
+                    return payload.decrypt(at, ciphertext, out);
+                }
+            }
         }
+        Err(tampered().context("the file changed while it was read"))
     }
 }
 
@@ -142,25 +140,23 @@ impl Verified {
         (self.payload_at.saturating_add(start), len as usize)
     }
 
-    /// Checks a chunk's ciphertext, exactly [`Self::ciphertext_range`], and appends its
-    /// plaintext to `out`. Reserve room for it there: a `Vec` that grows leaves copies behind.
+    /// Checks a chunk's ciphertext, exactly [`Self::ciphertext_range`], and decrypts it.
     ///
     /// # Errors
-    /// As [`Self::open_chunk`]. Nothing is appended then.
-    pub fn decrypt_chunk(&self, chunk: usize, ciphertext: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let before = out.len();
-        out.resize(before + ciphertext.len() + MARGIN, 0);
-        let result = self.open_chunk(chunk, ciphertext, &mut out[before..]);
-        out.truncate(before + result.as_ref().map_or(0, |len| *len));
-        result.map(|_| ())
+    /// As [`Self::open_chunk`].
+    pub fn decrypt_chunk(&self, chunk: usize, ciphertext: &[u8]) -> Result<Secret> {
+        let mut out = Secret::zeroed(ciphertext.len() + MARGIN);
+        let len = self.open_chunk(chunk, ciphertext, &mut out)?;
+        out.truncate(len);
+        Ok(out)
     }
 
-    /// Checks a chunk's ciphertext, exactly [`Self::ciphertext_range`], puts its plaintext at the beginning
-    /// of `out`, which has [`MARGIN`] bytes more than the chunk, and returns its size.
+    /// Checks a chunk's ciphertext, exactly [`Self::ciphertext_range`], and decrypts it into the start of
+    /// `out`, which must be [`MARGIN`] bytes longer. Returns the plaintext's size.
     ///
     /// # Errors
-    /// Tampered if it isn't the ciphertext that was checked, truncated if it is shorter; nothing of
-    /// it is in `out` then.
+    /// Tampered if it isn't the ciphertext that was verified, truncated if it is shorter. There is no
+    /// plaintext in `out` then.
     pub fn open_chunk(&self, chunk: usize, ciphertext: &[u8], out: &mut [u8]) -> Result<usize> {
         let (_, len) = self.ciphertext_range(chunk);
         if ciphertext.len() < len {
@@ -179,26 +175,25 @@ impl Verified {
             previous: previous.map_or(&[], |block| &block[..self.chain_len]),
             last: chunk + 1 == self.tags.len(),
         };
-        self.way.borrow_mut().open(at, ciphertext, tag, out)
+        self.cipher.borrow_mut().open(at, ciphertext, tag, out)
     }
 
-    /// Chunk size, payload size and tags, by which [`super::Opener::recall`] knows the mail again. Only of
-    /// mail under GCM: else the tags are under a key that lives as long as this, and the mail's own.
+    /// Chunk size, payload size and tags, for [`super::Opener::recall`]. Only for mail under GCM: other tags
+    /// are under a key that lives as long as this.
     ///
-    /// To be kept under encryption: two of the tags and their chunks give away the key of all.
-    pub fn to_record(&self) -> Option<Zeroizing<Vec<u8>>> {
-        if !matches!(*self.way.borrow(), Way::Pieces(_)) {
+    /// Must be kept encrypted: two tags with their chunks reveal the key of all tags.
+    pub fn to_record(&self) -> Option<Secret> {
+        if !matches!(*self.cipher.borrow(), ChunkCipher::Gcm(_)) {
             return None;
         }
-        let mut record = Zeroizing::new(Vec::with_capacity(RECORD_START + 16 * self.tags.len()));
+        let mut record = Secret::with_capacity(RECORD_START + 16 * self.tags.len());
         record.extend_from_slice(&u32::try_from(self.chunk).ok()?.to_be_bytes());
         record.extend_from_slice(&self.payload_len.to_be_bytes());
         record.extend_from_slice(self.tags.as_flattened());
         Some(record)
     }
 
-    /// What [`Self::to_record`] told of the mail with this header, content key and first byte of
-    /// payload.
+    /// Reads what [`Self::to_record`] wrote about the mail with this header and content key.
     ///
     /// # Errors
     /// Corrupt if no mail with this header has such a record.
@@ -213,7 +208,7 @@ impl Verified {
         let (chunk, len) = start.split_first_chunk().ok_or_else(wrong)?;
         let chunk = u32::from_be_bytes(*chunk) as usize;
         let len = u64::from_be_bytes(len.try_into().map_err(|_| wrong())?);
-        let tags: Blocks = match tags.len() % 16 {
+        let tags: SecretVec<[u8; 16]> = match tags.len() % 16 {
             0 => tags
                 .chunks(16)
                 .filter_map(|tag| tag.try_into().ok())
@@ -231,19 +226,14 @@ impl Verified {
         let parts = key.parts(header)?;
         let mac_key = MacKey::of_mail(header.cipher, parts.key, parts.iv);
         Ok(Verified {
-            way: RefCell::new(Way::pieces(&mac_key)?),
+            cipher: RefCell::new(ChunkCipher::gcm(&mac_key)?),
             chain_len: 0,
             chunk,
             payload_at,
             payload_len: len,
             plain_size: len,
             tags,
-            previous: Blocks::default(),
+            previous: SecretVec::default(),
         })
-    }
-
-    /// Bytes of memory that this holds.
-    pub fn mem_size(&self) -> usize {
-        size_of::<Self>() + self.tags.mem_size() + self.previous.mem_size() + CONTEXTS
     }
 }

@@ -1,52 +1,51 @@
-//! Serving a large mail: the part of its plaintext that is lent to a stream.
+//! Serving a large mail: the part of its plaintext that a stream looks at.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::recent::Recent;
+use super::chunk_cache::ChunkCache;
 use super::verified::Verified;
-use crate::crypto::Plain;
+use crate::crypto::Secret;
 use crate::crypto::cipher::MARGIN;
 use crate::error::{Error, Result};
 
-/// The decrypted part of a large mail that a stream serves from.
+/// The part of a large mail's plaintext that is lent to a stream.
 #[derive(Default)]
 pub struct Window {
-    /// Wiped on drop and before larger memory takes its place. As long as it ever was: to grow a `Vec`
-    /// is to write zeros first.
-    own: Plain,
-    /// More of it, where the next chunk is decrypted while a part of `own` is still looked at.
-    spare: Plain,
-    /// A chunk that others may look at too, in place of `own`.
-    shared: Option<Rc<Plain>>,
+    /// Never shortened: growing it again would mean writing zeros first.
+    own: Secret,
+    /// For decrypting the next chunk while a part of `own` is still in use.
+    spare: Secret,
+    /// A chunk of the cache, lent in place of `own`.
+    shared: Option<Rc<Secret>>,
     /// Which of their bytes are lent.
     lent: Range<usize>,
     /// Offset in the mail of the first byte that is lent.
     start: u64,
-    /// The first bytes of the chunk `gathering`, where it can't be had in one piece.
+    /// The first bytes of chunk `gathering`, if the file gives it in several pieces.
     gathered: Vec<u8>,
     gathering: usize,
 }
 
 impl Window {
-    /// What is lent.
+    /// The plaintext that is lent.
     pub fn plain(&self) -> &[u8] {
         let plain = self.shared.as_deref().unwrap_or(&self.own);
         &plain[self.lent.clone()]
     }
 
-    /// Whether the chunk at `offset` is at hand: then the plaintext from `offset` to its end is lent. It
-    /// takes a stream's reader that has consumed all before `offset`.
-    pub fn serve_recent(
+    /// Lends the plaintext from `offset` to the end of its chunk, if the chunk is in the cache and
+    /// everything before `offset` has been consumed. Returns whether it did.
+    pub fn serve_cached(
         &mut self,
         verified: &Verified,
-        recent: &Recent,
+        cache: &ChunkCache,
         keep: u64,
         offset: u64,
     ) -> bool {
         let number = chunk_of(verified, offset);
-        let Some(plain) = recent.get(number).filter(|_| keep == offset) else {
+        let Some(plain) = cache.get(number).filter(|_| keep == offset) else {
             return false;
         };
         let plain = Rc::clone(plain);
@@ -72,17 +71,17 @@ impl Window {
         }
     }
 
-    /// Takes that ciphertext, or its first part (none of it: the file has ended). Returns whether
-    /// the chunk is complete: then the plaintext from `keep` (at most `offset`) to its end is lent, and
-    /// kept in `recent`, if that is given and the stream's reader has consumed all before.
+    /// Takes that ciphertext, or its first part (nothing if the file has ended). Returns whether the
+    /// chunk is complete. If so, the plaintext from `keep` (at most `offset`) to the chunk's end is lent,
+    /// and the chunk goes into `cache`, if there is one and everything before `offset` has been consumed.
     ///
     /// # Errors
-    /// Tampered or truncated: the file was changed since it was verified. What was lent before
-    /// stays where it is: the stream's reader may still look at it.
+    /// Tampered or truncated if the file was changed since it was verified. What was lent before stays
+    /// in place: Dovecot may still look at it.
     pub fn serve(
         &mut self,
         verified: &Verified,
-        recent: Option<&mut Recent>,
+        cache: Option<&mut ChunkCache>,
         keep: u64,
         offset: u64,
         data: &[u8],
@@ -90,7 +89,7 @@ impl Window {
         let number = chunk_of(verified, offset);
         let (_, size) = verified.ciphertext_range(number);
         if self.gathered(number).is_empty() && (data.len() == size || data.is_empty()) {
-            self.decrypt(verified, recent, keep, offset, data)?;
+            self.decrypt(verified, cache, keep, offset, data)?;
             return Ok(true);
         }
         if self.gathering != number {
@@ -102,8 +101,8 @@ impl Window {
             return Ok(false);
         }
         let chunk = std::mem::take(&mut self.gathered);
-        self.decrypt(verified, recent, keep, offset, &chunk)?;
-        // Its memory serves the next chunk too.
+        self.decrypt(verified, cache, keep, offset, &chunk)?;
+        // Its memory is used again for the next chunk.
         self.gathered = chunk;
         self.gathered.clear();
         Ok(true)
@@ -112,22 +111,23 @@ impl Window {
     fn decrypt(
         &mut self,
         verified: &Verified,
-        recent: Option<&mut Recent>,
+        cache: Option<&mut ChunkCache>,
         keep: u64,
         offset: u64,
         data: &[u8],
     ) -> Result<()> {
         let number = chunk_of(verified, offset);
-        if let Some(recent) = recent.filter(|_| keep == offset) {
-            let (plain, len) = recent.open(verified, number, data)?;
+        if let Some(cache) = cache.filter(|_| keep == offset) {
+            let (plain, len) = cache.open(verified, number, data)?;
             return self.lend_shared(plain, len, verified, offset);
         }
         let kept = self.kept(keep, offset);
-        // What is lent stays in its place: this may fail yet.
+        // What is lent must stay in place: this may still fail.
         let elsewhere = !kept.is_empty() && self.shared.is_none();
-        let into = match elsewhere {
-            true => &mut self.spare,
-            false => &mut self.own,
+        let into = if elsewhere {
+            &mut self.spare
+        } else {
+            &mut self.own
         };
         fit(into, kept.len() + data.len() + MARGIN);
         let len = verified.open_chunk(number, data, &mut into[kept.len()..])?;
@@ -153,12 +153,12 @@ impl Window {
     /// Lends the chunk at `offset`, of which `plain` has `len` bytes, from there on.
     fn lend_shared(
         &mut self,
-        plain: Rc<Plain>,
+        plain: Rc<Secret>,
         len: usize,
         verified: &Verified,
         offset: u64,
     ) -> Result<()> {
-        // The chunk begins before `offset` where the stream was seeked into its middle.
+        // After a seek, `offset` may be in the middle of the chunk.
         let from = within(verified, offset);
         if from > len || len > plain.len() {
             return Err(beyond());
@@ -169,8 +169,8 @@ impl Window {
         Ok(())
     }
 
-    /// Where what is lent from `keep` on is. After a seek nothing before `offset` is at hand, and nobody
-    /// holds on to it.
+    /// Which of the lent bytes have to be kept, from `keep` on. None after a seek: nothing before `offset`
+    /// is in use then.
     fn kept(&self, keep: u64, offset: u64) -> Range<usize> {
         let end = self.start + self.lent.len() as u64;
         let mut from = self.lent.end;
@@ -182,11 +182,10 @@ impl Window {
     }
 }
 
-/// Makes `memory` at least `size` bytes long; memory left behind is wiped.
-fn fit(memory: &mut Plain, size: usize) {
+/// Makes `memory` at least `size` bytes long. What was in it is lost.
+fn fit(memory: &mut Secret, size: usize) {
     if memory.len() < size {
-        memory.wipe();
-        **memory = vec![0; size.next_power_of_two()];
+        *memory = Secret::zeroed(size.next_power_of_two());
     }
 }
 

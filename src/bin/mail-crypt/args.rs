@@ -29,24 +29,24 @@ Exit status: 0 done, 1 a file can't be read or written, 2 usage, 3 damaged or no
 should be, 4 tampered with, 5 no key, 6 wrong password, 7 unsupported.
 ";
 
-/// Everything that a command may be told.
+/// The options of all commands.
 #[derive(Default)]
-pub struct Options {
-    /// The file, key or public key that the command is about.
+pub(crate) struct Options {
+    /// The file or key that the command is about.
     pub file: Option<PathBuf>,
     /// `--json`
     pub json: bool,
     /// `--raw`: leave compressed plaintext compressed.
     pub raw: bool,
-    /// `--twice`: decrypt what is inside as well.
+    /// `--twice`: if the plaintext is encrypted too, decrypt that.
     pub twice: bool,
     /// `--public`
     pub public: bool,
-    /// `--message`: which mail of a file that holds many, from 1.
+    /// `--message`: which mail of a file with several, from 1.
     pub message: Option<usize>,
     /// `--key`
     pub key: Option<PathBuf>,
-    /// `--attributes`, perhaps several: a sharee's mail needs its owner's dict too.
+    /// `--attributes`, possibly several: shared mail needs its owner's dict too.
     pub attributes: Vec<PathBuf>,
     /// `--user`: whose copies of shared keys to look for.
     pub user: Option<String>,
@@ -62,23 +62,29 @@ pub struct Options {
     pub out: Option<PathBuf>,
     /// Where the password comes from.
     pub password: PasswordSource,
-    /// Where the password of what is written comes from.
+    /// Where the password for the output comes from.
     pub new_password: PasswordSource,
 }
 
-/// What the command line says: a command, of one word or two, and what it is told. `None` where it was
-/// only about help, which has then been given.
-pub fn parse() -> Result<Option<(String, Options)>> {
+/// The command, of one word or two, and its options. `None` where the command line only asked for help or
+/// the version, which has then been printed.
+pub(crate) fn parse() -> Result<Option<(String, Options)>> {
     let mut parser = lexopt::Parser::from_env();
     let mut command = match command_word(&mut parser)? {
-        Word::Command(word) => word,
-        Word::Missing | Word::Help => return help(),
+        CommandWord::Command(word) => word,
+        CommandWord::Missing | CommandWord::Help => return help(),
+        CommandWord::Version => return version(),
     };
     if command == "key" {
         match command_word(&mut parser)? {
-            Word::Command(word) => command = format!("key {word}"),
-            Word::Help => return help(),
-            Word::Missing => return Err(Failure::Usage("key: show or convert?".into())),
+            CommandWord::Command(word) => command = format!("key {word}"),
+            CommandWord::Help => return help(),
+            CommandWord::Version => return version(),
+            CommandWord::Missing => {
+                return Err(Failure::Usage(
+                    "key needs a command: show or convert".into(),
+                ));
+            }
         }
     }
     match options(parser)? {
@@ -91,27 +97,29 @@ fn help() -> Result<Option<(String, Options)>> {
     secret::say(HELP).map(|()| None)
 }
 
-/// What stands where a command is expected.
-enum Word {
+fn version() -> Result<Option<(String, Options)>> {
+    secret::say(concat!("mail-crypt ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| None)
+}
+
+/// What was found in place of a command.
+enum CommandWord {
     Command(String),
     Help,
+    Version,
     Missing,
 }
 
-fn command_word(parser: &mut lexopt::Parser) -> Result<Word> {
+fn command_word(parser: &mut lexopt::Parser) -> Result<CommandWord> {
     match parser.next()? {
-        None => Ok(Word::Missing),
-        Some(Short('h') | Long("help")) => Ok(Word::Help),
-        Some(Long("version")) => {
-            secret::say(concat!("mail-crypt ", env!("CARGO_PKG_VERSION"), "\n"))?;
-            std::process::exit(0);
-        }
-        Some(Value(word)) => Ok(Word::Command(word.string()?)),
+        None => Ok(CommandWord::Missing),
+        Some(Short('h') | Long("help")) => Ok(CommandWord::Help),
+        Some(Long("version")) => Ok(CommandWord::Version),
+        Some(Value(word)) => Ok(CommandWord::Command(word.string()?)),
         Some(other) => Err(other.unexpected().into()),
     }
 }
 
-/// `None` where help is asked for.
+/// `None` if help is asked for.
 fn options(mut parser: lexopt::Parser) -> Result<Option<Options>> {
     let mut o = Options::default();
     while let Some(arg) = parser.next()? {
@@ -144,9 +152,9 @@ fn options(mut parser: lexopt::Parser) -> Result<Option<Options>> {
 }
 
 impl Options {
-    /// The file argument, which the command can't do without.
-    pub fn file(&self) -> Result<&PathBuf> {
-        let missing = || Failure::Usage("which file?".into());
+    /// The file argument, which must be there.
+    pub(crate) fn file(&self) -> Result<&PathBuf> {
+        let missing = || Failure::Usage("no FILE given".into());
         self.file.as_ref().ok_or_else(missing)
     }
 }

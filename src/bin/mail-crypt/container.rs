@@ -1,5 +1,6 @@
-//! Where a mail lies in its file: all of it in a Maildir, one of many in dbox files.
+//! Finds a mail in its file: in a Maildir it is the whole file, in dbox one of several.
 #![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing, clippy::string_slice)]
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -11,35 +12,37 @@ use mail_crypt_core::stream::{MAGIC, is_encrypted, mended};
 
 use crate::{Failure, Result};
 
-/// What stands before a mail in a dbox file: magic, type, ten blanks, its size in hexadecimal.
+/// How a mail's header in a dbox file begins: magic, type, ten blanks, the size in hexadecimal.
 const DBOX_MAIL: &[u8] = b"\x01\x02N";
 const DBOX_SIZE_AT: usize = 13;
 const DBOX_HEADER_LEN: usize = 30;
 /// A dbox file begins with a line of parameters.
-const MAX_FILE_HEADER: usize = 512;
+const MAX_FILE_HEADER: u64 = 512;
+
+/// The most metadata after a mail in a dbox file: lines up to an empty one.
+const MAX_METADATA: u64 = 64 * 1024;
 
 /// The part of a file that is one mail.
-pub struct Mail {
+pub(crate) struct Mail {
     file: File,
     start: u64,
     size: u64,
     at: u64,
-    /// What stands for the file's first bytes, where those are damaged.
+    /// What is read in place of damaged first bytes.
     mended: Vec<u8>,
 }
 
 impl Mail {
     /// Opens mail `number` (from 1) of `path`.
-    pub fn open(path: &Path, number: Option<usize>) -> Result<Self> {
+    pub(crate) fn open(path: &Path, number: Option<usize>) -> Result<Self> {
         let io = |e| Failure::io(path.display(), e);
         let mut file = File::open(path).map_err(io)?;
         let len = file.metadata().map_err(io)?.len();
-        let mut head = vec![0; MAX_FILE_HEADER];
-        let read = read_up_to(&mut file, &mut head).map_err(io)?;
-        head.truncate(read);
-        let first = match is_encrypted(&head) {
-            true => None,
-            false => first_dbox_mail(&head),
+        let head = read_up_to(&mut file, MAX_FILE_HEADER).map_err(io)?;
+        let first = if is_encrypted(&head) {
+            None
+        } else {
+            first_dbox_mail(&head)
         };
         let (start, size) = match (first, number) {
             (Some(at), number) => dbox_mail(&mut file, at, number.unwrap_or(1), len)?,
@@ -58,13 +61,13 @@ impl Mail {
     }
 
     /// Bytes of the mail as stored.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Puts the first bytes right, where nothing else of an encrypted mail's header is damaged. Returns
-    /// whether that was so.
-    pub fn mend(&mut self) -> Result<bool> {
+    /// Corrects the first bytes if nothing else of an encrypted mail's header is damaged. Returns whether
+    /// it did.
+    pub(crate) fn mend(&mut self) -> Result<bool> {
         let io = |e| Failure::io("the mail", e);
         let mut head = Vec::new();
         let read = self.by_ref().take(MAX_HEADER as u64).read_to_end(&mut head);
@@ -77,8 +80,8 @@ impl Mail {
         Ok(true)
     }
 
-    /// Reads on at `offset` of the mail.
-    pub fn seek_to(&mut self, offset: u64) -> std::io::Result<()> {
+    /// Continues to read at `offset` of the mail.
+    pub(crate) fn seek_to(&mut self, offset: u64) -> std::io::Result<()> {
         self.at = offset;
         self.file.seek(SeekFrom::Start(self.start + offset))?;
         Ok(())
@@ -88,11 +91,10 @@ impl Mail {
 impl Read for Mail {
     fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
         let left = self.size.saturating_sub(self.at);
-        let want = usize::try_from(left).map_or(buf.len(), |n| n.min(buf.len()));
-        let read = self.file.read(&mut buf[..want])?;
+        let read = self.file.by_ref().take(left).read(buf)?;
         let from = usize::try_from(self.at).unwrap_or(usize::MAX);
         let right = self.mended.get(from..).unwrap_or_default();
-        for (byte, right) in buf[..read].iter_mut().zip(right) {
+        for (byte, right) in buf.iter_mut().take(read).zip(right) {
             *byte = *right;
         }
         self.at += read as u64;
@@ -100,15 +102,10 @@ impl Read for Mail {
     }
 }
 
-fn read_up_to(file: &mut File, buf: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buf.len() {
-        match file.read(&mut buf[filled..])? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    Ok(filled)
+fn read_up_to(file: &mut File, max: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(max).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Where the first mail's header begins, if this is a dbox file: after the first line.
@@ -125,7 +122,9 @@ fn dbox_mail(file: &mut File, mut at: u64, number: usize, len: u64) -> Result<(u
         let size = dbox_size(file, at)?;
         let start = at + DBOX_HEADER_LEN as u64;
         if start.checked_add(size).is_none_or(|end| end > len) {
-            return Err(Error::truncated(format!("mail {n} ends behind the file")).into());
+            return Err(
+                Error::truncated(format!("mail {n} extends beyond the end of the file")).into(),
+            );
         }
         if n == number {
             return Ok((start, size));
@@ -151,13 +150,11 @@ fn dbox_size(file: &mut File, at: u64) -> Result<u64> {
     }
 }
 
-/// Behind a mail comes its metadata, lines up to an empty one; then the next mail or the end.
+/// A mail is followed by its metadata, lines up to an empty one, and by the next mail or the end.
 fn next_dbox_mail(file: &mut File, at: u64, len: u64) -> Result<Option<u64>> {
     let io = |e| Failure::io("the dbox file", e);
     file.seek(SeekFrom::Start(at)).map_err(io)?;
-    let mut metadata = vec![0; 64 * 1024];
-    let read = read_up_to(file, &mut metadata).map_err(io)?;
-    metadata.truncate(read);
+    let metadata = read_up_to(file, MAX_METADATA).map_err(io)?;
     let end = metadata.windows(2).position(|pair| pair == b"\n\n");
     let Some(end) = end else {
         return Err(Error::corrupt("a mail's metadata doesn't end").into());

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 
+use mail_crypt_core::crypto::Secret;
 use mail_crypt_core::error::Error;
 use mail_crypt_core::format::stream::MAX_HEADER;
 use mail_crypt_core::key::PrivateKey;
@@ -16,14 +17,14 @@ use crate::container::Mail;
 use crate::dict::FileDict;
 use crate::{Failure, Result, compress, secret, wiped};
 
-/// How often a mail is decrypted at most.
+/// How often a mail is decrypted at most, with `--twice`.
 const MAX_TIMES: usize = 16;
 
 /// Runs the command. Nothing is written before the whole mail is verified.
-pub fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let mut mail = Mail::open(options.file()?, options.message)?;
     if mail.mend()? {
-        eprintln!("mail-crypt: the file's first bytes are damaged; what they were is known");
+        eprintln!("mail-crypt: the file's first bytes are damaged; reading on with the right ones");
     }
     let mut keys = key_source(options)?;
     let mut plain = decrypt(mail, &mut keys)?;
@@ -35,16 +36,16 @@ pub fn run(options: &Options) -> Result<()> {
     out.finish()
 }
 
-/// The plaintext of a mail, which is verified as a whole.
-fn decrypt(mut mail: Mail, keys: &mut KeySource) -> Result<Box<dyn Read>> {
+/// Verifies a mail and answers its plaintext.
+fn decrypt(mut mail: Mail, keys: &mut Keys) -> Result<Box<dyn Read>> {
     Ok(match open(&mut mail, Opener::default(), keys)? {
-        Body::Small(plain) => Box::new(SmallBody(plain, 0)),
+        Body::Small(plain) => Box::new(io::Cursor::new(plain)),
         Body::Large(verified) => Box::new(LargeBody::new(*verified, mail)),
     })
 }
 
-/// What is in the plaintext of a mail: nothing compressed, and nothing encrypted.
-fn content(mut plain: Box<dyn Read>, twice: bool, keys: &mut KeySource) -> Result<Box<dyn Read>> {
+/// The content of a mail's plaintext, decompressed, and decrypted if it is encrypted again.
+fn content(mut plain: Box<dyn Read>, twice: bool, keys: &mut Keys) -> Result<Box<dyn Read>> {
     for _ in 0..MAX_TIMES {
         let (start, all) = first_bytes(compress::undo(plain)?)?;
         plain = all;
@@ -59,20 +60,20 @@ fn content(mut plain: Box<dyn Read>, twice: bool, keys: &mut KeySource) -> Resul
     Err(Error::unsupported("encrypted too many times").into())
 }
 
-/// Verifies all of an encrypted mail that is in another one's plaintext, in memory.
-fn decrypt_inner(mut sealed: Box<dyn Read>, keys: &mut KeySource) -> Result<Box<dyn Read>> {
+/// Verifies and decrypts a mail inside another one's plaintext, in memory.
+fn decrypt_inner(mut sealed: Box<dyn Read>, keys: &mut Keys) -> Result<Box<dyn Read>> {
     let whole = Limits {
         small: usize::MAX / 2,
         ..Limits::default()
     };
     match open(&mut sealed, Opener::new(whole), keys)? {
-        Body::Small(plain) => Ok(Box::new(SmallBody(plain, 0))),
+        Body::Small(plain) => Ok(Box::new(io::Cursor::new(plain))),
         Body::Large(_) => Err(Error::unsupported("too large to be decrypted twice").into()),
     }
 }
 
-/// What the mail in `options.file` says of itself inside, where there is a key to look with.
-pub fn inside(options: &Options) -> Result<Zeroizing<Vec<u8>>> {
+/// The start of the content of the mail in `options.file`.
+pub(crate) fn inside(options: &Options) -> Result<Secret> {
     let mut mail = Mail::open(options.file()?, options.message)?;
     mail.mend()?;
     let plain = decrypt(mail, &mut key_source(options)?)?;
@@ -80,18 +81,18 @@ pub fn inside(options: &Options) -> Result<Zeroizing<Vec<u8>>> {
 }
 
 /// A mail's first bytes, and all of it.
-type Content = (Zeroizing<Vec<u8>>, Box<dyn Read>);
+type Content = (Secret, Box<dyn Read>);
 
 /// As much of a mail's beginning as a header can have, and all of the mail.
 fn first_bytes(mut plain: Box<dyn Read>) -> Result<Content> {
-    let mut start = Zeroizing::new(Vec::with_capacity(MAX_HEADER));
+    let mut start = Secret::default();
     let mut head = plain.by_ref().take(MAX_HEADER as u64);
-    head.read_to_end(&mut start).map_err(failed_copy)?;
+    wiped::copy(&mut head, &mut start).map_err(failed_copy)?;
     let all = io::Cursor::new(start.clone()).chain(plain);
     Ok((start, Box::new(all)))
 }
 
-/// Reading fails with the core's error in an I/O error's clothes; writing with a plain one.
+/// Reading fails with the core's error inside an I/O error, writing with a plain one.
 fn failed_copy(e: io::Error) -> Failure {
     match e.downcast::<Error>() {
         Ok(error) => Failure::Data(error),
@@ -99,64 +100,52 @@ fn failed_copy(e: io::Error) -> Failure {
     }
 }
 
-/// The keyring, and the dict that it looks into.
-pub struct KeySource {
+/// The keyring, and the dict that it reads.
+pub(crate) struct Keys {
     ring: Keyring,
     dict: FileDict,
 }
 
-fn key_source(options: &Options) -> Result<KeySource> {
+fn key_source(options: &Options) -> Result<Keys> {
     let password = options.password.read()?;
     let mut settings = Settings::reading(Line::default());
     if let Some(path) = &options.key {
         let text = secret::key_text(path)?;
         let name = path.display();
-        let key = PrivateKey::parse_setting(&text, password.as_ref().map(|p| p.as_slice()))
-            .map_err(|e| e.context(name))?;
+        let key =
+            PrivateKey::parse_setting(&text, password.as_deref()).map_err(|e| e.context(name))?;
         // The mail's own key, or the one above the user's key in the dict.
         settings.global_private.push(key.clone());
         settings.user_key_keys.push(key);
     }
     settings.password = password.map(|value| Password {
-        value,
+        value: Zeroizing::new(value.to_vec()),
         origin: "given",
     });
     if options.attributes.is_empty() && options.key.is_none() {
-        let text = "with which key? --key KEYFILE or --attributes DICTFILE";
+        let text = "no key given: --key KEYFILE or --attributes DICTFILE";
         return Err(Failure::Usage(text.into()));
     }
     let user = options.user.as_deref().unwrap_or_default();
     let dict = FileDict::read(&options.attributes, user)?;
     let ring = Keyring::new(settings);
-    Ok(KeySource { ring, dict })
+    Ok(Keys { ring, dict })
 }
 
-fn open(mail: &mut impl Read, mut opener: Opener, keys: &mut KeySource) -> Result<Body> {
+fn open(mail: &mut impl Read, mut opener: Opener, keys: &mut Keys) -> Result<Body> {
     let mut buf = vec![0; 128 * 1024];
     loop {
         let read = mail.read(&mut buf).map_err(failed_copy)?;
         if read == 0 {
-            return Ok(opener.finish()?.body);
+            return Ok(opener.finish()?);
         }
         let Feed::NeedKey(ids) = opener.feed(&buf[..read])? else {
             continue;
         };
         let mut host = keys.dict.clone();
         let key = keys.ring.private_key(&ids, &mut keys.dict, &mut host)?;
-        opener.unlock(&key, &mut SecretCache::new(0))?;
+        opener.unlock(&key, &mut SecretCache::default())?;
         opener.feed(&[])?;
-    }
-}
-
-struct SmallBody(Zeroizing<Vec<u8>>, usize);
-
-impl Read for SmallBody {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let rest = self.0.get(self.1..).unwrap_or_default();
-        let n = rest.len().min(buf.len());
-        buf[..n].copy_from_slice(&rest[..n]);
-        self.1 += n;
-        Ok(n)
     }
 }
 
@@ -166,20 +155,17 @@ struct LargeBody {
     mail: Mail,
     next: usize,
     sealed: Vec<u8>,
-    plain: Zeroizing<Vec<u8>>,
-    at: usize,
+    plain: io::Cursor<Secret>,
 }
 
 impl LargeBody {
     fn new(verified: Verified, mail: Mail) -> Self {
-        let plain = Zeroizing::new(Vec::with_capacity(verified.chunk_size() + 64));
         LargeBody {
             verified,
             mail,
             next: 0,
             sealed: Vec::new(),
-            plain,
-            at: 0,
+            plain: io::Cursor::default(),
         }
     }
 
@@ -188,11 +174,8 @@ impl LargeBody {
         self.sealed.resize(size, 0);
         self.mail.seek_to(offset)?;
         self.mail.read_exact(&mut self.sealed)?;
-        self.plain.clear();
-        self.at = 0;
-        self.verified
-            .decrypt_chunk(self.next, &self.sealed, &mut self.plain)
-            .map_err(io::Error::other)?;
+        let plain = self.verified.decrypt_chunk(self.next, &self.sealed);
+        self.plain = io::Cursor::new(plain.map_err(io::Error::other)?);
         self.next += 1;
         Ok(())
     }
@@ -200,13 +183,12 @@ impl LargeBody {
 
 impl Read for LargeBody {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.plain.len() && self.next < self.verified.chunk_count() {
+        loop {
+            let read = self.plain.read(buf)?;
+            if read > 0 || buf.is_empty() || self.next == self.verified.chunk_count() {
+                return Ok(read);
+            }
             self.next_chunk()?;
         }
-        let rest = &self.plain[self.at..];
-        let n = rest.len().min(buf.len());
-        buf[..n].copy_from_slice(&rest[..n]);
-        self.at += n;
-        Ok(n)
     }
 }

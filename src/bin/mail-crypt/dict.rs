@@ -1,12 +1,15 @@
 //! The attribute dict as a file (`mail_attribute_dict = file:..`): lines of names and values.
 #![forbid(unsafe_code)]
+#![deny(clippy::indexing_slicing, clippy::string_slice)]
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use mail_crypt_core::crypto::SecretText;
 use mail_crypt_core::error::Error;
+use mail_crypt_core::hex;
 use mail_crypt_core::store::{Access, Attributes, Change, Guid, Host, Level, Scope};
 use zeroize::Zeroizing;
 
@@ -16,17 +19,17 @@ type Entries = BTreeMap<String, Zeroizing<String>>;
 
 /// All keys of a user, whichever mailbox they belong to: ids are unique.
 #[derive(Clone)]
-pub struct FileDict {
+pub(crate) struct FileDict {
     entries: Rc<Entries>,
-    /// Only what is filed under this GUID.
+    /// Look only under this GUID.
     guid: Option<String>,
-    /// Whose copies of shared keys count.
+    /// Whose copies of shared keys are used.
     user: String,
 }
 
 impl FileDict {
     /// Reads the dict files at `paths`; with none there are no keys.
-    pub fn read(paths: &[PathBuf], user: &str) -> Result<Self> {
+    pub(crate) fn read(paths: &[PathBuf], user: &str) -> Result<Self> {
         let mut entries = Entries::new();
         for path in paths {
             let text = secret::key_text(path)?;
@@ -63,9 +66,9 @@ impl FileDict {
     }
 }
 
-/// Dovecot's escapes for what can't stand in a line.
+/// Undoes Dovecot's escapes for characters that a line can't hold.
 fn unescape(text: &str) -> Zeroizing<String> {
-    let mut out = Zeroizing::new(String::with_capacity(text.len()));
+    let mut out = SecretText::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         out.push(match c {
@@ -81,7 +84,7 @@ fn unescape(text: &str) -> Zeroizing<String> {
             c => c,
         });
     }
-    out
+    out.finish()
 }
 
 impl Attributes for FileDict {
@@ -122,7 +125,7 @@ impl Attributes for FileDict {
 
     fn under(&self, guid: &Guid) -> Box<dyn Attributes + '_> {
         let mut under = self.clone();
-        under.guid = Some(guid.iter().map(|byte| format!("{byte:02x}")).collect());
+        under.guid = Some(hex::encode(guid));
         Box::new(under)
     }
 }
@@ -135,6 +138,8 @@ impl Host for FileDict {
     fn warn(&mut self, text: &str) {
         eprintln!("mail-crypt: {text}");
     }
+
+    fn debug(&self, _: &dyn Fn() -> String) {}
 
     fn username(&self) -> &str {
         &self.user

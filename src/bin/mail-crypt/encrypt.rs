@@ -5,17 +5,17 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
+use mail_crypt_core::crypto::Secret;
 use mail_crypt_core::key::PublicKey;
 use mail_crypt_core::stream::{Algorithm, Encryptor, Sender, Version};
-use zeroize::Zeroizing;
 
 use crate::args::Options;
 use crate::{Failure, Result, secret};
 
 /// Runs the command.
-pub fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let Some(to) = &options.to else {
-        return Err(Failure::Usage("to whom? --to PUBLICKEY".into()));
+        return Err(Failure::Usage("no recipient given: --to PUBLICKEY".into()));
     };
     let key = PublicKey::parse(&secret::key_text(to)?).map_err(|e| e.context(to.display()))?;
     let algorithm: Algorithm = match &options.algorithm {
@@ -32,7 +32,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let mut encryptor = Encryptor::new(&algorithm, Version::V2, &mut Sender::new(key))?;
     let mut to = secret::output(options.out.as_deref())?;
-    let mut plain = Zeroizing::new(vec![0; 128 * 1024]);
+    let mut plain = Secret::zeroed(128 * 1024);
     let mut sealed = Vec::new();
     loop {
         let read = from

@@ -1,4 +1,4 @@
-//! What ends the program early.
+//! Failures that end the program.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -6,9 +6,9 @@ use std::io;
 
 use mail_crypt_core::ErrorKind;
 
-/// What ends the program early, with its exit code.
+/// A failure that ends the program, with its exit code.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The command line is wrong: 2.
     Usage(String),
     /// A file can't be read or written: 1.
@@ -19,12 +19,12 @@ pub enum Failure {
 
 impl Failure {
     /// An I/O failure on `name`.
-    pub fn io(name: impl fmt::Display, error: io::Error) -> Self {
+    pub(crate) fn io(name: impl fmt::Display, error: io::Error) -> Self {
         Failure::Io(format!("{name}: {error}"))
     }
 
     /// The exit code.
-    pub fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Failure::Io(_) => 1,
             Failure::Usage(_) => 2,
@@ -59,5 +59,5 @@ impl From<mail_crypt_core::Error> for Failure {
     }
 }
 
-/// A result that ends the program where it is an error.
-pub type Result<T> = std::result::Result<T, Failure>;
+/// A result whose error ends the program.
+pub(crate) type Result<T> = std::result::Result<T, Failure>;

@@ -14,7 +14,7 @@ use crate::container::Mail;
 use crate::{Failure, Result, decrypt, secret};
 
 /// Runs the command.
-pub fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let mut mail = Mail::open(options.file()?, options.message)?;
     let size = mail.size();
     let damaged = mail.mend()?;
@@ -31,10 +31,10 @@ pub fn run(options: &Options) -> Result<()> {
         let inner = decrypt::inside(options)?;
         facts["encrypted_twice"] = is_encrypted_mail(&inner).into();
     }
-    secret::say(&match options.json {
-        true => format!("{facts:#}\n"),
-        false => lines(&facts, ""),
-    })
+    if options.json {
+        return secret::say(&format!("{facts:#}\n"));
+    }
+    secret::say(&lines(&facts, ""))
 }
 
 /// The header's bytes; none if the mail isn't encrypted.

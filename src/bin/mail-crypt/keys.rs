@@ -4,17 +4,18 @@
 use std::io::Write;
 
 use mail_crypt_core::ErrorKind;
-use mail_crypt_core::key::{KeyId, KeyKind, PrivateKey, Protect, Protection, PublicKey, StoredKey};
+use mail_crypt_core::crypto::Secret;
+use mail_crypt_core::key::{KeyId, KeyType, PrivateKey, Protect, Protection, PublicKey, StoredKey};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::args::Options;
 use crate::{Failure, Result, secret};
 
-/// Makes a private key.
-pub fn generate(options: &Options) -> Result<()> {
+/// Generates a private key.
+pub(crate) fn generate(options: &Options) -> Result<()> {
     let Some(curve) = &options.curve else {
-        return Err(Failure::Usage("on which curve? --curve NAME".into()));
+        return Err(Failure::Usage("no curve given: --curve NAME".into()));
     };
     let key = PrivateKey::generate(curve)?;
     let password = options.password.read()?;
@@ -24,8 +25,8 @@ pub fn generate(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Says what a key is; of a private key nothing but its public half.
-pub fn show(options: &Options) -> Result<()> {
+/// Describes a key; of a private key only the public half.
+pub(crate) fn show(options: &Options) -> Result<()> {
     let text = secret::key_text(options.file()?)?;
     let (kind, public) = match PublicKey::parse(&text) {
         Ok(public) => ("public", Some(public)),
@@ -34,9 +35,9 @@ pub fn show(options: &Options) -> Result<()> {
     let facts = match &public {
         Some(public) => json!({
             "kind": kind,
-            "type": match public.kind() {
-                KeyKind::Rsa => "RSA",
-                KeyKind::Ec | KeyKind::X25519 | KeyKind::X448 => "elliptic curve",
+            "type": match public.key_type() {
+                KeyType::Rsa => "RSA",
+                KeyType::Ec | KeyType::X25519 | KeyType::X448 => "elliptic curve",
             },
             "curve": public.curve_name(),
             "bits": public.bits(),
@@ -76,10 +77,12 @@ fn locked(text: &str) -> Result<serde_json::Value> {
 }
 
 /// Writes a key in another format.
-pub fn convert(options: &Options) -> Result<()> {
+pub(crate) fn convert(options: &Options) -> Result<()> {
     let text = secret::key_text(options.file()?)?;
     let Some(format) = options.format.as_deref() else {
-        return Err(Failure::Usage("to what? --format pem or dovecot".into()));
+        return Err(Failure::Usage(
+            "no format given: --format pem or dovecot".into(),
+        ));
     };
     let out = if options.public {
         let public = match PublicKey::parse(&text) {
@@ -101,7 +104,7 @@ pub fn convert(options: &Options) -> Result<()> {
 /// The private key in `text`; none if it is locked and no password was given.
 fn private(options: &Options, text: &str) -> Result<Option<PrivateKey>> {
     let password = options.password.read()?;
-    let key = PrivateKey::parse_setting(text, password.as_ref().map(|p| p.as_slice()));
+    let key = PrivateKey::parse_setting(text, password.as_deref());
     match key {
         Ok(key) => Ok(Some(key)),
         Err(_) if password.is_none() && StoredKey::parse(text).is_ok() => Ok(None),
@@ -117,9 +120,9 @@ fn needed(key: Option<PrivateKey>) -> Result<PrivateKey> {
 fn private_text(
     key: &PrivateKey,
     format: &str,
-    password: Option<Zeroizing<Vec<u8>>>,
+    password: Option<Secret>,
 ) -> Result<Zeroizing<String>> {
-    let password = password.as_ref().map(|p| p.as_slice());
+    let password = password.as_deref();
     match format {
         "pem" => Ok(key.to_pem(password)?),
         "dovecot" => Ok(key.to_dovecot(match password {

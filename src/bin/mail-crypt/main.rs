@@ -1,6 +1,5 @@
-//! `mail-crypt`: looks into, decrypts and makes encrypted files and keys, without a Dovecot.
-//!
-//! What an operator restores a single mail from a backup with. See mail-crypt(1).
+//! `mail-crypt`: inspects, decrypts and creates encrypted files and keys without a running Dovecot, for
+//! example to restore a single mail from a backup. See mail-crypt(1).
 #![forbid(unsafe_code)]
 
 mod args;

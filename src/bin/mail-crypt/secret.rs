@@ -1,4 +1,4 @@
-//! Passwords in, secrets and results out. Nothing secret is ever an argument.
+//! Reads passwords and keys, and writes results. A secret is never an argument.
 #![forbid(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
@@ -7,9 +7,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use mail_crypt_core::crypto::Secret;
 use zeroize::Zeroizing;
 
-use crate::wiped::Growing;
+use crate::wiped;
 use crate::{Failure, Result};
 
 /// A dict file has a few hundred bytes for each folder.
@@ -18,7 +19,7 @@ const MAX_PASSWORD: usize = 64 * 1024;
 
 /// Where a password comes from.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-pub enum PasswordSource {
+pub(crate) enum PasswordSource {
     /// There is none.
     #[default]
     None,
@@ -32,7 +33,7 @@ pub enum PasswordSource {
 
 impl PasswordSource {
     /// Reads it.
-    pub fn read(self) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    pub(crate) fn read(self) -> Result<Option<Secret>> {
         let line = match self {
             PasswordSource::None => return Ok(None),
             PasswordSource::Stdin => first_line(standard_input()?, "standard input")?,
@@ -42,7 +43,7 @@ impl PasswordSource {
                 first_line(file, &name)?
             }
             PasswordSource::Prompt => rpassword::prompt_password("Password: ")
-                .map(|line| Zeroizing::new(line.into_bytes()))
+                .map(|line| Secret::new(line.into_bytes()))
                 .map_err(|e| Failure::io("the terminal", e))?,
         };
         if line.is_empty() {
@@ -52,23 +53,24 @@ impl PasswordSource {
     }
 }
 
-/// Standard input and output without the buffers that std keeps for them, which nobody wipes.
-pub fn standard_input() -> Result<File> {
+/// Standard input, without std's buffer, which is never wiped.
+#[expect(clippy::disallowed_methods, reason = "around its buffer")]
+pub(crate) fn standard_input() -> Result<File> {
     let own = io::stdin().as_fd().try_clone_to_owned();
     own.map(File::from)
         .map_err(|e| Failure::io("standard input", e))
 }
 
+#[expect(clippy::disallowed_methods, reason = "around its buffer")]
 fn standard_output() -> Result<File> {
     let own = io::stdout().as_fd().try_clone_to_owned();
     own.map(File::from)
         .map_err(|e| Failure::io("standard output", e))
 }
 
-/// As bytes: a client may have sent a password in any encoding. What follows the line isn't read.
-fn first_line(mut from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>> {
-    // Room from the start: a growing buffer leaves copies behind.
-    let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSWORD));
+/// As bytes: a password can have any encoding. Reads nothing beyond the line.
+fn first_line(mut from: impl Read, name: &str) -> Result<Secret> {
+    let mut line = Secret::default();
     let mut byte = Zeroizing::new([0]);
     loop {
         match from.read(&mut *byte) {
@@ -83,37 +85,34 @@ fn first_line(mut from: impl Read, name: &str) -> Result<Zeroizing<Vec<u8>>> {
         }
     }
     if line.last() == Some(&b'\r') {
-        line.pop();
+        line.truncate(line.len() - 1);
     }
     Ok(line)
 }
 
 /// The text of a key file; `-` is standard input.
-pub fn key_text(path: &Path) -> Result<Zeroizing<String>> {
+pub(crate) fn key_text(path: &Path) -> Result<Zeroizing<String>> {
     let failed = |e| Failure::io(path.display(), e);
-    let file = match path == Path::new("-") {
-        true => standard_input()?,
-        false => File::open(path).map_err(failed)?,
+    let file = if path == Path::new("-") {
+        standard_input()?
+    } else {
+        File::open(path).map_err(failed)?
     };
-    let mut bytes = Growing::read(file.take(MAX_KEY_FILE)).map_err(failed)?;
-    match String::from_utf8(std::mem::take(&mut *bytes)) {
-        Ok(text) => Ok(Zeroizing::new(text)),
-        Err(e) => {
-            drop(Zeroizing::new(e.into_bytes()));
-            Err(failed(io::Error::other("not a text")))
-        }
-    }
+    let mut bytes = Secret::default();
+    wiped::copy(&mut file.take(MAX_KEY_FILE), &mut bytes).map_err(failed)?;
+    let text = bytes.into_text();
+    text.ok_or_else(|| failed(io::Error::other("not a text")))
 }
 
 /// Where results go: standard output, or a new file that only its owner can read. An existing
-/// file is never overwritten, and a new one that isn't finished is taken away.
-pub struct Output<'a> {
+/// file is never overwritten, and an unfinished new one is removed.
+pub(crate) struct Output<'a> {
     to: File,
     unfinished: Option<&'a Path>,
 }
 
 /// Opens it.
-pub fn output(path: Option<&Path>) -> Result<Output<'_>> {
+pub(crate) fn output(path: Option<&Path>) -> Result<Output<'_>> {
     let to = match path {
         None => standard_output()?,
         Some(path) => {
@@ -130,7 +129,7 @@ pub fn output(path: Option<&Path>) -> Result<Output<'_>> {
 }
 
 /// Writes a text to standard output, which may be closed or full.
-pub fn say(text: &str) -> Result<()> {
+pub(crate) fn say(text: &str) -> Result<()> {
     let mut to = output(None)?;
     let written = to.write_all(text.as_bytes());
     written.map_err(|e| Failure::io("the output", e))?;
@@ -138,8 +137,8 @@ pub fn say(text: &str) -> Result<()> {
 }
 
 impl Output<'_> {
-    /// All has been written.
-    pub fn finish(mut self) -> Result<()> {
+    /// Ends the output: everything has been written.
+    pub(crate) fn finish(mut self) -> Result<()> {
         self.to.flush().map_err(|e| Failure::io("the output", e))?;
         self.unfinished = None;
         Ok(())
@@ -159,7 +158,7 @@ impl Write for Output<'_> {
 impl Drop for Output<'_> {
     fn drop(&mut self) {
         if let Some(path) = self.unfinished {
-            // Made here a moment ago; if it can't be removed, what went wrong before is still said.
+            // If it can't be removed, the failure that led here is still reported.
             let _ = std::fs::remove_file(path);
         }
     }

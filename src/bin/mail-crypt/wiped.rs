@@ -1,52 +1,16 @@
-//! Buffers for plaintext, passwords and keys: wiped when they are dropped, and what they leave behind when they
-//! grow. What decompressors keep inside is their own.
+//! Reads and copies plaintext through buffers that are wiped. Decompressors have buffers of their own.
 #![forbid(unsafe_code)]
 
 use std::io::{self, BufRead, Read, Write};
 
-use zeroize::{Zeroize, Zeroizing};
+use mail_crypt_core::crypto::Secret;
 
-/// Read at once.
+/// Bytes read at once.
 const SIZE: usize = 64 * 1024;
 
-/// Bytes that become more.
-#[derive(Default)]
-pub struct Growing(Zeroizing<Vec<u8>>);
-
-impl Growing {
-    /// All that `from` has.
-    pub fn read(mut from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
-        let mut all = Growing::default();
-        copy(&mut from, &mut all)?;
-        Ok(all.0)
-    }
-
-    /// All bytes.
-    pub fn into_inner(self) -> Zeroizing<Vec<u8>> {
-        self.0
-    }
-}
-
-impl Write for Growing {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let len = self.0.len() + data.len();
-        if len > self.0.capacity() {
-            let mut moved = Zeroizing::new(Vec::with_capacity(len.next_power_of_two()));
-            moved.extend_from_slice(&self.0);
-            self.0 = moved;
-        }
-        self.0.extend_from_slice(data);
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Passes everything on.
-pub fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
-    let mut buf = Zeroizing::new(vec![0; SIZE]);
+/// Copies everything.
+pub(crate) fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
+    let mut buf = Secret::zeroed(SIZE);
     loop {
         match from.read(&mut buf) {
             Ok(0) => return Ok(()),
@@ -57,29 +21,23 @@ pub fn copy(from: &mut dyn Read, to: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-/// Lets its reader look ahead.
-pub struct Buffered<R> {
+/// Buffered reading, as `BufReader`.
+pub(crate) struct Buffered<R> {
     from: R,
-    buf: Vec<u8>,
+    buf: Secret,
     at: usize,
     end: usize,
 }
 
 impl<R> Buffered<R> {
-    /// Nothing is read yet.
-    pub fn new(from: R) -> Self {
+    /// Nothing has been read yet.
+    pub(crate) fn new(from: R) -> Self {
         Buffered {
             from,
-            buf: vec![0; SIZE],
+            buf: Secret::zeroed(SIZE),
             at: 0,
             end: 0,
         }
-    }
-}
-
-impl<R> Drop for Buffered<R> {
-    fn drop(&mut self) {
-        self.buf.zeroize();
     }
 }
 

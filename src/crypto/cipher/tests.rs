@@ -22,11 +22,11 @@ fn sealed(cipher: Cipher, data: &[u8]) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
 fn every_row_is_known_to_libcrypto_with_its_sizes() {
     for cipher in all() {
         let fetched = cipher.fetch().unwrap();
-        assert_eq!(cipher.granule(), fetched.block_size(), "{cipher}");
+        assert_eq!(cipher.block_size(), fetched.block_size(), "{cipher}");
         if let Some(oid) = cipher.oid_der() {
             assert_eq!(Cipher::from_oid_der(oid).unwrap(), cipher);
             let nid = |text: &str| Asn1Object::from_str(text).unwrap().nid();
-            if cipher != Cipher::CHACHA20_POLY1305 {
+            if cipher.mode() != Mode::ChaChaPoly {
                 let dotted = crate::crypto::oid_text(oid);
                 assert_eq!(nid(&dotted), nid(cipher.name()));
             }
@@ -41,7 +41,6 @@ fn every_row_is_known_to_libcrypto_with_its_sizes() {
     );
     assert_eq!(Cipher::AES_256_CTR.name(), "aes-256-ctr");
     assert_eq!(Cipher::AES_256_CBC.name(), "aes-256-cbc");
-    assert_eq!(Cipher::CHACHA20_POLY1305.name(), "chacha20-poly1305");
     assert!(Cipher::from_oid_der(&[]).is_err());
 }
 
@@ -68,10 +67,9 @@ fn any_position_decrypts_to_the_same_bytes() {
                 if cipher.name() == "chacha20" {
                     continue;
                 }
-                let mut out = Vec::new();
                 let part = &sealed[offset..end];
-                cipher.decrypt_at(&key, &iv, at, part, &mut out).unwrap();
-                assert_eq!(out, &data[offset..end.min(data.len())], "{cipher} {offset}");
+                let out = cipher.decrypt_at(&key, &iv, at, part).unwrap();
+                assert_eq!(*out, data[offset..end.min(data.len())], "{cipher} {offset}");
             }
         }
     }
@@ -79,7 +77,8 @@ fn any_position_decrypts_to_the_same_bytes() {
 
 #[test]
 fn a_wrong_tag_is_tampering() {
-    for cipher in [Cipher::AES_256_GCM, Cipher::CHACHA20_POLY1305] {
+    for name in ["aes-256-gcm", "chacha20-poly1305"] {
+        let cipher = Cipher::from_name(name).unwrap();
         let (key, iv) = (vec![1; 32], vec![2; 12]);
         let mut stream = cipher.encrypt(&key, &iv, b"aad").unwrap();
         let mut out = Vec::new();
@@ -87,8 +86,8 @@ fn a_wrong_tag_is_tampering() {
         stream.finish(&mut out).unwrap();
         let tag = stream.tag().unwrap();
         let open = |aad, data, tag| cipher.open(&key, &iv, aad, data, tag);
-        assert_eq!(*open(b"aad", &out, &tag).unwrap(), b"secret");
-        let kind = |r: Result<Secret>| r.unwrap_err().kind();
+        assert_eq!(*open(b"aad", &out, &tag).unwrap(), *b"secret");
+        let kind = |r: Result<Secret>| r.err().unwrap().kind();
         let mut bad = tag;
         bad[15] ^= 1;
         assert_eq!(kind(open(b"aad", &out, &bad)), ErrorKind::Tampered);
@@ -103,11 +102,17 @@ fn wrong_sizes_are_errors_and_no_panics() {
         assert!(cipher.encrypt(&[0; 5], &[0; 3], b"").is_err());
         assert!(cipher.decrypt(&[0; 64], &[0; 64], b"").is_err());
     }
-    assert!(aes256_cbc_decrypt(&[0; 32], &[0; 16], &[0; 15]).is_err());
+    assert!(
+        Cipher::AES_256_CBC
+            .open_bare(&[0; 32], &[0; 16], &[0; 15])
+            .is_err()
+    );
     let wrapped = aes256_cbc_encrypt(&[1; 32], &[2; 16], &[3; 60]).unwrap();
     assert_eq!(wrapped.len(), 64);
     assert_eq!(
-        *aes256_cbc_decrypt(&[1; 32], &[2; 16], &wrapped).unwrap(),
+        *Cipher::AES_256_CBC
+            .open_bare(&[1; 32], &[2; 16], &wrapped)
+            .unwrap(),
         [3; 60]
     );
     let there = aes256_ctr(&[1; 32], &[255; 16], &[3; 60]).unwrap();

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::string_slice)]
 
 use super::*;
 use crate::error::ErrorKind;
@@ -83,9 +84,10 @@ fn the_first_version_1_headers_end_with_an_empty_field() {
         let new_len = len + more.len() as u16;
         bytes[10..12].copy_from_slice(&new_len.to_be_bytes());
         let whole = [&bytes[..], more].concat();
-        match good {
-            true => assert_eq!(Header::parse(&whole).unwrap(), sample_v1()),
-            false => assert_eq!(kind(&whole), ErrorKind::Corrupt),
+        if good {
+            assert_eq!(Header::parse(&whole).unwrap(), sample_v1());
+        } else {
+            assert_eq!(kind(&whole), ErrorKind::Corrupt);
         }
     }
 }

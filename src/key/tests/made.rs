@@ -70,7 +70,7 @@ fn every_curve_under_every_protection_comes_back() {
         let public = PublicKey::parse(&key.public().to_dovecot()).unwrap();
         assert_eq!((public.id(), public.old_id()), (key.id(), key.old_id()));
         let (ephemeral, secret) = public.agree_ephemeral().unwrap();
-        assert_eq!(key.agree(&ephemeral).unwrap(), secret);
+        assert!(key.agree(&ephemeral).unwrap() == secret);
         assert_eq!(
             kind_of(key.rsa_decrypt(&[0; 256])).0,
             ErrorKind::Unsupported
@@ -116,7 +116,7 @@ fn rsa_keys_encrypt_and_agree_on_nothing() {
     let key = plain("rsa");
     let data = [7; 60];
     let sealed = key.public().rsa_encrypt(&data).unwrap();
-    assert_eq!(key.rsa_decrypt(&sealed).unwrap().as_slice(), data);
+    assert_eq!(*key.rsa_decrypt(&sealed).unwrap(), data);
     for bad in [&sealed[1..], &[0; 256], &[], &[0xff; 256], &[1; 300]] {
         assert_eq!(kind_of(key.rsa_decrypt(bad)).0, ErrorKind::Corrupt);
     }

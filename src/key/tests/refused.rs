@@ -158,10 +158,10 @@ fn points_that_are_not_keys_are_refused() {
     let key = plain("p256");
     let (ephemeral, secret) = key.public().agree_ephemeral().unwrap();
     assert_eq!(ephemeral.len(), 65);
-    assert_eq!(key.agree(&ephemeral).unwrap(), secret);
+    assert!(key.agree(&ephemeral).unwrap() == secret);
     let mut compressed = ephemeral[..33].to_vec();
     compressed[0] = 2 + (ephemeral[64] & 1);
-    assert_eq!(key.agree(&compressed).unwrap(), secret);
+    assert!(key.agree(&compressed).unwrap() == secret);
 
     let mut off = ephemeral.clone();
     off[64] ^= 1;

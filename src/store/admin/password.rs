@@ -7,7 +7,7 @@ use super::super::attributes::{Attributes, Change, Host, Level, Scope};
 use super::super::filing::{self, Filed};
 use super::super::keyring::{Keyring, wrong_password};
 use super::super::names::Setting;
-use super::{commit_surely, stored_key};
+use super::{commit_and_verify, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
 
@@ -22,12 +22,12 @@ pub enum NewPassword<'a> {
 
 /// Puts all keys of the user under the new password, or none: each must open with `old` (without
 /// it: with [`Setting::Password`]) or the new one first, and all are stored in one transaction.
-/// Answers their number.
+/// Returns their number.
 ///
 /// # Errors
 /// [`ErrorKind::WrongPassword`], naming the key; [`ErrorKind::NoKey`] where a password is needed
 /// and none is there; [`ErrorKind::Setting`] for an empty password, or where
-/// [`Setting::RequireEncrypted`] forbids to clear it; [`ErrorKind::Refused`] for a key
+/// [`Setting::RequireEncrypted`] forbids clearing it; [`ErrorKind::Refused`] for a key
 /// that is under another key: it has no password to change.
 pub fn password(
     ring: &mut Keyring,
@@ -49,7 +49,7 @@ pub fn password(
         changes.push(Change::set(Scope::Private, Level::User.private(id), text));
     }
     if !changes.is_empty() {
-        commit_surely(inbox.as_mut(), changes)?;
+        commit_and_verify(inbox.as_mut(), changes)?;
     }
     ring.forget();
     Ok(keys.len())

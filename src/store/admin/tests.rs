@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod command;
 mod delete;
+mod import;
+mod password;
 
 use super::super::testing::{Mailbox, Session, SharedDict, keyring};
 use super::*;
@@ -32,11 +35,11 @@ impl User {
         Mailbox::new(&self.dict, name)
     }
 
-    fn user_key(&mut self, force: bool) -> Result<Made> {
+    fn user_key(&mut self, force: bool) -> Result<Generated> {
         user_key(&mut self.ring, &mut self.session, force)
     }
 
-    fn folder_key(&mut self, name: &str, force: bool) -> Result<Made> {
+    fn folder_key(&mut self, name: &str, force: bool) -> Result<Generated> {
         let mut folder = self.folder(name);
         let (ring, host) = (&mut self.ring, &mut self.session);
         folder_key(ring, &mut folder, host, force)
@@ -70,16 +73,22 @@ impl User {
         export(ring, level, &mut at, host, &id.to_string())
     }
 
-    fn doom(&mut self, level: Level, name: &str, id: &KeyId, force: bool) -> Result<Doomed> {
+    fn begin_deletion(
+        &mut self,
+        level: Level,
+        name: &str,
+        id: &KeyId,
+        force: bool,
+    ) -> Result<KeyDeletion> {
         let mut at = self.folder(name);
         let (ring, host) = (&mut self.ring, &mut self.session);
-        Doomed::find(ring, level, &mut at, host, &id.to_string(), force)
+        KeyDeletion::find(ring, level, &mut at, host, &id.to_string(), force)
     }
 
     fn delete(&mut self, level: Level, name: &str, id: &KeyId, force: bool) -> Result<()> {
-        let doomed = self.doom(level, name, id, force)?;
+        let deletion = self.begin_deletion(level, name, id, force)?;
         let mut at = self.folder(name);
-        doomed.delete(&mut self.ring, &mut at, &self.session, force)
+        deletion.delete(&mut self.ring, &mut at, &self.session, force)
     }
 
     fn list(&self, level: Level, name: &str) -> Vec<Entry> {
@@ -156,8 +165,10 @@ fn rekeying_puts_every_key_of_a_folder_under_the_new_user_key() {
     let users = user.list(Level::User, "INBOX");
     let old_user = users.iter().find(|e| !e.active).unwrap();
     let old_user = old_user.name.parse().unwrap();
-    let doomed = user.doom(Level::User, "INBOX", &old_user, false).unwrap();
-    doomed
+    let deletion = user
+        .begin_deletion(Level::User, "INBOX", &old_user, false)
+        .unwrap();
+    deletion
         .check_folder(&mut user.folder("Work"), &user.session)
         .unwrap();
     user.delete(Level::User, "INBOX", &old_user, false).unwrap();
@@ -189,26 +200,6 @@ fn rekeying_reaches_the_keys_that_no_folder_has() {
     user.delete(Level::User, "INBOX", &old, false).unwrap();
     let mut later = User::again(&user.dict, &[SECRET]);
     later.export(Level::Folder, "Any", &id).unwrap();
-}
-
-#[test]
-fn a_password_changes_in_both_places() {
-    let mut user = User::new(&[SECRET]);
-    let id = user.user_key(false).unwrap().id;
-    user.password(None, NewPassword::Set(b"new")).unwrap();
-    user.dict
-        .borrow_mut()
-        .entries
-        .retain(|path, _| !path.contains("/INBOX/"));
-    let new = ("mail_crypt_private_password", "new");
-    let mut later = User::again(&user.dict, &[new]);
-    later.export(Level::User, "INBOX", &id).unwrap();
-    assert_eq!(later.password(None, NewPassword::Clear).unwrap(), 1);
-    // And both are there again.
-    assert_eq!(
-        later.protection(Level::User, "INBOX", &id),
-        Protection::None
-    );
 }
 
 #[test]
@@ -304,202 +295,6 @@ fn a_folder_key_that_is_lost_already_stands_in_no_way() {
         error(later.check_new_user_key("Work", true)).kind(),
         ErrorKind::Refused
     );
-}
-
-#[test]
-fn a_password_changes_for_all_keys_or_none() {
-    let mut user = User::new(&[SECRET]);
-    let keys = [(); 3].map(|()| user.user_key(true).unwrap().id);
-    assert_eq!(
-        user.password(Some("secret"), NewPassword::Set(b"new"))
-            .unwrap(),
-        3
-    );
-    let before = user.entries();
-    let e = error(user.password(Some("secret"), NewPassword::Set(b"other")));
-    assert_eq!(e.kind(), ErrorKind::WrongPassword);
-    assert!(
-        keys.iter()
-            .any(|id| e.to_string().contains(&id.to_string())),
-        "{e}"
-    );
-    assert_eq!(user.entries(), before);
-
-    // One of them under another password, and none is changed.
-    let odd = PrivateKey::generate("prime256v1").unwrap();
-    let text = odd.to_dovecot(Protect::Password(b"odd")).unwrap();
-    let name = format!("priv/INBOX/{}", Level::User.private(&odd.id()));
-    user.dict
-        .borrow_mut()
-        .entries
-        .insert(name.clone(), text.to_string());
-    let before = user.entries();
-    let e = error(user.password(Some("new"), NewPassword::Set(b"other")));
-    assert!(e.to_string().contains(&odd.id().to_string()), "{e}");
-    assert_eq!(user.entries(), before);
-}
-
-#[test]
-fn no_new_user_key_is_made_under_a_password_that_was_just_changed() {
-    let mut user = User::new(&[SECRET]);
-    user.folder_key("Work", false).unwrap();
-    let id = user.user_key(false).unwrap().id;
-    user.export(Level::User, "INBOX", &id).unwrap();
-    let mut other = User::again(&user.dict, &[SECRET]);
-    other.password(None, NewPassword::Set(b"new")).unwrap();
-    let before = user.entries();
-    assert_eq!(error(user.user_key(true)).kind(), ErrorKind::Store);
-    assert_eq!(user.entries(), before);
-}
-
-#[test]
-fn a_password_change_that_was_interrupted_can_be_finished() {
-    let mut user = User::new(&[SECRET]);
-    let keys = [(); 3].map(|()| user.user_key(true).unwrap().id);
-    let before = user.entries();
-    user.password(None, NewPassword::Set(b"new")).unwrap();
-    // As a dict leaves it that has stored one of three.
-    for id in &keys[1..] {
-        let name = format!("priv/INBOX/{}", Level::User.private(id));
-        let text = before[&name].clone();
-        user.dict.borrow_mut().entries.insert(name, text);
-    }
-    let e = error(user.password(Some("secret"), NewPassword::Clear));
-    assert_eq!(e.kind(), ErrorKind::WrongPassword);
-    let count = user.password(Some("secret"), NewPassword::Set(b"new"));
-    assert_eq!(count.unwrap(), 3);
-    assert_eq!(user.password(Some("new"), NewPassword::Clear).unwrap(), 3);
-}
-
-#[test]
-fn a_password_is_cleared_also_where_one_is_configured() {
-    let mut user = User::new(&[SECRET]);
-    let id = user.user_key(false).unwrap().id;
-    assert_eq!(user.password(None, NewPassword::Clear).unwrap(), 1);
-    assert_eq!(user.protection(Level::User, "INBOX", &id), Protection::None);
-    assert_eq!(user.password(None, NewPassword::Set(b"x")).unwrap(), 1);
-    assert_eq!(
-        user.protection(Level::User, "INBOX", &id),
-        Protection::Password
-    );
-}
-
-#[test]
-fn a_password_that_must_not_be_is_refused() {
-    let required = ("mail_crypt_require_encrypted_user_key", "yes");
-    let mut user = User::new(&[SECRET, required]);
-    user.user_key(false).unwrap();
-    let before = user.entries();
-    for new in [NewPassword::Set(b""), NewPassword::Clear] {
-        assert_eq!(
-            error(user.password(Some("secret"), new)).kind(),
-            ErrorKind::Setting
-        );
-    }
-    assert_eq!(user.entries(), before);
-    let mut later = User::again(&user.dict, &[]);
-    let e = error(later.password(None, NewPassword::Set(b"new")));
-    assert_eq!(e.kind(), ErrorKind::NoKey);
-}
-
-#[test]
-fn a_key_under_a_key_has_no_password() {
-    let above = PrivateKey::generate("prime256v1").unwrap();
-    let above = above.to_dovecot(Protect::None).unwrap();
-    let mut user = User::new(&[("mail_crypt_private_key", &above)]);
-    let id = user.user_key(false).unwrap().id;
-    let before = user.entries();
-    let e = error(user.password(None, NewPassword::Set(b"new")));
-    assert_eq!(e.kind(), ErrorKind::Refused);
-    assert!(e.to_string().contains(&id.to_string()), "{e}");
-    assert_eq!(user.entries(), before);
-}
-
-#[test]
-fn a_lost_key_comes_back_from_its_export() {
-    for (level, name) in [(Level::User, "INBOX"), (Level::Folder, "Work")] {
-        let mut user = User::new(&[SECRET]);
-        let folder = user.folder_key("Work", false).unwrap().id;
-        let id = match level {
-            Level::User => user.user_key(false).unwrap().id,
-            Level::Folder => folder,
-        };
-        let pem = user.export(level, name, &id).unwrap();
-        let lost = format!("priv/{name}/{}", level.private(&id));
-        user.dict.borrow_mut().lose(&lost);
-        let mut later = User::again(&user.dict, &[SECRET]);
-        error(later.export(Level::Folder, "Work", &folder));
-        let imported = later.import(level, name, &pem, false).unwrap();
-        assert_eq!(imported, Imported { id, active: true });
-        assert_ne!(later.protection(level, name, &id), Protection::None);
-        later.export(Level::Folder, "Work", &folder).unwrap();
-    }
-}
-
-#[test]
-fn a_key_that_nothing_names_is_only_imported_by_force() {
-    let mut user = User::new(&[]);
-    let active = user.folder_key("Work", false).unwrap().id;
-    let other = PrivateKey::generate("secp384r1").unwrap();
-    let pem = other.to_pem(None).unwrap();
-    let before = user.entries();
-    let e = error(user.import(Level::Folder, "Work", &pem, false));
-    assert_eq!(e.kind(), ErrorKind::Refused);
-    assert!(e.to_string().contains(&other.id().to_string()), "{e}");
-    assert_eq!(user.entries(), before);
-
-    let imported = user.import(Level::Folder, "Work", &pem, true).unwrap();
-    assert_eq!(
-        imported,
-        Imported {
-            id: other.id(),
-            active: false
-        }
-    );
-    assert_eq!(user.folder_key("Work", false).unwrap().id, active);
-    user.export(Level::Folder, "Work", &other.id()).unwrap();
-
-    // Where there is no key at all it becomes the active one.
-    let imported = user.import(Level::Folder, "Empty", &pem, true).unwrap();
-    assert!(imported.active);
-    assert_eq!(user.folder_key("Empty", false).unwrap().id, other.id());
-}
-
-#[test]
-fn a_key_known_by_its_old_id_is_imported_under_that() {
-    let mut user = User::new(&[]);
-    user.user_key(false).unwrap();
-    let key = PrivateKey::generate("prime256v1").unwrap();
-    let old = key.old_id().unwrap();
-    let active = format!("shared/Work/{}", Level::Folder.active());
-    user.dict
-        .borrow_mut()
-        .entries
-        .insert(active, old.to_string());
-    let pem = key.to_pem(None).unwrap();
-    let imported = user.import(Level::Folder, "Work", &pem, false).unwrap();
-    assert_eq!(
-        imported,
-        Imported {
-            id: old,
-            active: true
-        }
-    );
-    user.export(Level::Folder, "Work", &old).unwrap();
-}
-
-#[test]
-fn garbage_is_not_imported_and_not_quoted() {
-    let mut user = User::new(&[]);
-    user.user_key(false).unwrap();
-    for text in [
-        "",
-        "hunter2",
-        "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
-    ] {
-        let e = error(user.import(Level::User, "INBOX", text, true));
-        assert!(!e.to_string().contains("hunter2"), "{e}");
-    }
 }
 
 #[test]

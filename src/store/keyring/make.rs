@@ -3,17 +3,16 @@
 
 use std::any::Any;
 
-use super::super::attributes::{Access, Attributes, Host, Level, Scope};
+use super::super::attributes::{Access, Attributes, Host, Level, Scope, owner};
 use super::super::filing::{self, Active, Filed};
 use super::super::names::Setting;
-use super::super::senders;
 use super::super::settings::SaveVersion;
 use super::Keyring;
-use super::store::Made;
+use super::store::NewKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{PrivateKey, Protect, PublicKey};
 
-/// A user key that was replaced while its folder keys were waited for; once is rare already.
+/// How often the user key may be replaced while the folder's lock is waited for; even once is rare.
 const MAX_REPLACED: u32 = 5;
 
 impl Keyring {
@@ -42,7 +41,7 @@ impl Keyring {
         }
         let key = match self.adopt(Level::Folder, folder, host)? {
             Some(key) => key,
-            None => self.generate(Level::Folder, folder, Protect::Key(&user))?,
+            None => self.generate(Level::Folder, folder, host, Protect::Key(&user))?,
         };
         self.folder_key_made = true;
         Ok(key)
@@ -75,7 +74,7 @@ impl Keyring {
         std::mem::take(&mut self.folder_key_made)
     }
 
-    /// A key made by somebody else than the owner could never be read by the owner.
+    /// A key made by anybody but the owner could never be read by the owner.
     pub(in crate::store) fn require_own(&self, folder: &dyn Attributes) -> Result<()> {
         let reason = match folder.access() {
             Access::Own => return Ok(()),
@@ -147,18 +146,18 @@ impl Keyring {
         host: &mut dyn Host,
     ) -> Result<PublicKey> {
         if let Some(above) = self.settings.user_key_keys.first().map(PrivateKey::public) {
-            return self.generate(Level::User, inbox, Protect::Key(&above));
+            return self.generate(Level::User, inbox, host, Protect::Key(&above));
         }
         if let Some(password) = self.settings.new_key_password()? {
-            return self.generate(Level::User, inbox, Protect::Password(&password));
+            return self.generate(Level::User, inbox, host, Protect::Password(&password));
         }
         self.settings.check_unprotected()?;
-        let made = self.generate(Level::User, inbox, Protect::None)?;
+        let made = self.generate(Level::User, inbox, host, Protect::None)?;
         self.warn_unprotected(host);
         Ok(made)
     }
 
-    /// Says once in a session that a user key has become an unprotected one.
+    /// Warns once in a session that a new user key is unprotected.
     pub(in crate::store) fn warn_unprotected(&mut self, host: &mut dyn Host) {
         if !std::mem::replace(&mut self.warned_unprotected, true) {
             let name = |setting| self.settings.name(setting);
@@ -210,14 +209,7 @@ impl Keyring {
         host: &mut dyn Host,
     ) -> Result<Option<PublicKey>> {
         let Active { id, here } = *active;
-        if let Some((text, by_id)) = filing::public(level, at, &id)? {
-            let key =
-                senders::public_key(&text).map_err(|e| e.context(format!("public key {id}")))?;
-            if !key.matches(&id) {
-                return Err(Error::corrupt(format!(
-                    "public key {id}: another key is stored under this id"
-                )));
-            }
+        if let Some((key, by_id)) = filing::public(level, at, &id)? {
             if !(here && by_id) && at.access() == Access::Own {
                 self.note_unsettled(level, id, at, None);
             }
@@ -232,7 +224,7 @@ impl Keyring {
         Ok(Some(key.public()))
     }
 
-    /// Takes up a private key that was stored by somebody who died before making it active.
+    /// Makes a private key active that a process stored before it died.
     /// The caller holds the lock.
     pub(in crate::store) fn adopt(
         &mut self,
@@ -245,26 +237,23 @@ impl Keyring {
         let ids = match level {
             Level::User => filing::listed(level, at).unwrap_or_default(),
             Level::Folder => {
-                let names = at.list(Scope::Private, &level.private_prefix());
-                let names = names.unwrap_or_default();
-                names.iter().filter_map(|n| n.parse().ok()).collect()
+                filing::ids(at, Scope::Private, &level.private_prefix()).unwrap_or_default()
             }
         };
         for id in ids {
             let filed = Filed::read(at, Scope::Private, &level.private(&id))?;
             // One that can't be unlocked is of no use for new mail; it stays where it is.
             if let Ok(key) = self.unlock_filed(level, &id, at, &filed, host, 0) {
-                self.store_again(&id, at)?;
                 let public = key.public();
-                self.store(
-                    at,
-                    Made {
-                        level,
-                        id,
-                        public: public.clone(),
-                        private: None,
-                    },
-                )?;
+                let stored = || NewKey {
+                    level,
+                    id,
+                    public: public.clone(),
+                    private: None,
+                };
+                let new = self.unstored.remove(&id).unwrap_or_else(stored);
+                self.store(at, new)?;
+                host.debug(&|| format!("made key {id} of {} active again", owner(level, at, host)));
                 return Ok(Some(public));
             }
         }
@@ -279,6 +268,7 @@ impl Keyring {
         &mut self,
         level: Level,
         at: &mut dyn Attributes,
+        host: &mut dyn Host,
         protect: Protect<'_>,
     ) -> Result<PublicKey> {
         let Some(curve) = self.settings.curve()? else {
@@ -291,15 +281,14 @@ impl Keyring {
         let key = PrivateKey::generate(curve)?;
         let (id, public) = (key.id(), key.public());
         let private = Some(key.to_dovecot(protect)?);
-        self.store(
-            at,
-            Made {
-                level,
-                id,
-                public: public.clone(),
-                private,
-            },
-        )?;
+        let new = NewKey {
+            level,
+            id,
+            public: public.clone(),
+            private,
+        };
+        self.store(at, new)?;
+        host.debug(&|| format!("made key {id} of {}", owner(level, at, host)));
         self.private.insert(id, key);
         Ok(public)
     }

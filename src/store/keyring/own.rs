@@ -1,4 +1,4 @@
-//! Whether a session can read at all, or lacks what unlocks the user's keys.
+//! Whether a session can unlock the user's keys at all.
 
 use super::super::attributes::{Host, Level, Scope};
 use super::super::filing::{self, Active, Filed};
@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::key::PrivateKey;
 
 impl Keyring {
-    /// Whether this session can open the user's own key, or in global mode the private one: where it
-    /// can't, no mail that comes now can be read.
+    /// Whether this session can unlock the user's own key, or has the private one in global mode. If not, no
+    /// mail that comes in now can be read.
     pub fn opens_own(&mut self, host: &mut dyn Host) -> bool {
         let private = &self.settings.global_private;
         match self.settings.global_public() {

@@ -29,7 +29,7 @@ impl Keyring {
                 .unlock_with_password(&password.value)
                 .map_err(|e| wrong_password(e, stored, id, &user, (&tried, setting)));
         }
-        // The packaged plugin reads it, and whoever has the dict can.
+        // The packaged plugin reads it, and so can anybody with the dict.
         let key = stored.unlock_with_password(NOT_A_PASSWORD);
         if key.is_ok() {
             host.warn(&under_yes(id, &user, setting));
@@ -44,8 +44,8 @@ impl Keyring {
     }
 }
 
-/// An error about a wrong password, with whose key it is and which password was tried. Others stay as
-/// they are.
+/// Adds to an error about a wrong password whose key it is and which password was tried. Other errors
+/// stay as they are.
 pub(in crate::store) fn wrong_password(
     error: Error,
     stored: &StoredKey,
@@ -61,7 +61,7 @@ pub(in crate::store) fn wrong_password(
     naming_yes(error, stored, id, user, setting)
 }
 
-/// The same error, and how to mend the key where it is under what was never meant to be a password.
+/// Adds how to mend a key that is under what was never meant to be a password.
 fn naming_yes(error: Error, stored: &StoredKey, id: &KeyId, user: &str, setting: &str) -> Error {
     if stored.unlock_with_password(NOT_A_PASSWORD).is_err() {
         return error;

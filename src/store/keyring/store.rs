@@ -1,8 +1,8 @@
 //! Storing keys, so that no mail is encrypted to one that was not stored.
 //!
-//! Dovecot's file dict changes what it remembers before it writes, and doesn't change it back when writing fails: from then
-//! on it answers this session with keys that nobody else will ever see. Such keys are stored again before they are
-//! used: then the dict writes all that it remembers.
+//! Dovecot's file dict changes its memory before it writes, and doesn't change it back when writing fails: from
+//! then on it answers this session with keys that nobody else will ever see. Such keys are stored again before
+//! they are used, and then the dict writes all that it remembers.
 #![forbid(unsafe_code)]
 
 use zeroize::Zeroizing;
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::key::{KeyId, PublicKey};
 
 /// A key that is to be active.
-pub(super) struct Made {
+pub(super) struct NewKey {
     pub level: Level,
     pub id: KeyId,
     pub public: PublicKey,
@@ -21,7 +21,7 @@ pub(super) struct Made {
     pub private: Option<Zeroizing<String>>,
 }
 
-impl Made {
+impl NewKey {
     /// The private key first: some dicts apply a transaction in parts, and a private key without the rest is taken up
     /// later, where a public one alone would lose mail.
     fn commit(&self, at: &mut dyn Attributes) -> Result<()> {
@@ -34,11 +34,11 @@ impl Made {
 }
 
 impl Keyring {
-    /// Stores `made` and makes it active. The caller holds the lock.
-    pub(super) fn store(&mut self, at: &mut dyn Attributes, made: Made) -> Result<()> {
-        let done = made.commit(at);
+    /// Stores `new` and makes it active. The caller holds the lock.
+    pub(super) fn store(&mut self, at: &mut dyn Attributes, new: NewKey) -> Result<()> {
+        let done = new.commit(at);
         if done.is_err() {
-            self.unstored.insert(made.id, made);
+            self.unstored.insert(new.id, new);
         }
         done
     }
@@ -49,7 +49,7 @@ impl Keyring {
     /// The key must not be used.
     pub(super) fn store_again(&mut self, id: &KeyId, at: &mut dyn Attributes) -> Result<()> {
         match self.unstored.remove(id) {
-            Some(made) => self.store(at, made),
+            Some(new) => self.store(at, new),
             None => Ok(()),
         }
     }
@@ -76,8 +76,8 @@ pub(in crate::store) fn activate(
     let active = Change::set(Scope::Shared, level.active(), text);
     match level {
         Level::Folder => at.commit(vec![public_change(level, id, public), active]),
-        // That it is the user's active one is filed as a private attribute as well, and those come first where a
-        // dict applies a transaction in parts.
+        // The user's active key is also filed as a private attribute, and a dict that applies a transaction in
+        // parts stores those first.
         Level::User => {
             publish(level, at, id, public)?;
             at.commit(vec![active])

@@ -1,4 +1,4 @@
-//! One setting at a time: looking it up, and saying what is wrong with it.
+//! Looks up one setting at a time, and says what is wrong with it.
 #![forbid(unsafe_code)]
 
 use zeroize::Zeroizing;
@@ -17,7 +17,7 @@ const MAX_PRIVATE_KEYS: usize = 64;
 const MAX_SHOWN: usize = 40;
 
 /// A value as text.
-pub fn text(value: &Value) -> Zeroizing<String> {
+pub(super) fn text(value: &Value) -> Zeroizing<String> {
     Zeroizing::new(String::from_utf8_lossy(value).into_owned())
 }
 
@@ -25,7 +25,7 @@ pub fn text(value: &Value) -> Zeroizing<String> {
 ///
 /// # Errors
 /// As [`super::Settings::load`].
-pub fn public_key(lookup: &mut Lookup<'_>, name: &str) -> Result<Option<PublicKey>> {
+pub(crate) fn public_key(lookup: &mut Lookup<'_>, name: &str) -> Result<Option<PublicKey>> {
     Ask::new(Line::V2_3, lookup).public_key_at(name, name)
 }
 
@@ -33,12 +33,12 @@ pub fn public_key(lookup: &mut Lookup<'_>, name: &str) -> Result<Option<PublicKe
 ///
 /// # Errors
 /// As [`super::Settings::load`].
-pub fn private_keys(lookup: &mut Lookup<'_>, first: &str) -> Result<Vec<PrivateKey>> {
+pub(crate) fn private_keys(lookup: &mut Lookup<'_>, first: &str) -> Result<Vec<PrivateKey>> {
     Ask::new(Line::V2_3, lookup).private_keys_at(first, first)
 }
 
 /// The public key of global mode, which is only needed for writing, and its private keys.
-pub fn global_keys(
+pub(crate) fn global_keys(
     lookup: &mut Lookup<'_>,
     line: Line,
 ) -> (Result<Option<PublicKey>>, Result<Vec<PrivateKey>>) {
@@ -51,7 +51,7 @@ pub fn global_keys(
 ///
 /// # Errors
 /// As [`super::Settings::load`].
-pub fn writing(lookup: &mut Lookup<'_>, line: Line) -> Result<Option<Algorithm>> {
+pub(crate) fn writing(lookup: &mut Lookup<'_>, line: Line) -> Result<Option<Algorithm>> {
     let writing = Ask::new(line, lookup).writing()?;
     Ok(match writing.version {
         SaveVersion::ReadOnly => None,
@@ -59,29 +59,29 @@ pub fn writing(lookup: &mut Lookup<'_>, line: Line) -> Result<Option<Algorithm>>
     })
 }
 
-/// The look-up, and whose words errors are in.
-pub struct Ask<'a, 'b> {
+/// A look-up, and the line whose names errors use.
+pub(super) struct Ask<'a, 'b> {
     line: Line,
     lookup: &'a mut Lookup<'b>,
 }
 
 impl<'a, 'b> Ask<'a, 'b> {
-    pub fn new(line: Line, lookup: &'a mut Lookup<'b>) -> Self {
+    pub(super) fn new(line: Line, lookup: &'a mut Lookup<'b>) -> Self {
         Ask { line, lookup }
     }
 }
 
 impl Ask<'_, '_> {
     /// Empty where it is set to nothing.
-    pub fn text_at(&mut self, name: &str) -> Option<Zeroizing<String>> {
+    pub(super) fn text_at(&mut self, name: &str) -> Option<Zeroizing<String>> {
         (self.lookup)(name).as_ref().map(text)
     }
 
-    pub fn value(&mut self, setting: Setting) -> Option<Value> {
+    pub(super) fn value(&mut self, setting: Setting) -> Option<Value> {
         (self.lookup)(Line::V2_3.name(setting))
     }
 
-    pub fn writing(&mut self) -> Result<Writing> {
+    pub(super) fn writing(&mut self) -> Result<Writing> {
         Ok(Writing {
             version: self.save_version()?,
             algorithm: self.algorithm()?,
@@ -118,7 +118,7 @@ impl Ask<'_, '_> {
             .map_err(|e| Error::setting(format!("{name}: {e}")))
     }
 
-    pub fn curve(&mut self) -> Result<Option<String>> {
+    pub(super) fn curve(&mut self) -> Result<Option<String>> {
         let name = self.line.name(Setting::Curve);
         let Some(curve) = self.value(Setting::Curve).as_ref().map(text) else {
             return Ok(None);
@@ -132,40 +132,40 @@ impl Ask<'_, '_> {
         Ok(Some(curve.to_string()))
     }
 
-    /// Dovecot's own reading of a boolean: set, and not beginning like "no", "false" or "0". One that
-    /// is set to nothing is yes for it, too.
-    pub fn boolean(&mut self, setting: Setting) -> bool {
+    /// A boolean as Dovecot reads it: true if it is set and doesn't begin like "no", "false" or "0". Set to
+    /// nothing, it is true, too.
+    pub(super) fn boolean(&mut self, setting: Setting) -> bool {
         let value = self.value(setting);
         value.is_some_and(|v| !matches!(v.first(), Some(b'n' | b'N' | b'f' | b'F' | b'0')))
     }
 
-    pub fn public_key(&mut self, setting: Setting) -> Result<Option<PublicKey>> {
-        let (name, said) = (Line::V2_3.name(setting), self.line.name(setting));
-        self.public_key_at(name, said)
+    pub(super) fn public_key(&mut self, setting: Setting) -> Result<Option<PublicKey>> {
+        let (name, shown_as) = (Line::V2_3.name(setting), self.line.name(setting));
+        self.public_key_at(name, shown_as)
     }
 
-    pub fn private_keys(&mut self, setting: Setting) -> Result<Vec<PrivateKey>> {
-        let (first, said) = (Line::V2_3.name(setting), self.line.name(setting));
-        self.private_keys_at(first, said)
+    pub(super) fn private_keys(&mut self, setting: Setting) -> Result<Vec<PrivateKey>> {
+        let (first, shown_as) = (Line::V2_3.name(setting), self.line.name(setting));
+        self.private_keys_at(first, shown_as)
     }
 
-    /// The key under `name`, which errors call `said`.
-    fn public_key_at(&mut self, name: &str, said: &str) -> Result<Option<PublicKey>> {
+    /// The key under `name`, which errors call `shown_as`: the name that the administrator knows.
+    fn public_key_at(&mut self, name: &str, shown_as: &str) -> Result<Option<PublicKey>> {
         let Some(text) = self.text_at(name) else {
             return Ok(None);
         };
-        self.check_not_empty(name, said, &text)?;
+        self.check_not_empty(name, shown_as, &text)?;
         PublicKey::parse_setting(&text)
             .map(Some)
-            .map_err(|e| self.unparsable(said, &text, &e))
+            .map_err(|e| self.unparsable(shown_as, &text, &e))
     }
 
-    fn private_keys_at(&mut self, first: &str, said: &str) -> Result<Vec<PrivateKey>> {
+    fn private_keys_at(&mut self, first: &str, shown_as: &str) -> Result<Vec<PrivateKey>> {
         let mut keys = Vec::new();
         let mut name = first.to_owned();
         while let Some(text) = self.text_at(&name) {
             if keys.len() == MAX_PRIVATE_KEYS {
-                return Err(Error::setting(format!("{said}: too many keys")));
+                return Err(Error::setting(format!("{shown_as}: too many keys")));
             }
             keys.push(self.private_key(&name, &text)?);
             name = format!("{first}{}", keys.len() + 1);
@@ -198,16 +198,16 @@ impl Ask<'_, '_> {
         })
     }
 
-    /// "Not set" would be something else: what an empty setting was meant to do wouldn't be done.
-    fn check_not_empty(&mut self, name: &str, said: &str, text: &str) -> Result<()> {
+    /// An empty setting is a mistake, and not the same as none: what it was meant to do wouldn't be done.
+    fn check_not_empty(&mut self, name: &str, shown_as: &str, text: &str) -> Result<()> {
         if !text.trim().is_empty() {
             return Ok(());
         }
         let what = match (self.line, self.text_at(&format!("{name}_file"))) {
-            (Line::V2_4, Some(file)) => format!("{said}: {} is empty", file.escape_debug()),
-            (Line::V2_4, None) => format!("{said} is empty"),
+            (Line::V2_4, Some(file)) => format!("{shown_as}: {} is empty", file.escape_debug()),
+            (Line::V2_4, None) => format!("{shown_as} is empty"),
             (Line::V2_3, _) => {
-                format!("{said} is set, but empty (where it is < and a file, that is)")
+                format!("{shown_as} is set, but empty (where it is < and a file, that is)")
             }
         };
         Err(Error::setting(format!(
@@ -215,20 +215,20 @@ impl Ask<'_, '_> {
         )))
     }
 
-    /// A key that isn't one. What stands in its place is perhaps a key all the same, and not shown.
-    fn unparsable(&self, said: &str, text: &str, e: &Error) -> Error {
+    /// For a text that isn't a key. It isn't shown: it may hold one all the same.
+    fn unparsable(&self, shown_as: &str, text: &str, e: &Error) -> Error {
         let text = text.trim();
         let hint = match text.as_bytes() {
             _ if self.line == Line::V2_4 || text.contains('\n') => String::new(),
             [b'/', ..] => {
-                format!(". Is it a path? {said} = </path reads the key from a file")
+                format!(". Is it a path? {shown_as} = </path reads the key from a file")
             }
             [b'<', ..] => ". Only dovecot.conf reads a file with <: a userdb field takes the key \
                            itself, in base64 on one line"
                 .to_owned(),
             _ => String::new(),
         };
-        Error::setting(format!("{said}: {e}{hint}"))
+        Error::setting(format!("{shown_as}: {e}{hint}"))
     }
 }
 

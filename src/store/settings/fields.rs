@@ -1,5 +1,5 @@
-//! The names of userdb fields that could be meant for us. Dovecot passes over those that it doesn't
-//! know: a setting that is meant to protect and isn't heard would store mail or keys unprotected.
+//! The names of userdb fields that could be meant for us. Dovecot ignores those that it doesn't know: if a
+//! setting that is meant to protect were ignored, mail or keys would be stored unprotected.
 #![forbid(unsafe_code)]
 
 use zeroize::Zeroizing;
@@ -9,7 +9,7 @@ use super::ask::text;
 use super::{FIELD, Lookup};
 use crate::error::{Error, Result};
 
-/// More userdb fields than a look-up that works can have.
+/// More userdb fields than any look-up has, unless it went wrong.
 const MAX_FIELDS: usize = 256;
 
 /// What is shown of a field's name in an error.
@@ -26,7 +26,7 @@ const IN_BLOCK: [&str; 3] = [
 const BLOCKS: [Setting; 2] = [Setting::UserKeyKey, Setting::GlobalPrivate];
 
 /// The fields of one user.
-pub struct Fields {
+pub(super) struct Fields {
     line: Line,
     fields: Vec<Field>,
 }
@@ -38,7 +38,7 @@ struct Field {
 
 impl Fields {
     /// What `lookup` answers.
-    pub fn read(line: Line, lookup: &mut Lookup<'_>) -> Self {
+    pub(super) fn read(line: Line, lookup: &mut Lookup<'_>) -> Self {
         let fields = numbered(lookup, |number| format!("{FIELD}{number}"));
         let fields = fields.iter().map(|text| match text.strip_suffix('=') {
             Some(name) => (name.to_owned(), true),
@@ -48,9 +48,9 @@ impl Fields {
         Fields { line, fields }
     }
 
-    /// Under 2.4 nothing is what a setting is without being set. An error where the field of
-    /// `setting` is there and says so.
-    pub fn empty(&self, setting: Setting) -> Option<Error> {
+    /// Under 2.4 an empty setting looks as if it weren't set. Returns an error where the field of `setting`
+    /// is there and empty.
+    pub(super) fn empty(&self, setting: Setting) -> Option<Error> {
         let name = Line::V2_4.name(setting);
         let is_empty = |field: &Field| field.empty && field.name == name;
         let found = self.line == Line::V2_4 && self.fields.iter().any(is_empty);
@@ -61,11 +61,11 @@ impl Fields {
         })
     }
 
-    /// 2.4: whether Dovecot hears all of them.
+    /// 2.4: whether Dovecot knows all of them.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Setting`], with the name to use.
-    pub fn check_names(&self) -> Result<()> {
+    pub(super) fn check_names(&self) -> Result<()> {
         let mut names = self.fields.iter().map(|field| &field.name);
         names.try_for_each(|name| self.check_name(name))
     }
@@ -74,7 +74,7 @@ impl Fields {
     ///
     /// # Errors
     /// As [`Fields::check_names`].
-    pub fn check_blocks(&self, lookup: &mut Lookup<'_>) -> Result<()> {
+    pub(super) fn check_blocks(&self, lookup: &mut Lookup<'_>) -> Result<()> {
         for setting in BLOCKS {
             let first = Line::V2_3.name(setting);
             let blocks = numbered(lookup, |number| match number {
@@ -91,11 +91,11 @@ impl Fields {
 
     fn check_name(&self, name: &str) -> Result<()> {
         if let Some(new) = Line::renamed(name) {
-            // Whoever serves both lines from one userdb has both.
+            // A userdb that serves both lines has both names.
             if self.has(new) {
                 return Ok(());
             }
-            return Err(not_heard(name, &format!("use {new}")));
+            return Err(ignored_name(name, &format!("use {new}")));
         }
         if !name.starts_with("crypt_") {
             return Ok(());
@@ -107,23 +107,23 @@ impl Fields {
         let kind = kind.trim_end_matches('+');
         let has_blocks = BLOCKS.iter().any(|s| Line::V2_4.name(*s) == kind);
         match in_block {
-            None if IN_BLOCK.contains(&kind) => Err(not_heard(
+            None if IN_BLOCK.contains(&kind) => Err(ignored_name(
                 name,
                 &format!("use {}/NAME/{kind}", Line::V2_4.name(Setting::UserKeyKey)),
             )),
             None if Line::V2_4.setting_of(kind).is_some() => Ok(()),
             Some(rest) if has_blocks => match rest.split_once('/') {
                 Some((_, inner)) if IN_BLOCK.contains(&inner.trim_end_matches('+')) => Ok(()),
-                Some((block, inner)) => Err(not_heard(
+                Some((block, inner)) => Err(ignored_name(
                     name,
                     &format!("use {kind}/{block}/{}", nearest(inner, IN_BLOCK)),
                 )),
-                None => Err(not_heard(
+                None => Err(ignored_name(
                     name,
                     &format!("use {kind}/{rest}/{}", IN_BLOCK[0]),
                 )),
             },
-            _ => Err(not_heard(
+            _ => Err(ignored_name(
                 name,
                 &format!("use {}", nearest(kind, Line::V2_4.names())),
             )),
@@ -157,9 +157,9 @@ impl Fields {
         Ok(())
     }
 
-    /// 2.3: a field that was perhaps meant to protect the user's key, and protects nothing. There
-    /// any name may be an fs driver's, so this says nothing as long as there is a protection.
-    pub fn unheard(&self) -> Option<Error> {
+    /// 2.3: a field that was perhaps meant to protect the user's key, and does nothing. Any name may be an
+    /// fs driver's, so this only counts where there is no other protection.
+    pub(super) fn ignored(&self) -> Option<Error> {
         if self.line != Line::V2_3 {
             return None;
         }
@@ -184,7 +184,7 @@ impl Fields {
     }
 }
 
-fn not_heard(name: &str, instead: &str) -> Error {
+fn ignored_name(name: &str, instead: &str) -> Error {
     Error::setting(format!(
         "userdb field {}: Dovecot 2.4 ignores this name, {}",
         shown(name),

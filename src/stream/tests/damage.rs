@@ -316,19 +316,23 @@ fn remembered_secrets_are_bounded_and_spare_the_agreement() {
     for _ in 0..5 {
         let file = seal_with(&Algorithm::default(), Version::V2, &mut sender, b"mail");
         open_pieces(&key, SMALL, &[&file], &mut secrets).unwrap();
-        assert_eq!(secrets.len(), 1);
+        assert_eq!(secrets.misses(), 1);
     }
-    let first = seal(&key, b"mail");
-    for _ in 0..5 {
-        open_pieces(&key, SMALL, &[&seal(&key, b"mail")], &mut secrets).unwrap();
-        open_pieces(&key, SMALL, &[&first], &mut secrets).unwrap();
+    let files: Vec<_> = (0..4).map(|_| seal(&key, b"mail")).collect();
+    for file in &files {
+        open_pieces(&key, SMALL, &[file], &mut secrets).unwrap();
     }
-    assert_eq!(secrets.len(), 3);
-    secrets.clear();
-    assert!(secrets.is_empty());
+    assert_eq!(secrets.misses(), 5);
+    // The last three are remembered, the first isn't any more.
+    for (file, misses) in [(3, 5), (2, 5), (1, 5), (0, 6)] {
+        open_pieces(&key, SMALL, &[&files[file]], &mut secrets).unwrap();
+        assert_eq!(secrets.misses(), misses);
+    }
     let mut none = SecretCache::new(0);
-    open_pieces(&key, SMALL, &[&first], &mut none).unwrap();
-    assert!(none.is_empty());
+    for misses in 1..3 {
+        open_pieces(&key, SMALL, &[&files[0]], &mut none).unwrap();
+        assert_eq!(none.misses(), misses);
+    }
 }
 
 proptest! {

@@ -4,7 +4,7 @@ fn verified(key: &PrivateKey, file: &[u8]) -> Verified {
     let mut opener = Opener::new(LARGE);
     opener.feed(file).unwrap();
     opener.unlock(key, &mut SecretCache::default()).unwrap();
-    match opener.finish().unwrap().body {
+    match opener.finish().unwrap() {
         Body::Large(mail) => *mail,
         Body::Small(_) => panic!("this mail is large"),
     }
@@ -82,15 +82,15 @@ fn what_was_served_last_needs_no_ciphertext() {
     let (key, data) = (key(), plain(3000));
     let file = seal(&key, &data);
     let mail = verified(&key, &file);
-    let mut recent = Recent::default();
+    let mut cache = ChunkCache::default();
     let mut fetch = |window: &mut Window, offset: u64, file: Option<&[u8]>| {
         let end = (offset / 64 * 64 + 64).min(3000) as usize;
-        let known = window.serve_recent(&mail, &recent, offset, offset);
+        let known = window.serve_cached(&mail, &cache, offset, offset);
         if !known {
             let (at, size) = window.wants(&mail, offset);
             let part = &file.expect("it isn't known")[at as usize..at as usize + size];
             window
-                .serve(&mail, Some(&mut recent), offset, offset, part)
+                .serve(&mail, Some(&mut cache), offset, offset, part)
                 .unwrap();
         }
         assert_eq!(window.plain(), &data[offset as usize..end], "{offset}");
@@ -117,7 +117,7 @@ fn a_stream_keeps_what_it_has_not_consumed_whatever_was_served_last() {
     let (key, data) = (key(), plain(1000));
     let file = seal(&key, &data);
     let mail = verified(&key, &file);
-    let mut recent = Recent::default();
+    let mut cache = ChunkCache::default();
     let mut window = Window::default();
     let part = |number: u64| {
         let (at, size) = mail.ciphertext_range(number as usize);
@@ -125,9 +125,9 @@ fn a_stream_keeps_what_it_has_not_consumed_whatever_was_served_last() {
     };
     let mut serve = |keep: u64, number: u64| {
         let offset = number * 64;
-        assert!(keep == offset || !window.serve_recent(&mail, &recent, keep, offset));
+        assert!(keep == offset || !window.serve_cached(&mail, &cache, keep, offset));
         window
-            .serve(&mail, Some(&mut recent), keep, offset, part(number))
+            .serve(&mail, Some(&mut cache), keep, offset, part(number))
             .unwrap();
         let end = (offset + 64) as usize;
         assert_eq!(window.plain(), &data[keep as usize..end], "{keep}");
@@ -145,13 +145,13 @@ fn chunks_of_one_mail_are_never_another_s() {
     let (key, data) = (key(), plain(1000));
     let file = seal(&key, &data);
     let mail = verified(&key, &file);
-    let mut recent = Recent::default();
+    let mut cache = ChunkCache::default();
     let (at, size) = mail.ciphertext_range(0);
     let part = &file[at as usize..at as usize + size];
     let mut window = Window::default();
-    let kept = recent.of(&[1; 32]);
+    let kept = cache.of(&[1; 32]);
     window.serve(&mail, Some(kept), 0, 0, part).unwrap();
-    assert!(window.serve_recent(&mail, recent.of(&[1; 32]), 0, 0));
-    assert!(!window.serve_recent(&mail, recent.of(&[2; 32]), 0, 0));
-    assert!(!window.serve_recent(&mail, recent.of(&[1; 32]), 0, 0));
+    assert!(window.serve_cached(&mail, cache.of(&[1; 32]), 0, 0));
+    assert!(!window.serve_cached(&mail, cache.of(&[2; 32]), 0, 0));
+    assert!(!window.serve_cached(&mail, cache.of(&[1; 32]), 0, 0));
 }

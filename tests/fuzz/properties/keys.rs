@@ -1,7 +1,7 @@
 //! Keys as text: key strings, PEM, base64, JSON Web Keys.
 
 use mail_crypt_core::ErrorKind;
-use mail_crypt_core::format::keystring::{self, KeyString, Lock, Stretch};
+use mail_crypt_core::format::keystring::{self, Kdf, KeyString, Lock};
 use mail_crypt_core::key::{PrivateKey, Protect, Protection, PublicKey, StoredKey};
 
 use super::{Input, test_keys, vectors};
@@ -11,7 +11,7 @@ const FAST_ROUNDS: u32 = 4096;
 const PASSWORD: &[u8] = "sw0rdfish k\u{e4}se".as_bytes();
 
 /// Any text as a key, of any kind.
-pub fn text(data: &[u8]) {
+pub(crate) fn text(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
@@ -100,9 +100,9 @@ fn is_fast(text: &str) -> bool {
     };
     match string.lock {
         Lock::None => true,
-        Lock::Password(stretch) | Lock::Key { stretch, .. } => match stretch {
-            Stretch::V1 { .. } => true,
-            Stretch::V2 { rounds, .. } => rounds <= FAST_ROUNDS,
+        Lock::Password(kdf) | Lock::Key { kdf, .. } => match kdf {
+            Kdf::V1 { .. } => true,
+            Kdf::V2 { rounds, .. } => rounds <= FAST_ROUNDS,
         },
     }
 }
@@ -128,7 +128,7 @@ const STORED: [&[u8]; 17] = vectors![
 ];
 
 /// A stored key, damaged in a few bytes: it is refused, or still the key that it says it is.
-pub fn damage(data: &[u8]) {
+pub(crate) fn damage(data: &[u8]) {
     let mut input = Input(data);
     let mut bytes = input.pick(&STORED).to_vec();
     while !input.is_empty() {

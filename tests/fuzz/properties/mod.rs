@@ -5,56 +5,56 @@
 // A fuzz target uses one of the properties.
 #![allow(dead_code)]
 
-pub mod formats;
-pub mod keys;
-pub mod settings;
-pub mod spool;
-pub mod stream;
+pub(crate) mod formats;
+pub(crate) mod keys;
+pub(crate) mod settings;
+pub(crate) mod spool;
+pub(crate) mod stream;
 #[cfg(feature = "tool")]
-pub mod tool;
+pub(crate) mod tool;
 
 use mail_crypt_core::key::{PrivateKey, StoredKey};
 
 /// Decisions, taken from the front of a fuzzer's input; zeros when it is used up.
-pub struct Input<'a>(pub &'a [u8]);
+pub(crate) struct Input<'a>(pub &'a [u8]);
 
 impl<'a> Input<'a> {
-    pub fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         self.bytes(1).first().copied().unwrap_or(0)
     }
 
-    pub fn number(&mut self) -> usize {
+    pub(crate) fn number(&mut self) -> usize {
         usize::from(self.byte()) << 8 | usize::from(self.byte())
     }
 
     /// A number below `end`, or 0.
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.number() % end.max(1)
     }
 
-    pub fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
+    pub(crate) fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
         &from[usize::from(self.byte()) % from.len()]
     }
 
-    pub fn bytes(&mut self, len: usize) -> &'a [u8] {
+    pub(crate) fn bytes(&mut self, len: usize) -> &'a [u8] {
         let (now, later) = self.0.split_at(len.min(self.0.len()));
         self.0 = later;
         now
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 /// Cuts data into pieces of lengths that only depend on the data.
-pub struct Pieces<'a> {
+pub(crate) struct Pieces<'a> {
     rest: &'a [u8],
     state: u64,
 }
 
 impl<'a> Pieces<'a> {
-    pub fn of(data: &'a [u8]) -> Self {
+    pub(crate) fn of(data: &'a [u8]) -> Self {
         // FNV-1a.
         let hash = |h: u64, b: &u8| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
         let state = data.iter().fold(0xcbf2_9ce4_8422_2325, hash) | 1;
@@ -62,7 +62,7 @@ impl<'a> Pieces<'a> {
     }
 
     /// The next of a series of arbitrary numbers.
-    pub fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;
@@ -94,7 +94,7 @@ macro_rules! vectors {
 pub(crate) use vectors;
 
 /// The keys that the streams in `tests/vectors` are for.
-pub fn test_keys() -> Vec<PrivateKey> {
+pub(crate) fn test_keys() -> Vec<PrivateKey> {
     let texts = vectors![
         "keys/p256.plain",
         "keys/p384.plain",

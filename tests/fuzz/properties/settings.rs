@@ -7,7 +7,7 @@ use mail_crypt_core::stream::Algorithm;
 use zeroize::Zeroizing;
 
 /// Any text as all of them.
-pub fn any(data: &[u8]) {
+pub(crate) fn any(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };

@@ -108,7 +108,7 @@ impl Stream {
 }
 
 /// Reads, skips and seeks as the bytes say.
-pub fn any(data: &[u8]) {
+pub(crate) fn any(data: &[u8]) {
     let mut input = Input(data);
     let kind = input.byte();
     let len = (input.number() as u64) << (kind % 6);

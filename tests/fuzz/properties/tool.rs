@@ -19,15 +19,17 @@ mod failure;
 // Some of it is for what isn't fuzzed.
 #[allow(dead_code)]
 #[path = "../../../src/bin/mail-crypt/wiped.rs"]
-pub mod wiped;
+pub(crate) mod wiped;
 
 /// What the tool's sources expect of the crate that they are in.
-pub mod root {
-    pub use super::failure::{Failure, Result};
-    pub use super::wiped;
+pub(crate) mod root {
+    pub(crate) use super::failure::{Failure, Result};
+    pub(crate) use super::wiped;
 
-    pub mod secret {
-        pub fn key_text(path: &std::path::Path) -> super::Result<zeroize::Zeroizing<String>> {
+    pub(crate) mod secret {
+        pub(crate) fn key_text(
+            path: &std::path::Path,
+        ) -> super::Result<zeroize::Zeroizing<String>> {
             let text = std::fs::read_to_string(path);
             text.map(Into::into)
                 .map_err(|e| super::Failure::io(path.display(), e))
@@ -49,7 +51,7 @@ fn file(name: &str, bytes: &[u8]) -> PathBuf {
 }
 
 /// Any bytes as a dbox file, and a dbox file with mails of any bytes.
-pub fn dbox(data: &[u8]) {
+pub(crate) fn dbox(data: &[u8]) {
     let path = file("dbox", data);
     for number in [None, Some(0), Some(1), Some(2), Some(7)] {
         if let Ok(mut mail) = container::Mail::open(&path, number) {
@@ -85,7 +87,7 @@ fn mdbox(mails: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Any text as a dict file.
-pub fn dict(data: &[u8]) {
+pub(crate) fn dict(data: &[u8]) {
     let path = file("dict", data);
     for user in ["", "alice"] {
         let Ok(mut dict) = dict_file::FileDict::read(std::slice::from_ref(&path), user) else {
@@ -105,7 +107,7 @@ pub fn dict(data: &[u8]) {
 const ENOUGH: u64 = 1 << 20;
 
 /// Any bytes as compressed mail, and any mail, compressed.
-pub fn decompress(data: &[u8]) {
+pub(crate) fn decompress(data: &[u8]) {
     let _ = undone(data);
     let mut input = Input(data);
     let packed = match input.byte() % 3 {

@@ -21,21 +21,25 @@ fn a_key_that_a_mail_or_a_folder_needs_is_not_deleted() {
     let mut user = User::new(&[]);
     let id = user.folder_key("Work", false).unwrap().id;
     user.folder_key("Work", true).unwrap();
-    let doomed = user.doom(Level::Folder, "Work", &id, false).unwrap();
+    let deletion = user
+        .begin_deletion(Level::Folder, "Work", &id, false)
+        .unwrap();
     let pem = user.export(Level::Folder, "Work", &id).unwrap();
     let key = StoredKey::parse(&pem).unwrap().unlock().unwrap();
     let other = KeyId([7; 32]);
-    doomed.check_mail(1, &[other]).unwrap();
-    let e = error(doomed.check_mail(17, &[other, id]));
+    deletion.check_mail(1, &[other]).unwrap();
+    let e = error(deletion.check_mail(17, &[other, id]));
     assert!(e.to_string().contains("17"), "{e}");
-    error(doomed.check_mail(1, &[key.old_id().unwrap()]));
+    error(deletion.check_mail(1, &[key.old_id().unwrap()]));
 
     let old = user.user_key(false).unwrap().id;
     user.user_key(true).unwrap();
-    let doomed = user.doom(Level::User, "INBOX", &old, false).unwrap();
-    let e = error(doomed.check_folder(&mut user.folder("Work"), &user.session));
+    let deletion = user
+        .begin_deletion(Level::User, "INBOX", &old, false)
+        .unwrap();
+    let e = error(deletion.check_folder(&mut user.folder("Work"), &user.session));
     assert!(e.to_string().contains("Work"), "{e}");
-    doomed
+    deletion
         .check_folder(&mut user.folder("Empty"), &user.session)
         .unwrap();
 }
@@ -89,8 +93,10 @@ fn a_user_key_that_a_shared_folder_needs_is_not_deleted() {
     folder
         .commit(vec![Change::set(Scope::Shared, name, text)])
         .unwrap();
-    let doomed = user.doom(Level::User, "INBOX", &old, false).unwrap();
-    error(doomed.check_folder(&mut folder, &user.session));
+    let deletion = user
+        .begin_deletion(Level::User, "INBOX", &old, false)
+        .unwrap();
+    error(deletion.check_folder(&mut folder, &user.session));
 }
 
 #[test]
@@ -121,7 +127,7 @@ fn another_users_folder_loses_no_key() {
     folder.access = crate::store::Access::Shared;
     for force in [false, true] {
         let (ring, host) = (&mut bob.ring, &mut bob.session);
-        let found = Doomed::find(
+        let found = KeyDeletion::find(
             ring,
             Level::Folder,
             &mut folder,
@@ -141,13 +147,15 @@ fn a_mail_that_was_begun_under_a_deleted_key_is_not_stored() {
     saved::check(&mut folder, &[old]).unwrap();
     user.folder_key("Work", true).unwrap();
     saved::check(&mut folder, &[old]).unwrap();
-    let mut doomed = user.doom(Level::Folder, "Work", &old, false).unwrap();
+    let mut deletion = user
+        .begin_deletion(Level::Folder, "Work", &old, false)
+        .unwrap();
     let before = user.entries();
-    doomed.retire(&mut folder).unwrap();
+    deletion.retire(&mut folder).unwrap();
     let e = saved::check(&mut folder, &[old]).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Store);
     user.export(Level::Folder, "Work", &old).unwrap();
-    doomed.spare(&mut folder).unwrap();
+    deletion.undo(&mut folder).unwrap();
     assert_eq!(user.entries(), before);
     saved::check(&mut folder, &[old]).unwrap();
 }

@@ -4,11 +4,11 @@
 use std::fmt;
 
 use mail_crypt_core::Result;
-use mail_crypt_core::crypto::cipher::aes256_cbc_encrypt;
+use mail_crypt_core::crypto::cipher::{MARGIN, aes256_cbc_encrypt};
 use mail_crypt_core::format::stream::{Header, Version, header_len};
-use mail_crypt_core::key::{KeyKind, PrivateKey};
+use mail_crypt_core::key::{KeyType, PrivateKey};
 use mail_crypt_core::stream::{
-    Algorithm, Body, Encryptor, Feed, Limits, Opened, Opener, SecretCache, Sender,
+    Algorithm, Body, Encryptor, Feed, Limits, Opener, SecretCache, Sender,
 };
 
 /// How much is read from a file, or written to one, at a time, as the C streams do it.
@@ -63,7 +63,7 @@ pub fn file(
     let mut file = Vec::new();
     encryptor.update(plain, &mut file)?;
     encryptor.finish(&mut file)?;
-    if writer == Writer::Ours || key.kind() == KeyKind::Rsa {
+    if writer == Writer::Ours || key.key_type() == KeyType::Rsa {
         return Ok(file);
     }
     let end = header_len(&file)?.unwrap_or_default();
@@ -80,7 +80,7 @@ pub fn file(
 }
 
 /// Checks a mail as far as that goes before the first byte is served; `unlock` has the key.
-pub fn open(file: &[u8], unlock: impl FnOnce(&mut Opener) -> Result<()>) -> Result<Opened> {
+pub fn open(file: &[u8], unlock: impl FnOnce(&mut Opener) -> Result<()>) -> Result<Body> {
     let mut opener = Opener::new(Limits::default());
     let mut unlock = Some(unlock);
     for piece in file.chunks(PIECE) {
@@ -94,13 +94,13 @@ pub fn open(file: &[u8], unlock: impl FnOnce(&mut Opener) -> Result<()>) -> Resu
 }
 
 /// The same with a private key, and what the session remembers.
-pub fn open_with(file: &[u8], key: &PrivateKey, secrets: &mut SecretCache) -> Result<Opened> {
+pub fn open_with(file: &[u8], key: &PrivateKey, secrets: &mut SecretCache) -> Result<Body> {
     open(file, |opener| opener.unlock(key, secrets))
 }
 
 /// Serves all of an opened mail, as it would go to a client. Returns how much that was.
-pub fn serve(file: &[u8], opened: &Opened, room: &mut Vec<u8>) -> Result<usize> {
-    let verified = match &opened.body {
+pub fn serve(file: &[u8], body: &Body, room: &mut Vec<u8>) -> Result<usize> {
+    let verified = match body {
         Body::Small(plain) => return Ok(plain.len()),
         Body::Large(verified) => verified,
     };
@@ -108,9 +108,8 @@ pub fn serve(file: &[u8], opened: &Opened, room: &mut Vec<u8>) -> Result<usize> 
     for chunk in 0..verified.chunk_count() {
         let (at, len) = verified.ciphertext_range(chunk);
         let at = at as usize;
-        room.clear();
-        verified.decrypt_chunk(chunk, &file[at..at + len], room)?;
-        served += room.len();
+        room.resize(len + MARGIN, 0);
+        served += verified.open_chunk(chunk, &file[at..at + len], room)?;
     }
     Ok(served)
 }

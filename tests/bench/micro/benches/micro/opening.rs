@@ -4,9 +4,9 @@
 use std::hint::black_box;
 
 use criterion::Criterion;
-use mail_crypt_core::key::{KeyKind, PrivateKey};
+use mail_crypt_core::key::{KeyType, PrivateKey};
 use mail_crypt_core::store::index_cache;
-use mail_crypt_core::stream::{Algorithm, Body, Opened, Opener, SecretCache};
+use mail_crypt_core::stream::{Algorithm, Body, Opener, SecretCache};
 use mail_crypt_micro_bench::{Writer, file, mail, open, open_with};
 
 const KEYS: [(&str, &str); 5] = [
@@ -24,8 +24,8 @@ const KEYS: [(&str, &str); 5] = [
 ];
 const SIZE: usize = 2 << 10;
 
-fn served(opened: &Opened) -> usize {
-    match &opened.body {
+fn served(body: &Body) -> usize {
+    match body {
         Body::Small(plain) => plain.len(),
         Body::Large(_) => 0,
     }
@@ -44,7 +44,7 @@ pub fn opening(c: &mut Criterion) {
             (Writer::Packaged, &write(Writer::Packaged)),
         ] {
             // RSA has neither rounds nor a secret to remember.
-            if key.kind() == KeyKind::Rsa && writer == Writer::Packaged {
+            if key.key_type() == KeyType::Rsa && writer == Writer::Packaged {
                 continue;
             }
             let mut nothing = SecretCache::new(0);
@@ -54,7 +54,7 @@ pub fn opening(c: &mut Criterion) {
                 b.iter(|| open_with(black_box(sealed), &key, &mut nothing).expect("open"));
             });
         }
-        if key.kind() != KeyKind::Rsa {
+        if key.key_type() != KeyType::Rsa {
             let mut secrets = SecretCache::default();
             open_with(&ours, &key, &mut secrets).expect("open");
             group.bench_function("secret remembered", |b| {

@@ -1,0 +1,438 @@
+//! One command for one user: does the steps of its [`Plan`], and returns rows.
+//!
+//! The caller walks the folders: [`Command::next_step`] says which, and [`Command::perform`] does the step
+//! in each of them.
+#![forbid(unsafe_code)]
+
+use std::collections::{HashSet, VecDeque};
+
+use zeroize::Zeroizing;
+
+use super::super::attributes::{Attributes, Host, Level, Scope};
+use super::super::keyring::Keyring;
+use super::plan::{Plan, Request, Step, Task, Verb};
+use super::{
+    Generated, KeyDeletion, check_new_user_key, check_without_folder, export, folder_key, import,
+    list, list_without_folder, rekey_folder, rekey_target, rekey_without_folder, user_key,
+};
+use crate::error::{Error, Result};
+use crate::key::{KeyId, PublicKey};
+use crate::stream::{Feed, Opener};
+
+/// What is shown of one key.
+pub struct Row {
+    /// The mailbox's name; empty for the user's own key.
+    pub mailbox: String,
+    /// The key's id, or where there is none what went wrong.
+    pub id: String,
+    /// Its PEM, where it was asked for, or why it can't be had.
+    pub text: Zeroizing<String>,
+    /// What the administrator should know besides.
+    pub note: Option<String>,
+    /// It was done.
+    pub ok: bool,
+    /// New data is encrypted to it.
+    pub active: bool,
+}
+
+/// A command, its steps and what has come of them.
+pub struct Command {
+    request: Request,
+    plan: Plan,
+    rows: VecDeque<Row>,
+    /// Folder keys that were listed.
+    listed: HashSet<KeyId>,
+    /// The user key that folder keys are put under.
+    target: Option<PublicKey>,
+    /// Folder keys that a new user key was checked against.
+    checked: HashSet<KeyId>,
+    deletion: Option<KeyDeletion>,
+    /// Whose key is deleted, for rows: a folder's name, or empty.
+    owner: String,
+    /// A folder's active key, and whether it is new: others may have to get it.
+    to_share: Option<Generated>,
+    scan: Opener,
+}
+
+impl Command {
+    /// Begins the command.
+    pub fn new(request: Request) -> Self {
+        Command {
+            plan: Plan::new(&request),
+            request,
+            rows: VecDeque::new(),
+            listed: HashSet::new(),
+            target: None,
+            checked: HashSet::new(),
+            deletion: None,
+            owner: String::new(),
+            to_share: None,
+            scan: Opener::default(),
+        }
+    }
+
+    /// The next step; `failed`: the last one failed in one of its folders.
+    pub fn next_step(&mut self, failed: bool) -> Option<Step> {
+        let last = self.plan.current().map(|step| step.task);
+        if failed && matches!(last, Some(Task::CheckFolder | Task::CheckMails)) {
+            if let Some(deletion) = &self.deletion {
+                let id = deletion.name().to_string();
+                self.rows.push_back(Row::failed(self.owner.clone(), id));
+            }
+        }
+        self.plan.next(failed)
+    }
+
+    /// The next row that a step has produced. Where a step failed, the earlier rows still hold.
+    pub fn next_row(&mut self) -> Option<Row> {
+        self.rows.pop_front()
+    }
+
+    /// Does the current step in the folder `at`, or for the user's own keys in INBOX.
+    ///
+    /// # Errors
+    /// What the step says.
+    pub fn perform(
+        &mut self,
+        ring: &mut Keyring,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        let Some(Step { task, .. }) = self.plan.current() else {
+            return Err(Error::internal("no step of the command"));
+        };
+        let done = match task {
+            Task::CheckNewUserKey => self.check_new_user_key(ring, level, at, host),
+            Task::FirstUserKey => self.first_user_key(ring, at, host),
+            Task::Generate => self.generate(ring, level, at, host),
+            Task::Rekey => self.rekey(ring, level, at, host),
+            Task::List => self.list(level, at),
+            Task::ListWithoutFolder => self.list_without_folder(at),
+            Task::Export => self.export(ring, level, at, host),
+            Task::Import => self.import(ring, level, at, host),
+            Task::BeginDeletion(number) => self.begin_deletion(number, ring, level, at, host),
+            Task::CheckFolder => self.deletion()?.check_folder(at, host),
+            Task::CheckMails => Err(Error::internal("mails are looked at one by one")),
+            Task::Delete => self.delete(ring, level, at, host),
+            Task::UndoDeletion => match self.deletion.take() {
+                Some(mut deletion) => deletion.undo(at),
+                None => Ok(()),
+            },
+        };
+        ring.settle(at, host);
+        self.answered(done, level, at)
+    }
+
+    /// Looks at the next bytes of a mail as it is stored; `first`: its first ones. Returns whether more
+    /// are needed to tell that it doesn't need the chosen key.
+    ///
+    /// # Errors
+    /// It does, or that can't be told.
+    pub fn check_mail(&mut self, uid: u32, first: bool, data: &[u8]) -> Result<bool> {
+        if first {
+            self.scan = Opener::default();
+        }
+        if data.is_empty() {
+            let text = format!("the mail with UID {uid} is cut off");
+            return Err(Error::truncated(text));
+        }
+        match self.scan.feed(data) {
+            Ok(Feed::More) => Ok(true),
+            Ok(Feed::NeedKey(ids)) => self.deletion()?.check_mail(uid, &ids).map(|()| false),
+            Err(e) => Err(e.context(format!("the mail with UID {uid}"))),
+        }
+    }
+
+    /// The folder key that the last step made or found, which others may have to get. The caller tells the
+    /// sharing module, and [`Command::check_shared`] judges what came of it.
+    pub fn take_to_share(&mut self) -> Option<Generated> {
+        self.to_share.take()
+    }
+
+    /// Makes sure that those with whom the folder is shared have its keys. `shared`: whether they were
+    /// shared as the ACL says, or `None` if nobody shares keys. Some may have had no key when that began,
+    /// and have one now.
+    ///
+    /// # Errors
+    /// They don't have them.
+    pub fn check_shared(
+        &mut self,
+        key: Generated,
+        shared: Option<bool>,
+        folder: &mut dyn Attributes,
+    ) -> Result<()> {
+        let level = Level::Folder;
+        let done = match shared {
+            Some(true) => Ok(()),
+            None if !key.fresh => Ok(()),
+            _ => match (folder.list(Scope::Shared, &level.private_prefix()), shared) {
+                (Err(e), _) => Err(e),
+                (Ok(others), None) if others.is_empty() => Ok(()),
+                (Ok(_), None) => Err(Error::store(
+                    "the new key is not shared with those who have the older ones: mail_crypt_acl \
+                     is not loaded",
+                )),
+                (Ok(_), Some(_)) => Err(Error::store("its keys are not shared as its ACL says")),
+            },
+        };
+        self.answered(done, level, folder)
+    }
+
+    /// Adds a row for a failure, if the command has a row for everything that it does.
+    fn answered(&mut self, done: Result<()>, level: Level, at: &dyn Attributes) -> Result<()> {
+        let Err(e) = &done else {
+            return done;
+        };
+        let task = self.plan.current().map(|step| step.task);
+        let id = match (self.request.verb, task) {
+            (Verb::Generate | Verb::Import, _) => format!("ERROR: {}", e.to_log()),
+            (_, Some(Task::BeginDeletion(number))) => self
+                .request
+                .key_ids
+                .get(number)
+                .cloned()
+                .unwrap_or_default(),
+            (_, Some(Task::Delete)) => match &self.deletion {
+                Some(deletion) => deletion.name().to_string(),
+                None => return done,
+            },
+            _ => return done,
+        };
+        self.rows.push_back(Row::failed(name(level, at), id));
+        done
+    }
+
+    fn check_new_user_key(
+        &mut self,
+        ring: &mut Keyring,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        let found = match level {
+            Level::Folder => check_new_user_key(ring, at, host, self.request.rekey),
+            Level::User => check_without_folder(ring, at, host, self.request.rekey),
+        }?;
+        self.checked.extend(found);
+        Ok(())
+    }
+
+    fn first_user_key(
+        &mut self,
+        ring: &mut Keyring,
+        inbox: &dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        let Generated { id, fresh } = user_key(ring, host, false)?;
+        if fresh {
+            let row = Row::of(Level::User, inbox, id.to_string());
+            self.rows.push_back(row.active(true));
+        }
+        Ok(())
+    }
+
+    fn generate(
+        &mut self,
+        ring: &mut Keyring,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        let key = match level {
+            Level::User => user_key(ring, host, self.request.force)?,
+            Level::Folder => {
+                let key = folder_key(ring, at, host, self.request.force)?;
+                self.to_share = Some(key);
+                key
+            }
+        };
+        let mut row = Row::of(level, at, key.id.to_string()).active(true);
+        row.note = if key.fresh {
+            self.stays_behind()
+        } else {
+            let keys = match level {
+                Level::User => "User key".to_owned(),
+                Level::Folder => format!("Mailbox {}", row.mailbox),
+            };
+            Some(format!("{keys}: Key exists. Use -f to generate a new one"))
+        };
+        self.rows.push_back(row);
+        Ok(())
+    }
+
+    fn stays_behind(&self) -> Option<String> {
+        let count = self.checked.len();
+        (count > 0 && !self.request.rekey).then(|| {
+            format!(
+                "{count} folder key(s) stay under the older user key(s): generate -R puts them under \
+                 the new one"
+            )
+        })
+    }
+
+    fn rekey(
+        &mut self,
+        ring: &mut Keyring,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        let target = match self.target.take() {
+            Some(key) => key,
+            None => rekey_target(ring, host)?,
+        };
+        let target = self.target.insert(target);
+        match level {
+            Level::User => {
+                for id in rekey_without_folder(ring, at, host, target)? {
+                    self.rows.push_back(Row::without_folder(id.to_string()));
+                }
+            }
+            Level::Folder => {
+                for id in rekey_folder(ring, at, host, target)? {
+                    self.rows.push_back(Row::of(level, at, id.to_string()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, level: Level, at: &mut dyn Attributes) -> Result<()> {
+        for key in list(level, at)? {
+            self.listed.extend(key.name.parse::<KeyId>());
+            let row = Row::of(level, at, key.name);
+            self.rows.push_back(row.active(key.active));
+        }
+        Ok(())
+    }
+
+    fn list_without_folder(&mut self, inbox: &mut dyn Attributes) -> Result<()> {
+        for key in list_without_folder(inbox, &self.listed)? {
+            self.rows.push_back(Row::without_folder(key.name));
+        }
+        Ok(())
+    }
+
+    fn export(
+        &mut self,
+        ring: &mut Keyring,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        for key in list(level, at)? {
+            let exported = export(ring, level, at, host, &key.name);
+            let mut row = Row::of(level, at, key.name).active(key.active);
+            row.ok = exported.is_ok();
+            row.text = exported.unwrap_or_else(|e| Zeroizing::new(e.to_string()));
+            self.rows.push_back(row);
+        }
+        Ok(())
+    }
+
+    fn import(
+        &mut self,
+        ring: &mut Keyring,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        let text = std::str::from_utf8(&self.request.key)
+            .map_err(|_| Error::corrupt("the key to import is not text"))?;
+        let imported = import(ring, level, at, host, text, self.request.force)?;
+        if level == Level::Folder {
+            let (id, fresh) = (imported.id, true);
+            self.to_share = Some(Generated { id, fresh });
+        }
+        let row = Row::of(level, at, imported.id.to_string());
+        self.rows.push_back(row.active(imported.active));
+        Ok(())
+    }
+
+    fn begin_deletion(
+        &mut self,
+        number: usize,
+        ring: &mut Keyring,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        self.deletion = None;
+        let Some(id) = self.request.key_ids.get(number) else {
+            return Err(Error::internal("no such key among those to delete"));
+        };
+        let force = self.request.force;
+        let mut deletion = KeyDeletion::find(ring, level, at, host, id, force)?;
+        if level == Level::Folder && !force {
+            deletion.retire(at)?;
+        }
+        self.deletion = Some(deletion);
+        self.owner = name(level, at);
+        Ok(())
+    }
+
+    fn delete(
+        &mut self,
+        ring: &mut Keyring,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        let deletion = self.deletion()?;
+        let id = deletion.name().to_string();
+        deletion.delete(ring, at, host, self.request.force)?;
+        self.deletion = None;
+        self.rows.push_back(Row::of(level, at, id));
+        Ok(())
+    }
+
+    fn deletion(&self) -> Result<&KeyDeletion> {
+        let missing = || Error::internal("no key was chosen");
+        self.deletion.as_ref().ok_or_else(missing)
+    }
+}
+
+impl Row {
+    fn of(level: Level, at: &dyn Attributes, id: String) -> Self {
+        Row {
+            mailbox: name(level, at),
+            id,
+            text: Zeroizing::default(),
+            note: None,
+            ok: true,
+            active: false,
+        }
+    }
+
+    /// A folder key that is only found by its id.
+    fn without_folder(id: String) -> Self {
+        Row {
+            ok: true,
+            ..Self::failed("<no folder>".to_owned(), id)
+        }
+    }
+
+    fn failed(mailbox: String, id: String) -> Self {
+        Row {
+            mailbox,
+            id,
+            text: Zeroizing::default(),
+            note: None,
+            ok: false,
+            active: false,
+        }
+    }
+
+    fn active(self, active: bool) -> Self {
+        Row { active, ..self }
+    }
+}
+
+/// Whose keys these are, for rows.
+fn name(level: Level, at: &dyn Attributes) -> String {
+    match level {
+        Level::User => String::new(),
+        Level::Folder => at.mailbox(),
+    }
+}
