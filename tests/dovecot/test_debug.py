@@ -11,15 +11,15 @@ PASSWORD = "a-password-f0r-the-log"
 GLOBAL = Key.ec()
 
 
-def deliver_and_read(server) -> str:
-    """Delivers a mail and reads it in another session. Answers the lines about it."""
+def deliver_and_read(server, last: str) -> str:
+    """Delivers a mail and reads it in another session. Answers the lines about it, `last` among them."""
     mark = server.log.mark()
     mail = Mail.make()
     server.deliver("alice", mail)
     server.log.wait_for("mail_crypt: saving to", mark)
     with server.imap("alice") as imap:
         assert imap.bodies()[-1].endswith(mail.data)
-    server.log.wait_for("mail_crypt: reading from", mark)
+    server.log.wait_for(f"mail_crypt: {last}", mark)
     lines = server.log.lines("mail_crypt: ", mark)
     assert all("Debug: " in line for line in lines), lines
     return "\n".join(lines)
@@ -37,7 +37,7 @@ def key_ids(server) -> tuple[str, str]:
 def test_debugging_shows_every_decision_about_keys(dovecot):
     crypt = CryptConfig(password=PASSWORD)
     server = dovecot(debug=True, crypt=crypt, users={"alice": UserConfig()})
-    lines = deliver_and_read(server)
+    lines = deliver_and_read(server, last="unlocked key .* with key")
     user_key, folder_key = key_ids(server)
     password = words.setting("mail_crypt_private_password")
     for decision in (
@@ -57,7 +57,7 @@ def test_debugging_shows_that_the_global_key_was_taken(dovecot):
         curve=None, global_public=GLOBAL.public_setting(), global_private=(GLOBAL.setting(),)
     )
     server = dovecot(debug=True, crypt=crypt, users={"alice": UserConfig()})
-    lines = deliver_and_read(server)
+    lines = deliver_and_read(server, last="reading from")
     assert f"saving to INBOX: global key {GLOBAL.id}" in lines
     assert f"reading from INBOX: global key {GLOBAL.id}" in lines
 
