@@ -3,6 +3,7 @@
 //! Nothing here knows a file format.
 #![forbid(unsafe_code)]
 
+mod argon2id;
 pub mod cipher;
 pub mod digest;
 pub mod ec;
@@ -19,6 +20,7 @@ pub mod xdh;
 #[cfg(test)]
 mod vectors;
 
+pub use argon2id::argon2id;
 pub use secret::{Secret, SecretText, SecretVec};
 
 use crate::error::{Error, ErrorKind, Result};

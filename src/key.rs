@@ -6,6 +6,7 @@ mod jwk;
 mod private;
 mod public;
 mod public_text;
+pub mod slot;
 mod stored;
 mod wrap;
 

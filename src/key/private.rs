@@ -44,9 +44,22 @@ pub enum Protect<'a> {
     /// Nothing.
     None,
     /// A password, which must not be empty.
-    Password(&'a [u8]),
+    Password {
+        /// The password.
+        password: &'a [u8],
+        /// PBKDF2 rounds that it is stretched with, within 1..=[`keystring::MAX_ROUNDS`].
+        rounds: u32,
+    },
     /// Another key: only its private half opens the string.
     Key(&'a PublicKey),
+}
+
+impl<'a> Protect<'a> {
+    /// A password, stretched with the default rounds.
+    pub fn password(password: &'a [u8]) -> Self {
+        let rounds = PASSWORD_ROUNDS;
+        Protect::Password { password, rounds }
+    }
 }
 
 enum NewCurve {
@@ -205,6 +218,15 @@ impl PrivateKey {
         }
     }
 
+    /// A secret that only who has this key can make, for the purpose that `label` names.
+    ///
+    /// # Errors
+    /// As libcrypto.
+    pub fn derive(&self, label: &[u8]) -> Result<Secret> {
+        let text = self.to_dovecot(Protect::None)?;
+        Ok(Secret::new(Digest::Sha256.hmac(text.as_bytes(), &[label])?))
+    }
+
     /// A version 2 key string.
     ///
     /// # Errors
@@ -220,7 +242,9 @@ impl PrivateKey {
         };
         let (lock, key) = match protect {
             Protect::None => (Lock::None, key),
-            Protect::Password(password) => wrap::under_password(&key, password)?,
+            Protect::Password { password, rounds } => {
+                wrap::under_password(&key, password, rounds)?
+            },
             Protect::Key(other) => wrap::under_key(&key, other)?,
         };
         keystring::write_private(oid, &lock, &key, &self.id().0)

@@ -18,7 +18,7 @@ use crate::hex;
 /// times as many passwords.
 pub const PASSWORD_ROUNDS: u32 = 100_000;
 /// PBKDF2 rounds for a secret that is random already: more would add nothing.
-const RANDOM_ROUNDS: u32 = 1;
+pub(super) const RANDOM_ROUNDS: u32 = 1;
 /// Salt size in bytes, as the packaged plugin writes it.
 const SALT_LEN: usize = 8;
 /// Size of the random secret that is encrypted to an RSA key, in bytes.
@@ -43,11 +43,15 @@ fn kdf_with(rounds: u32) -> Result<Kdf> {
 }
 
 /// Encrypts `key` under a password.
-pub(super) fn under_password(key: &[u8], password: &[u8]) -> Result<(Lock, Secret)> {
+pub(super) fn under_password(
+    key: &[u8],
+    password: &[u8],
+    rounds: u32,
+) -> Result<(Lock, Secret)> {
     if password.is_empty() {
         return Err(Error::setting("an empty password protects nothing"));
     }
-    let kdf = kdf_with(PASSWORD_ROUNDS)?;
+    let kdf = kdf_with(rounds)?;
     let sealed = KeyCipher::derive(&kdf, KeyMaterial::Password(password))?.encrypt(key)?;
     Ok((Lock::Password(kdf), sealed))
 }

@@ -134,7 +134,7 @@ fn protected_user_key(
         return key.to_dovecot(Protect::Key(&above));
     }
     if let Some(password) = ring.settings().new_key_password()? {
-        return key.to_dovecot(Protect::Password(&password));
+        return key.to_dovecot(Protect::password(&password));
     }
     ring.settings().check_unprotected()?;
     let text = key.to_dovecot(Protect::None)?;

@@ -9,10 +9,9 @@
 use super::attributes::Guid;
 use super::key_source::FileState;
 use crate::crypto::cipher::{Cipher, MARGIN, TAG_LEN};
-use crate::crypto::digest::Digest;
 use crate::crypto::{Secret, random};
 use crate::error::Result;
-use crate::key::{PrivateKey, Protect};
+use crate::key::PrivateKey;
 use crate::stream::{ContentKey, Opener, SMALL, Verified};
 
 /// First byte of an entry, authenticated too: no entry can be taken for one of the other kind, and a
@@ -71,8 +70,7 @@ impl Place {
 /// # Errors
 /// Where libcrypto fails.
 pub fn derive(key: &PrivateKey) -> Result<Secret> {
-    let text = key.to_dovecot(Protect::None)?;
-    Ok(Secret::new(Digest::Sha256.hmac(text.as_bytes(), &[LABEL])?))
+    key.derive(LABEL)
 }
 
 fn seal(secret: &Secret, layout: u8, header: &[u8; 32], data: &[&[u8]]) -> Result<Vec<u8>> {

@@ -126,7 +126,7 @@ fn private_text(
     match format {
         "pem" => Ok(key.to_pem(password)?),
         "dovecot" => Ok(key.to_dovecot(match password {
-            Some(password) => Protect::Password(password),
+            Some(password) => Protect::password(password),
             None => Protect::None,
         })?),
         other => Err(unknown_format(other)),

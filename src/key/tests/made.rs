@@ -49,7 +49,7 @@ fn every_curve_under_every_protection_comes_back() {
             StoredKey::parse(&text).unwrap().unlock().unwrap().id(),
             key.id()
         );
-        let text = key.to_dovecot(Protect::Password(PASSWORD)).unwrap();
+        let text = key.to_dovecot(Protect::password(PASSWORD)).unwrap();
         let stored = StoredKey::parse(&text).unwrap();
         assert_eq!(stored.protection(), Protection::Password);
         assert_eq!(
@@ -84,7 +84,7 @@ fn what_is_written_is_fresh_every_time() {
     let texts: Vec<_> = (0..2)
         .flat_map(|_| {
             [
-                key.to_dovecot(Protect::Password(PASSWORD)).unwrap(),
+                key.to_dovecot(Protect::password(PASSWORD)).unwrap(),
                 key.to_dovecot(Protect::Key(&plain("p384").public()))
                     .unwrap(),
             ]
@@ -104,7 +104,7 @@ fn what_is_written_is_fresh_every_time() {
 fn an_empty_password_is_not_taken_for_protection() {
     let key = plain("p256");
     for result in [
-        key.to_dovecot(Protect::Password(b"")),
+        key.to_dovecot(Protect::password(b"")),
         key.to_pem(Some(b"")),
     ] {
         assert_eq!(kind_of(result).0, ErrorKind::Setting);

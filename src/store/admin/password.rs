@@ -139,7 +139,7 @@ fn with_either(stored: &StoredKey, old: &[u8], new: NewPassword<'_>) -> Result<P
 
 fn protect(key: &PrivateKey, new: NewPassword<'_>) -> Result<Zeroizing<String>> {
     key.to_dovecot(match new {
-        NewPassword::Set(password) => Protect::Password(password),
+        NewPassword::Set(password) => Protect::password(password),
         NewPassword::Clear => Protect::None,
     })
 }

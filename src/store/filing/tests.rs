@@ -189,7 +189,7 @@ fn change_elsewhere(dict: &SharedDict, id: &KeyId, new: &str) {
     );
     let key = crate::key::StoredKey::parse(&pem.unwrap()).unwrap();
     let key = key.unlock().unwrap();
-    let text = key.to_dovecot(Protect::Password(new.as_bytes())).unwrap();
+    let text = key.to_dovecot(Protect::password(new.as_bytes())).unwrap();
     dict.borrow_mut().entries.insert(name, text.to_string());
 }
 

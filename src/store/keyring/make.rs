@@ -149,7 +149,7 @@ impl Keyring {
             return self.generate(Level::User, inbox, host, Protect::Key(&above));
         }
         if let Some(password) = self.settings.new_key_password()? {
-            return self.generate(Level::User, inbox, host, Protect::Password(&password));
+            return self.generate(Level::User, inbox, host, Protect::password(&password));
         }
         self.settings.check_unprotected()?;
         let made = self.generate(Level::User, inbox, host, Protect::None)?;

@@ -198,7 +198,7 @@ fn a_session_sees_that_a_key_was_mended() {
         .unwrap();
     let key = StoredKey::parse(&right).unwrap();
     let key = key.unlock_with_password(b"right").unwrap();
-    let wrong = key.to_dovecot(Protect::Password(b"wrong")).unwrap();
+    let wrong = key.to_dovecot(Protect::password(b"wrong")).unwrap();
 
     let mut user = User::new(&dict, &settings);
     dict.borrow_mut().lose(&name);
@@ -225,7 +225,7 @@ fn under_an_empty_password_no_key_is_made() {
 fn a_password_is_bytes_not_text() {
     let bytes: [&[u8]; 2] = [b"n\xe4xt", b"n\xf6xt"];
     let key = PrivateKey::generate("prime256v1").unwrap();
-    let text = key.to_dovecot(Protect::Password(bytes[0])).unwrap();
+    let text = key.to_dovecot(Protect::password(bytes[0])).unwrap();
     let found = bytes.map(|password| {
         let settings = Settings::load(Line::V2_3, &mut |name| {
             let value: &[u8] = match name {

@@ -43,7 +43,7 @@ fn a_password_changes_for_all_keys_or_none() {
 
     // One of them under another password, and none is changed.
     let odd = PrivateKey::generate("prime256v1").unwrap();
-    let text = odd.to_dovecot(Protect::Password(b"odd")).unwrap();
+    let text = odd.to_dovecot(Protect::password(b"odd")).unwrap();
     let name = format!("priv/INBOX/{}", Level::User.private(&odd.id()));
     user.dict
         .borrow_mut()

@@ -65,7 +65,7 @@ fn nobody_gets_rights_who_can_not_be_found() {
 fn a_key_that_can_not_be_unlocked_stops_the_sharing_before_anything_changes() {
     let mut alice = Alice::new(&[]);
     let foreign = new_key();
-    let text = foreign.to_dovecot(Protect::Password(b"forgotten")).unwrap();
+    let text = foreign.to_dovecot(Protect::password(b"forgotten")).unwrap();
     let name = Level::Folder.private(&foreign.id());
     let change = Change::set(Scope::Private, name, text);
     alice.folder.commit(vec![change]).unwrap();

@@ -39,7 +39,7 @@ pub fn keys(c: &mut Criterion) {
         packaged,
         &with_password,
     );
-    let ours = key.to_dovecot(Protect::Password(PASSWORD)).expect("string");
+    let ours = key.to_dovecot(Protect::password(PASSWORD)).expect("string");
     let name = format!("under a password, {PASSWORD_ROUNDS} rounds (ours)");
     bench(&name, &ours, &with_password);
 

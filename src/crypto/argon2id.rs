@@ -1,0 +1,50 @@
+//! Argon2id (RFC 9106), for passwords.
+#![forbid(unsafe_code)]
+
+use argon2::{Algorithm, Argon2, Params, Version};
+
+use super::Secret;
+use crate::error::{Error, Result};
+
+/// 32 bytes from `password`: `memory` in KiB, `passes` over it, in `lanes`.
+///
+/// # Errors
+/// Internal for parameters that Argon2 doesn't allow; the caller has checked them.
+pub fn argon2id(
+    password: &[u8],
+    salt: &[u8],
+    (memory, passes, lanes): (u32, u32, u32),
+) -> Result<Secret> {
+    let refused = |e: argon2::Error| Error::internal(format_args!("Argon2id: {e}"));
+    let params = Params::new(memory, passes, lanes, Some(32)).map_err(refused)?;
+    let mut out = Secret::zeroed(32);
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(password, salt, &mut out)
+        .map_err(refused)?;
+    Ok(out)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::hex;
+
+    #[test]
+    fn what_the_reference_implementation_makes_is_made() {
+        // argon2 -id of the reference implementation: password "password", salt "somesalt".
+        let key = argon2id(b"password", b"somesalt", (65536, 2, 1)).unwrap();
+        assert_eq!(
+            hex::encode(&key),
+            "09316115d5cf24ed5a15a31a3ba326e5cf32edc24702987c02b6566f61913cf7"
+        );
+    }
+
+    #[test]
+    fn parameters_that_argon2_refuses_are_an_error() {
+        for params in [(7, 1, 1), (8, 0, 1), (8, 1, 0)] {
+            assert!(argon2id(b"password", b"somesalt", params).is_err());
+        }
+        assert!(argon2id(b"password", b"short", (8, 1, 1)).is_err());
+    }
+}
