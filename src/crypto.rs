@@ -65,6 +65,15 @@ pub fn random(buf: &mut [u8]) -> Result<()> {
     openssl::rand::rand_bytes(buf).map_err(|e| Error::from(e).context("random generator"))
 }
 
+/// A time in seconds since 1970 for people, in UTC.
+///
+/// # Errors
+/// As libcrypto, for a time that it can't show.
+pub fn date(seconds: u64) -> Result<String> {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    Ok(openssl::asn1::Asn1Time::from_unix(seconds)?.to_string())
+}
+
 /// Whether `a` and `b` are equal, in a time that depends on their lengths only.
 pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && openssl::memcmp::eq(a, b)

@@ -20,6 +20,7 @@ pub mod saved;
 pub mod senders;
 pub mod settings;
 pub mod sharing;
+pub mod slots;
 pub mod writer;
 
 #[cfg(test)]

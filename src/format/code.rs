@@ -183,7 +183,14 @@ mod tests {
         // Two check digits: one in 1024 mistakes isn't found.
         assert!(found >= 27, "{found}");
         let (left, right) = (code.replacen('-', "", 7), "-".repeat(40));
-        for text in ["", "secret", "correct horse battery staple", &left[1..], &right, "7UUU"] {
+        for text in [
+            "",
+            "secret",
+            "correct horse battery staple",
+            &left[1..],
+            &right,
+            "7UUU",
+        ] {
             assert!(read(text.as_bytes()).unwrap().is_none(), "{text}");
         }
         assert!(read(&[0xff; 28]).unwrap().is_none());

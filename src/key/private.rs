@@ -242,9 +242,7 @@ impl PrivateKey {
         };
         let (lock, key) = match protect {
             Protect::None => (Lock::None, key),
-            Protect::Password { password, rounds } => {
-                wrap::under_password(&key, password, rounds)?
-            },
+            Protect::Password { password, rounds } => wrap::under_password(&key, password, rounds)?,
             Protect::Key(other) => wrap::under_key(&key, other)?,
         };
         keystring::write_private(oid, &lock, &key, &self.id().0)

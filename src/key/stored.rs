@@ -73,6 +73,18 @@ impl StoredKey {
         }
     }
 
+    /// The PBKDF2 rounds that its password is stretched with; `None` where it is under none, and for PEM.
+    pub fn password_rounds(&self) -> Option<u32> {
+        match &self.0 {
+            Form::String(string) => match &string.lock {
+                Lock::Password(keystring::Kdf::V2 { rounds, .. }) => Some(*rounds),
+                Lock::Password(keystring::Kdf::V1 { .. }) => Some(0),
+                Lock::None | Lock::Key { .. } => None,
+            },
+            Form::Encrypted(_) | Form::Ready(_) => None,
+        }
+    }
+
     /// Its name in error texts.
     fn name(&self) -> String {
         self.id()

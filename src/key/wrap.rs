@@ -43,11 +43,7 @@ fn kdf_with(rounds: u32) -> Result<Kdf> {
 }
 
 /// Encrypts `key` under a password.
-pub(super) fn under_password(
-    key: &[u8],
-    password: &[u8],
-    rounds: u32,
-) -> Result<(Lock, Secret)> {
+pub(super) fn under_password(key: &[u8], password: &[u8], rounds: u32) -> Result<(Lock, Secret)> {
     if password.is_empty() {
         return Err(Error::setting("an empty password protects nothing"));
     }

@@ -9,8 +9,14 @@ mod command;
 mod delete;
 mod generate;
 mod import;
+mod needs;
 mod password;
 mod plan;
+mod request;
+mod reset;
+mod row;
+mod slot;
+mod user_keys;
 
 #[cfg(test)]
 mod tests;
@@ -23,11 +29,12 @@ use super::attributes::{Attributes, Change, Host, Level, Scope, owner};
 use super::filing::{self, Filed};
 use super::keyring::Keyring;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{KeyId, PrivateKey, Protect, PublicKey, StoredKey};
+use crate::key::{KeyId, PublicKey, StoredKey};
 
-pub use command::{Command, Row};
-pub use password::{NewPassword, password};
-pub use plan::{Folders, Request, Step, Task, Verb};
+pub use command::Command;
+pub use plan::{Folders, Step, Task};
+pub use request::{Request, Verb};
+pub use row::{Column, Layout, Row, columns};
 
 pub use delete::KeyDeletion;
 pub use generate::{
@@ -35,6 +42,23 @@ pub use generate::{
     rekey_without_folder, user_key,
 };
 pub use import::{Imported, import};
+
+/// For tests elsewhere: changes the password as [`Command`] does.
+#[cfg(test)]
+pub(in crate::store) fn change_password(
+    ring: &mut Keyring,
+    host: &mut dyn Host,
+    old: Option<&[u8]>,
+    new: &[u8],
+) -> Result<()> {
+    let secret = |bytes: &[u8]| bytes.iter().copied().collect();
+    let request = Request {
+        old: old.map(secret),
+        new: Some(secret(new)),
+        ..Request::default()
+    };
+    password::password(ring, host, &request).map(|_| ())
+}
 
 /// One private key of a mailbox, by the name under which it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,28 +142,6 @@ fn not_there(level: Level, at: &dyn Attributes, host: &dyn Host, id: &KeyId) -> 
         ErrorKind::NoKey,
         format!("{} has no private key {id}", owner(level, at, host)),
     )
-}
-
-/// A user key as the settings want it protected.
-///
-/// # Errors
-/// [`ErrorKind::Setting`] where it would be unprotected and must not be.
-fn protected_user_key(
-    ring: &mut Keyring,
-    host: &mut dyn Host,
-    key: &PrivateKey,
-) -> Result<Zeroizing<String>> {
-    let above = ring.settings().user_key_keys.first();
-    if let Some(above) = above.map(PrivateKey::public) {
-        return key.to_dovecot(Protect::Key(&above));
-    }
-    if let Some(password) = ring.settings().new_key_password()? {
-        return key.to_dovecot(Protect::password(&password));
-    }
-    ring.settings().check_unprotected()?;
-    let text = key.to_dovecot(Protect::None)?;
-    ring.warn_unprotected(host);
-    Ok(text)
 }
 
 /// Commits `changes` and reads them back: better to learn now that the dict lost something than when the

@@ -96,6 +96,9 @@ impl Change {
         if self.scope == Scope::Shared && self.name == Level::User.active() {
             return Some((Scope::Private, Level::User.active_by_id()));
         }
+        if self.name == Level::User.slots() {
+            return Some((self.scope, self.name.clone()));
+        }
         let is_key = [Level::User, Level::Folder].iter().any(|level| {
             self.name.starts_with(&level.private_prefix())
                 || self.name.starts_with(&level.public_prefix())
@@ -197,6 +200,11 @@ impl Level {
     /// What the names of public keys begin with.
     pub fn public_prefix(self) -> String {
         format!("{}pubkeys/", self.prefix())
+    }
+
+    /// Holds the user's slots (in [`Scope::Private`]): see [`crate::format::slots`].
+    pub fn slots(self) -> String {
+        format!("{}slots", self.prefix())
     }
 
     /// Holds the private key `id`: in [`Scope::Private`] under the user's protection, in

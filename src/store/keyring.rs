@@ -5,8 +5,11 @@
 mod make;
 mod own;
 mod password;
+mod protect;
+mod slots;
 mod store;
 mod unlock;
+mod upkeep;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -19,15 +22,18 @@ use super::filing::{self, Filed, Unsettled};
 use super::index_cache;
 use super::key_source::Memory;
 use super::senders;
-use super::settings::Settings;
+use super::settings::{Password, Settings};
 use crate::bounded::Bounded;
 use crate::crypto::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, PublicKey};
 use crate::stream::Sender;
+use slots::OpenSlots;
 use store::NewKey;
 
 pub(super) use password::wrong_password;
+pub(super) use protect::{drop_unused_logins, is_login, open_login, user_key_change, user_keys};
+pub(super) use slots::MIN_SECRET;
 pub(super) use store::{activate, publish};
 
 /// Private keys remembered in one session: a user's folders, with room for other people's.
@@ -54,6 +60,11 @@ pub struct Keyring {
     /// Those that could not be filed: trying again for each mail would wait for locks and a failing dict each time.
     unfiled: HashSet<KeyId>,
     warned_unsettled: bool,
+    slots: OpenSlots,
+    /// User keys whose strings the password opened, and is to be stretched more in.
+    outdated: Vec<(KeyId, Zeroizing<String>)>,
+    /// User keys that are known to have their escrow copies, or could not get them.
+    escrowed: HashSet<KeyId>,
 }
 
 impl Keyring {
@@ -72,6 +83,9 @@ impl Keyring {
             unsettled: Vec::new(),
             unfiled: HashSet::new(),
             warned_unsettled: false,
+            slots: OpenSlots::default(),
+            outdated: Vec::new(),
+            escrowed: HashSet::new(),
         }
     }
 
@@ -80,11 +94,30 @@ impl Keyring {
         &self.settings
     }
 
+    /// Takes what came with a command in place of the configured password: a secret, or a private key.
+    pub(super) fn give(&mut self, secret: Option<&[u8]>, key: Option<PrivateKey>) {
+        if let Some(secret) = secret {
+            self.settings.password = Some(Password {
+                value: Zeroizing::new(secret.to_vec()),
+                origin: "given",
+            });
+        }
+        self.slots.given.extend(key);
+        self.forget();
+    }
+
+    /// The slot that opened a user key last.
+    pub(super) fn used_slot(&self) -> Option<&str> {
+        self.slots.used.as_deref()
+    }
+
     /// Forgets what was looked up: the keys have just been changed.
     pub fn forget(&mut self) {
         self.private.clear();
         self.failed.clear();
         self.user_public = None;
+        self.slots.forget();
+        self.outdated.clear();
     }
 
     /// To whom new mail in `folder` is encrypted; makes the folder's (and the user's) first key
@@ -115,6 +148,7 @@ impl Keyring {
     /// Files the keys that were found to lack a place, where `folder` or the user has them. The caller holds no
     /// lock. What can't be filed is used all the same; the log says so once a session.
     pub fn settle(&mut self, folder: &mut dyn Attributes, host: &mut dyn Host) {
+        self.upkeep(host);
         for key in std::mem::take(&mut self.unsettled) {
             if let Err(e) = self.settle_one(&key, folder, host) {
                 self.unfiled.insert(key.id);

@@ -19,6 +19,15 @@ def server(shared_dovecot):
     return shared_dovecot(users=users, fetch_failure="no-after")
 
 
+def ciphertext(mail: Mail) -> bytes:
+    """The mail, encrypted. There is no line break in its header: doveadm save would change it, and it would be no header
+    any more."""
+    while True:
+        data = forge.Stream(mail.lines, KEY).data()
+        if b"\n" not in data[:400]:
+            return data
+
+
 @pytest.mark.packaged_defect("serves the ciphertext")
 @pytest.mark.parametrize("which", ("2000", "700000", "gz"))
 @pytest.mark.parametrize("storage", STORAGES)
@@ -26,7 +35,7 @@ def test_ciphertext_inside_of_a_mail_is_refused_with_the_reason(server, storage,
     user = f"{storage}-{which}"
     server.log.expect("encrypted twice")
     mails = [Mail.make(1000), Mail.make(700_000 if which == "700000" else 2000), Mail.make(1000)]
-    inner = forge.Stream(mails[1].lines, KEY).data()
+    inner = ciphertext(mails[1])
     with server.imap(user) as session:
         assert session.put(mails[0].data)[0] == "OK"
     # IMAP changes NUL bytes; what restores mail doesn't.

@@ -70,9 +70,17 @@ fn what_is_written_is_read() {
     let read = Slots::parse(&text).unwrap();
     assert_eq!(*read.write().unwrap(), *text);
     assert_eq!(read.serial, 7);
-    assert!(!read.records.iter().any(|r| matches!(r, Record::Unread { .. })));
+    assert!(
+        !read
+            .records
+            .iter()
+            .any(|r| matches!(r, Record::Unread { .. }))
+    );
     let paper = read.slots().next().unwrap();
-    assert_eq!((paper.name.as_str(), paper.label.as_str()), ("paper", "in the säfe"));
+    assert_eq!(
+        (paper.name.as_str(), paper.label.as_str()),
+        ("paper", "in the säfe")
+    );
     assert_eq!(paper.sealed(), slot().sealed());
     assert_eq!(read.keys_of("paper").count(), 1);
     assert_eq!(read.keys_of("escrow").count(), 0);
@@ -131,7 +139,12 @@ fn another_version_is_refused_as_a_whole() {
 
 #[test]
 fn what_breaks_a_rule_is_not_used() {
-    let good = format!("{} 2:cc:dd {} {}", slot().open_fields(), "01".repeat(32), "02".repeat(32));
+    let good = format!(
+        "{} 2:cc:dd {} {}",
+        slot().open_fields(),
+        "01".repeat(32),
+        "02".repeat(32)
+    );
     let read = |body: &str| {
         let text = format!("1 3\n{}", line(&format!("slot {body}")));
         let slots = Slots::parse(&text).unwrap();
@@ -183,7 +196,14 @@ fn there_is_an_end_to_what_is_stored() {
         });
         64
     ];
-    assert!(Slots { serial: 1, records: keys }.write().is_err());
+    assert!(
+        Slots {
+            serial: 1,
+            records: keys
+        }
+        .write()
+        .is_err()
+    );
 }
 
 #[test]

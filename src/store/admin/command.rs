@@ -10,30 +10,19 @@ use zeroize::Zeroizing;
 
 use super::super::attributes::{Attributes, Host, Level, Scope};
 use super::super::keyring::Keyring;
-use super::plan::{Plan, Request, Step, Task, Verb};
+use super::needs::Needs;
+use super::password::password;
+use super::plan::{Plan, Step, Task};
+use super::request::{Request, Verb};
+use super::row::{About, NO_FOLDER, Row, name};
 use super::{
     Generated, KeyDeletion, check_new_user_key, check_without_folder, export, folder_key, import,
-    list, list_without_folder, rekey_folder, rekey_target, rekey_without_folder, user_key,
+    list, list_without_folder, rekey_folder, rekey_target, rekey_without_folder, reset, slot,
+    user_key,
 };
 use crate::error::{Error, Result};
 use crate::key::{KeyId, PublicKey};
 use crate::stream::{Feed, Opener};
-
-/// What is shown of one key.
-pub struct Row {
-    /// The mailbox's name; empty for the user's own key.
-    pub mailbox: String,
-    /// The key's id, or where there is none what went wrong.
-    pub id: String,
-    /// Its PEM, where it was asked for, or why it can't be had.
-    pub text: Zeroizing<String>,
-    /// What the administrator should know besides.
-    pub note: Option<String>,
-    /// It was done.
-    pub ok: bool,
-    /// New data is encrypted to it.
-    pub active: bool,
-}
 
 /// A command, its steps and what has come of them.
 pub struct Command {
@@ -46,6 +35,8 @@ pub struct Command {
     target: Option<PublicKey>,
     /// Folder keys that a new user key was checked against.
     checked: HashSet<KeyId>,
+    /// What is under the user's older keys.
+    needs: Needs,
     deletion: Option<KeyDeletion>,
     /// Whose key is deleted, for rows: a folder's name, or empty.
     owner: String,
@@ -64,6 +55,7 @@ impl Command {
             listed: HashSet::new(),
             target: None,
             checked: HashSet::new(),
+            needs: Needs::default(),
             deletion: None,
             owner: String::new(),
             to_share: None,
@@ -77,7 +69,8 @@ impl Command {
         if failed && matches!(last, Some(Task::CheckFolder | Task::CheckMails)) {
             if let Some(deletion) = &self.deletion {
                 let id = deletion.name().to_string();
-                self.rows.push_back(Row::failed(self.owner.clone(), id));
+                let (mailbox, id) = (self.owner.as_str(), id.as_str());
+                self.rows.push_back(Row::done(false, About { mailbox, id }));
             }
         }
         self.plan.next(failed)
@@ -119,6 +112,16 @@ impl Command {
                 Some(mut deletion) => deletion.undo(at),
                 None => Ok(()),
             },
+            Task::FindNeeds => self.find_needs(level, at, host),
+            Task::Password => self.rows_of(password(ring, host, &self.request)),
+            Task::SlotList => self.rows_of(slot::list(ring, host)),
+            Task::SlotAdd => self.rows_of(slot::add(ring, host, &self.request)),
+            Task::SlotRemove => self.rows_of(slot::remove(ring, host, &self.request)),
+            Task::SlotTest => self.rows_of(slot::test(ring, host, &self.request)),
+            Task::Reset => self.rows_of(reset::reset(ring, host, &self.request)),
+            Task::Reopen => self.rows_of(reset::reopen(ring, host, &self.request)),
+            Task::CheckRotation => reset::check_rotation(ring, host, &self.request),
+            Task::Renew => self.renew(ring, at, host),
         };
         ring.settle(at, host);
         self.answered(done, level, at)
@@ -186,7 +189,13 @@ impl Command {
         };
         let task = self.plan.current().map(|step| step.task);
         let id = match (self.request.verb, task) {
-            (Verb::Generate | Verb::Import, _) => format!("ERROR: {}", e.to_log()),
+            (Some(Verb::Password), _) => {
+                self.rows.push_back(Row::of([&e.to_log()]));
+                return done;
+            }
+            (Some(Verb::Generate | Verb::Import | Verb::Rotate), _) => {
+                format!("ERROR: {}", e.to_log())
+            }
             (_, Some(Task::BeginDeletion(number))) => self
                 .request
                 .key_ids
@@ -199,7 +208,9 @@ impl Command {
             },
             _ => return done,
         };
-        self.rows.push_back(Row::failed(name(level, at), id));
+        let (mailbox, id) = (name(level, at), id.as_str());
+        let mailbox = mailbox.as_str();
+        self.rows.push_back(Row::done(false, About { mailbox, id }));
         done
     }
 
@@ -211,8 +222,8 @@ impl Command {
         host: &mut dyn Host,
     ) -> Result<()> {
         let found = match level {
-            Level::Folder => check_new_user_key(ring, at, host, self.request.rekey),
-            Level::User => check_without_folder(ring, at, host, self.request.rekey),
+            Level::Folder => check_new_user_key(ring, at, host, self.moves_folder_keys()),
+            Level::User => check_without_folder(ring, at, host, self.moves_folder_keys()),
         }?;
         self.checked.extend(found);
         Ok(())
@@ -226,8 +237,7 @@ impl Command {
     ) -> Result<()> {
         let Generated { id, fresh } = user_key(ring, host, false)?;
         if fresh {
-            let row = Row::of(Level::User, inbox, id.to_string());
-            self.rows.push_back(row.active(true));
+            self.done(Level::User, inbox, &id);
         }
         Ok(())
     }
@@ -240,35 +250,94 @@ impl Command {
         host: &mut dyn Host,
     ) -> Result<()> {
         let key = match level {
-            Level::User => user_key(ring, host, self.request.force)?,
+            Level::User => user_key(ring, host, self.force())?,
             Level::Folder => {
-                let key = folder_key(ring, at, host, self.request.force)?;
+                let key = folder_key(ring, at, host, self.force())?;
                 self.to_share = Some(key);
                 key
             }
         };
-        let mut row = Row::of(level, at, key.id.to_string()).active(true);
-        row.note = if key.fresh {
+        let note = if key.fresh {
             self.stays_behind()
         } else {
             let keys = match level {
                 Level::User => "User key".to_owned(),
-                Level::Folder => format!("Mailbox {}", row.mailbox),
+                Level::Folder => format!("Mailbox {}", at.mailbox()),
             };
             Some(format!("{keys}: Key exists. Use -f to generate a new one"))
         };
-        self.rows.push_back(row);
+        let (mailbox, id) = (name(level, at), key.id.to_string());
+        let about = About {
+            mailbox: &mailbox,
+            id: &id,
+        };
+        self.rows.push_back(Row {
+            note,
+            ..Row::done(true, about)
+        });
         Ok(())
     }
 
     fn stays_behind(&self) -> Option<String> {
         let count = self.checked.len();
-        (count > 0 && !self.request.rekey).then(|| {
+        (count > 0 && !self.moves_folder_keys()).then(|| {
             format!(
                 "{count} folder key(s) stay under the older user key(s): generate -R puts them under \
                  the new one"
             )
         })
+    }
+
+    /// Whether folder keys are put under the new user key by the same command.
+    fn moves_folder_keys(&self) -> bool {
+        self.request.rekey || self.request.verb == Some(Verb::Rotate)
+    }
+
+    /// Whether a new key is made where there is one.
+    fn force(&self) -> bool {
+        self.request.force || self.request.verb == Some(Verb::Rotate)
+    }
+
+    /// Adds what was done with the key `id`.
+    fn done(&mut self, level: Level, at: &dyn Attributes, id: &KeyId) {
+        let (mailbox, id) = (name(level, at), id.to_string());
+        let (mailbox, id) = (mailbox.as_str(), id.as_str());
+        self.rows.push_back(Row::done(true, About { mailbox, id }));
+    }
+
+    fn rows_of(&mut self, rows: Result<Vec<Row>>) -> Result<()> {
+        self.rows.extend(rows?);
+        Ok(())
+    }
+
+    fn renew(
+        &mut self,
+        ring: &mut Keyring,
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        if let Some(key) = reset::renew(ring, folder, host)? {
+            let text = format!("new key {} for mailbox {}", key.id, folder.mailbox());
+            self.rows.push_back(Row::note(text));
+            self.to_share = Some(key);
+        }
+        Ok(())
+    }
+
+    fn find_needs(
+        &mut self,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        match level {
+            Level::Folder => self.needs.of_folder(at, host),
+            Level::User => {
+                let notes = self.needs.of_user(at)?;
+                self.rows.extend(notes.into_iter().map(Row::note));
+                Ok(())
+            }
+        }
     }
 
     fn rekey(
@@ -286,12 +355,14 @@ impl Command {
         match level {
             Level::User => {
                 for id in rekey_without_folder(ring, at, host, target)? {
-                    self.rows.push_back(Row::without_folder(id.to_string()));
+                    let (mailbox, id) = (NO_FOLDER, id.to_string());
+                    self.rows
+                        .push_back(Row::done(true, About { mailbox, id: &id }));
                 }
             }
             Level::Folder => {
                 for id in rekey_folder(ring, at, host, target)? {
-                    self.rows.push_back(Row::of(level, at, id.to_string()));
+                    self.done(level, at, &id);
                 }
             }
         }
@@ -301,15 +372,16 @@ impl Command {
     fn list(&mut self, level: Level, at: &mut dyn Attributes) -> Result<()> {
         for key in list(level, at)? {
             self.listed.extend(key.name.parse::<KeyId>());
-            let row = Row::of(level, at, key.name);
-            self.rows.push_back(row.active(key.active));
+            let active = if key.active { "yes" } else { "no" };
+            let row = Row::of([&name(level, at), active, &key.name]);
+            self.rows.push_back(row);
         }
         Ok(())
     }
 
     fn list_without_folder(&mut self, inbox: &mut dyn Attributes) -> Result<()> {
         for key in list_without_folder(inbox, &self.listed)? {
-            self.rows.push_back(Row::without_folder(key.name));
+            self.rows.push_back(Row::of([NO_FOLDER, "no", &key.name]));
         }
         Ok(())
     }
@@ -323,10 +395,20 @@ impl Command {
     ) -> Result<()> {
         for key in list(level, at)? {
             let exported = export(ring, level, at, host, &key.name);
-            let mut row = Row::of(level, at, key.name).active(key.active);
-            row.ok = exported.is_ok();
-            row.text = exported.unwrap_or_else(|e| Zeroizing::new(e.to_string()));
-            self.rows.push_back(row);
+            let mailbox = name(level, at);
+            self.rows.push_back(match exported {
+                // openssl wants BEGIN at the beginning of a line.
+                Ok(pem) => Row::of([
+                    &mailbox,
+                    &key.name,
+                    "",
+                    &Zeroizing::new(format!("\n{}", *pem)),
+                ]),
+                Err(e) => Row {
+                    error: Some(e.to_string()),
+                    ..Row::of([&mailbox, &key.name, &format!("ERROR: {e}"), ""])
+                },
+            });
         }
         Ok(())
     }
@@ -338,15 +420,14 @@ impl Command {
         at: &mut dyn Attributes,
         host: &mut dyn Host,
     ) -> Result<()> {
-        let text = std::str::from_utf8(&self.request.key)
+        let text = std::str::from_utf8(&self.request.input)
             .map_err(|_| Error::corrupt("the key to import is not text"))?;
         let imported = import(ring, level, at, host, text, self.request.force)?;
         if level == Level::Folder {
             let (id, fresh) = (imported.id, true);
             self.to_share = Some(Generated { id, fresh });
         }
-        let row = Row::of(level, at, imported.id.to_string());
-        self.rows.push_back(row.active(imported.active));
+        self.done(level, at, &imported.id);
         Ok(())
     }
 
@@ -383,56 +464,16 @@ impl Command {
         let id = deletion.name().to_string();
         deletion.delete(ring, at, host, self.request.force)?;
         self.deletion = None;
-        self.rows.push_back(Row::of(level, at, id));
+        let about = About {
+            mailbox: &name(level, at),
+            id: &id,
+        };
+        self.rows.push_back(Row::done(true, about));
         Ok(())
     }
 
     fn deletion(&self) -> Result<&KeyDeletion> {
         let missing = || Error::internal("no key was chosen");
         self.deletion.as_ref().ok_or_else(missing)
-    }
-}
-
-impl Row {
-    fn of(level: Level, at: &dyn Attributes, id: String) -> Self {
-        Row {
-            mailbox: name(level, at),
-            id,
-            text: Zeroizing::default(),
-            note: None,
-            ok: true,
-            active: false,
-        }
-    }
-
-    /// A folder key that is only found by its id.
-    fn without_folder(id: String) -> Self {
-        Row {
-            ok: true,
-            ..Self::failed("<no folder>".to_owned(), id)
-        }
-    }
-
-    fn failed(mailbox: String, id: String) -> Self {
-        Row {
-            mailbox,
-            id,
-            text: Zeroizing::default(),
-            note: None,
-            ok: false,
-            active: false,
-        }
-    }
-
-    fn active(self, active: bool) -> Self {
-        Row { active, ..self }
-    }
-}
-
-/// Whose keys these are, for rows.
-fn name(level: Level, at: &dyn Attributes) -> String {
-    match level {
-        Level::User => String::new(),
-        Level::Folder => at.mailbox(),
     }
 }

@@ -8,6 +8,7 @@ use super::super::attributes::{
 };
 use super::super::filing::{self, Filed, Unsettled};
 use super::super::keyring::Keyring;
+use super::super::slots;
 use super::{key_id, not_there, owner, public_of, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, Protection, PublicKey};
@@ -243,7 +244,23 @@ impl KeyDeletion {
         at.commit(changes)?;
         let private = self.level.private(&self.name);
         at.commit(vec![Change::unset(Scope::Private, private)])?;
+        if self.level == Level::User {
+            self.forget_in_slots(at)?;
+        }
         ring.forget();
+        Ok(())
+    }
+
+    /// Without this, a slot would still open the key.
+    fn forget_in_slots(&self, inbox: &mut dyn Attributes) -> Result<()> {
+        // A dict without a place for slots has none.
+        let Ok(mut found) = slots::read(inbox) else {
+            return Ok(());
+        };
+        let id = self.public.as_ref().map_or(self.name, PublicKey::id);
+        if slots::forget_key(&mut found, &id) {
+            slots::write(inbox, &mut found)?;
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use super::super::attributes::{Access, Attributes, BY_ID, Change, Host, Level, S
 use super::super::filing::{self, Filed};
 use super::super::keyring::Keyring;
 use super::super::names::Setting;
+use super::super::slots;
 use super::{commit_and_verify, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, Protect, Protection, PublicKey, StoredKey};
@@ -55,10 +56,13 @@ fn warn_of_locked(ring: &mut Keyring, inbox: &mut dyn Attributes, host: &mut dyn
     for id in filing::listed(Level::User, inbox).unwrap_or_default() {
         let filed = Filed::read(inbox, Scope::Private, &Level::User.private(&id));
         let Ok(filed) = filed else { continue };
+        if is_locked(host, &id).unwrap_or(false) {
+            continue;
+        }
         if let Err(e) = ring.unlock_filed(Level::User, &id, inbox, &filed, host, 0) {
             host.warn(&format!(
                 "user key {id} stays, and does not open: {e}. No password can be changed until it \
-                 does, or is deleted"
+                 does, is deleted, or given up by reset --abandon"
             ));
         }
     }
@@ -183,6 +187,9 @@ fn user_key_opens(
         let Err(e) = ring.unlocking_key(id, &by, host, 0) else {
             return Ok(());
         };
+        if is_locked(host, &by)? {
+            return Ok(());
+        }
         let name = Level::User.private(&by);
         let user_key = Filed::read(host.inbox()?.as_mut(), Scope::Private, &name)?;
         if !user_key.is_none() {
@@ -190,6 +197,12 @@ fn user_key_opens(
         }
     }
     locked.map_or(Ok(()), Err)
+}
+
+/// Whether the user key `id` is known to be locked: what it opens waits for `reopen`.
+fn is_locked(host: &mut dyn Host, id: &KeyId) -> Result<bool> {
+    let found = slots::read(host.inbox()?.as_mut()).unwrap_or_default();
+    Ok(found.is_locked(&id.0))
 }
 
 fn left_behind(ring: &Keyring, folder: &dyn Attributes, id: &KeyId, why: &Error) -> Error {

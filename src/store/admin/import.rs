@@ -7,7 +7,7 @@ use super::super::attributes::{Attributes, Change, Host, Level, Scope};
 use super::super::filing;
 use super::super::keyring::{Keyring, activate, publish};
 use super::super::names::Setting;
-use super::{commit_and_verify, owner, protected_user_key};
+use super::{commit_and_verify, owner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
 
@@ -39,7 +39,10 @@ pub fn import(
         ring.require_own(at)?;
     }
     let (text, _lock) = match level {
-        Level::User => (protected_user_key(ring, host, &key)?, at.lock(level)?),
+        Level::User => {
+            let lock = at.lock(level)?;
+            (ring.protected_user_key(at, host, &key)?, lock)
+        }
         Level::Folder => {
             let (user, lock) = ring.user_public_and_lock(at, host)?;
             (key.to_dovecot(Protect::Key(&user))?, lock)

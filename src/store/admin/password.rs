@@ -1,58 +1,87 @@
 //! `cryptokey password`: the password of the user's keys.
 #![forbid(unsafe_code)]
 
-use zeroize::Zeroizing;
-
-use super::super::attributes::{Attributes, Change, Host, Level, Scope};
-use super::super::filing::{self, Filed};
-use super::super::keyring::{Keyring, wrong_password};
+use super::super::attributes::{Attributes, Host, Level, Scope};
+use super::super::filing::Filed;
+use super::super::keyring::{Keyring, open_login, wrong_password};
 use super::super::names::Setting;
-use super::{commit_and_verify, stored_key};
+use super::super::settings::PasswordKdf;
+use super::super::slots;
+use super::request::Request;
+use super::row::Row;
+use super::stored_key;
+use super::user_keys::{self, Keep, NewPassword, UserKeys, put_under};
+use crate::crypto::Secret;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
+use crate::format::slots::Slots;
+use crate::key::{KeyId, PrivateKey, Protection, StoredKey};
 
-/// What the user's keys are to be under.
-#[derive(Clone, Copy)]
-pub enum NewPassword<'a> {
-    /// This password.
-    Set(&'a [u8]),
-    /// None: the keys become readable for whoever reads the dict.
-    Clear,
-}
-
-/// Puts all keys of the user under the new password, or none: each must open with `old` (without
+/// Puts all keys of the user under the new password, or none: each must open with the old one (without
 /// it: with [`Setting::Password`]) or the new one first, and all are stored in one transaction.
-/// Returns their number.
 ///
 /// # Errors
 /// [`ErrorKind::WrongPassword`], naming the key; [`ErrorKind::NoKey`] where a password is needed
 /// and none is there; [`ErrorKind::Setting`] for an empty password, or where
 /// [`Setting::RequireEncrypted`] forbids clearing it; [`ErrorKind::Refused`] for a key
 /// that is under another key: it has no password to change.
-pub fn password(
+pub(super) fn password(
     ring: &mut Keyring,
     host: &mut dyn Host,
-    old: Option<&[u8]>,
-    new: NewPassword<'_>,
-) -> Result<usize> {
+    request: &Request,
+) -> Result<Vec<Row>> {
+    if request.undo {
+        let count = user_keys::undo(ring, host)?;
+        return Ok(vec![Row::of([&format!(
+            "Old password is back for {count} key(s)"
+        )])]);
+    }
+    let chosen = new_password(ring, request)?;
+    let new = chosen
+        .as_ref()
+        .map_or(NewPassword::Clear, |new| NewPassword::Set(new));
     check_new(ring, new)?;
+    if request.compat {
+        check_compat(ring)?;
+    }
     let mut inbox = host.inbox()?;
     let _lock = inbox.lock(Level::User)?;
-    let names = filing::listed(Level::User, inbox.as_mut())?;
-    let mut keys = Vec::new();
-    for id in &names {
-        keys.extend(open(ring, inbox.as_mut(), host.username(), id, (old, new))?);
-    }
-    let mut changes = Vec::new();
-    for (id, key) in &keys {
-        let text = protect(key, new)?;
-        changes.push(Change::set(Scope::Private, Level::User.private(id), text));
-    }
-    if !changes.is_empty() {
-        commit_and_verify(inbox.as_mut(), changes)?;
-    }
+    // A dict without a place for slots has none.
+    let slots = slots::read(inbox.as_mut()).unwrap_or_default();
+    let opener = Opener {
+        ring,
+        slots: &slots,
+        user: host.username(),
+        old: request.old.as_deref(),
+        new,
+    };
+    let keys = UserKeys::read(inbox.as_mut(), &slots, |inbox, id| opener.open(inbox, id))?;
+    let keep = if request.no_undo {
+        Keep::Nothing
+    } else {
+        Keep::Old
+    };
+    put_under(ring, inbox.as_mut(), host, &keys.open, new, keep)?;
     ring.forget();
-    Ok(keys.len())
+    let count = keys.open.len();
+    let mut row = Row::of([&format!("Changed password for {count} key(s)")]);
+    row.note = keys.locked_note();
+    Ok(vec![row])
+}
+
+/// The new password; `None`: the keys are to be under none.
+fn new_password(ring: &Keyring, request: &Request) -> Result<Option<Secret>> {
+    let configured = ring.settings().password.as_ref();
+    match (&request.new, request.clear, request.compat) {
+        (Some(new), false, _) => Ok(Some(new.clone())),
+        (None, true, false) => Ok(None),
+        // The same password, in another form.
+        (None, false, true) => match (&request.old, configured) {
+            (Some(old), _) => Ok(Some(old.clone())),
+            (None, Some(password)) => Ok(Some(password.value.iter().copied().collect())),
+            (None, None) => Err(Error::setting("give the password with -o or -O")),
+        },
+        _ => Err(Error::setting("either a new password or none")),
+    }
 }
 
 fn check_new(ring: &Keyring, new: NewPassword<'_>) -> Result<()> {
@@ -68,64 +97,102 @@ fn check_new(ring: &Keyring, new: NewPassword<'_>) -> Result<()> {
     }
 }
 
-fn open(
-    ring: &Keyring,
-    inbox: &mut dyn Attributes,
-    user: &str,
-    id: &KeyId,
-    (old, new): (Option<&[u8]>, NewPassword<'_>),
-) -> Result<Option<(KeyId, PrivateKey)>> {
-    let filed = Filed::read(inbox, Scope::Private, &Level::User.private(id))?;
-    let mut error = None;
-    for text in filed.texts() {
-        match open_text(ring, user, id, &text, (old, new)) {
-            Ok(key) => return Ok(Some((*id, key))),
-            Err(e) => error = error.or(Some(e)),
-        }
+/// The next login would undo it.
+fn check_compat(ring: &Keyring) -> Result<()> {
+    match ring.settings().password_kdf()? {
+        PasswordKdf::Pbkdf2 => Ok(()),
+        PasswordKdf::Argon2id { .. } => Err(Error::setting(format!(
+            "{} is still argon2id: set it to pbkdf2 first",
+            ring.settings().name(Setting::PasswordKdf)
+        ))),
     }
-    error.map_or(Ok(None), Err)
 }
 
-fn open_text(
-    ring: &Keyring,
-    user: &str,
-    id: &KeyId,
-    text: &str,
-    (old, new): (Option<&[u8]>, NewPassword<'_>),
-) -> Result<PrivateKey> {
-    let stored = stored_key(id, text)?;
-    let setting = ring.settings().name(Setting::Password);
-    let configured = ring.settings().password.as_ref();
-    let configured = configured.map(|p| p.value.as_slice());
-    let key = match stored.protection() {
-        Protection::None => stored.unlock(),
-        Protection::Password => match old.or(configured) {
-            Some(password) => with_either(&stored, password, new).map_err(|e| {
-                let tried = match (old, password) {
-                    (Some(_), _) => "the old password that was given".to_owned(),
-                    (None, []) => format!("{setting}, which is empty,"),
-                    (None, _) => format!("{setting} (no old password was given)"),
-                };
-                wrong_password(e, &stored, id, user, (&tried, setting))
-            }),
-            None => Err(Error::new(
+/// What opens the user's keys when their password is changed: the old password or, after an interruption, the new one.
+struct Opener<'a> {
+    ring: &'a Keyring,
+    slots: &'a Slots,
+    user: &'a str,
+    old: Option<&'a [u8]>,
+    new: NewPassword<'a>,
+}
+
+impl Opener<'_> {
+    fn open(&self, inbox: &mut dyn Attributes, id: &KeyId) -> Result<PrivateKey> {
+        let filed = Filed::read(inbox, Scope::Private, &Level::User.private(id))?;
+        let mut error = None;
+        for text in filed.texts() {
+            match self.open_text(id, &text) {
+                Ok(key) => return Ok(key),
+                Err(e) => error = error.or(Some(e)),
+            }
+        }
+        Err(error.unwrap_or_else(|| {
+            let user = self.user;
+            let text = format!("user {user} has no private key {id} but in slots: use reset");
+            Error::new(ErrorKind::NoKey, text)
+        }))
+    }
+
+    fn open_text(&self, id: &KeyId, text: &str) -> Result<PrivateKey> {
+        let stored = stored_key(id, text)?;
+        let key = match stored.protection() {
+            Protection::None => stored.unlock(),
+            Protection::Password => self.with_password(id, &stored),
+            Protection::Key(by) => self.with_key(id, &stored, &by),
+        }?;
+        if !key.matches(id) {
+            let text = format!("key {id}: another key is stored under this id");
+            return Err(Error::corrupt(text));
+        }
+        Ok(key)
+    }
+
+    fn setting(&self) -> &'static str {
+        self.ring.settings().name(Setting::Password)
+    }
+
+    fn password(&self) -> Option<&[u8]> {
+        let configured = self.ring.settings().password.as_ref();
+        self.old.or(configured.map(|p| p.value.as_slice()))
+    }
+
+    fn with_password(&self, id: &KeyId, stored: &StoredKey) -> Result<PrivateKey> {
+        let (user, setting) = (self.user, self.setting());
+        let Some(password) = self.password() else {
+            return Err(Error::new(
                 ErrorKind::NoKey,
                 format!("key {id} of user {user} is under a password: give the old one"),
-            )),
-        },
-        Protection::Key(by) => Err(Error::new(
-            ErrorKind::Refused,
-            format!(
-                "key {id} is not under a password but under key {by} ({})",
-                ring.settings().name(Setting::UserKeyKey)
-            ),
-        )),
-    }?;
-    if !key.matches(id) {
-        let text = format!("key {id}: another key is stored under this id");
-        return Err(Error::corrupt(text));
+            ));
+        };
+        with_either(stored, password, self.new).map_err(|e| {
+            let tried = match (self.old, password) {
+                (Some(_), _) => "the old password that was given".to_owned(),
+                (None, []) => format!("{setting}, which is empty,"),
+                (None, _) => format!("{setting} (no old password was given)"),
+            };
+            wrong_password(e, stored, id, user, (&tried, setting))
+        })
     }
-    Ok(key)
+
+    /// The key `by` may be that of the slot that Argon2id needs.
+    fn with_key(&self, id: &KeyId, stored: &StoredKey, by: &KeyId) -> Result<PrivateKey> {
+        let new = match self.new {
+            NewPassword::Set(new) => Some(new),
+            NewPassword::Clear => None,
+        };
+        let passwords = self.password().into_iter().chain(new);
+        match open_login(self.slots, by, passwords) {
+            Some(key) => stored.unlock_with_key(&key?),
+            None => Err(Error::new(
+                ErrorKind::Refused,
+                format!(
+                    "key {id} is not under a password but under key {by} ({})",
+                    self.ring.settings().name(Setting::UserKeyKey)
+                ),
+            )),
+        }
+    }
 }
 
 /// A dict that can't store all keys at once may have been interrupted, and have some under the new
@@ -134,12 +201,5 @@ fn with_either(stored: &StoredKey, old: &[u8], new: NewPassword<'_>) -> Result<P
     stored.unlock_with_password(old).or_else(|e| match new {
         NewPassword::Set(new) => stored.unlock_with_password(new).map_err(|_| e),
         NewPassword::Clear => Err(e),
-    })
-}
-
-fn protect(key: &PrivateKey, new: NewPassword<'_>) -> Result<Zeroizing<String>> {
-    key.to_dovecot(match new {
-        NewPassword::Set(password) => Protect::password(password),
-        NewPassword::Clear => Protect::None,
     })
 }

@@ -1,42 +1,7 @@
 //! Which keys and folders a command is about, and in which order.
 #![forbid(unsafe_code)]
 
-use zeroize::Zeroizing;
-
-/// What the administrator wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// `cryptokey generate`
-    Generate,
-    /// `cryptokey list`
-    List,
-    /// `cryptokey export`
-    Export,
-    /// `cryptokey password`, which takes no steps: see [`super::password`].
-    Password,
-    /// `cryptokey import`
-    Import,
-    /// `cryptokey delete`
-    Delete,
-}
-
-/// A command with its parameters.
-pub struct Request {
-    /// The command.
-    pub verb: Verb,
-    /// `-U`: it is about the user's own keys.
-    pub user_key: bool,
-    /// `-R`: folder keys are put under the active user key.
-    pub rekey: bool,
-    /// `-f`
-    pub force: bool,
-    /// One of the masks stands for all folders.
-    pub all: bool,
-    /// The keys to delete.
-    pub key_ids: Vec<String>,
-    /// The key to import.
-    pub key: Zeroizing<Vec<u8>>,
-}
+use super::request::{Request, Verb};
 
 /// The folders that a step is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +47,26 @@ pub enum Task {
     Delete,
     /// Takes the chosen key into use again.
     UndoDeletion,
+    /// Finds what is under the user's older keys.
+    FindNeeds,
+    /// Changes the password of the user's keys.
+    Password,
+    /// Lists the slots.
+    SlotList,
+    /// Adds a slot.
+    SlotAdd,
+    /// Removes a slot.
+    SlotRemove,
+    /// Says what a secret opens.
+    SlotTest,
+    /// Puts the user's keys under a new password.
+    Reset,
+    /// Gives the folder a new key if nothing opens the one that it has.
+    Renew,
+    /// Puts locked keys under today's password.
+    Reopen,
+    /// Makes sure that the given password is that of the user's keys.
+    CheckRotation,
 }
 
 /// One step of a command.
@@ -120,10 +105,17 @@ impl Plan {
         } else {
             Folders::Masks
         };
-        match request.verb {
+        let Some(verb) = request.verb else {
+            return plan;
+        };
+        match verb {
             Verb::Generate => plan.generate(request),
             Verb::List => {
                 plan.add(Task::List, keys);
+                if request.user_key && request.needed {
+                    plan.add(Task::FindNeeds, Folders::All);
+                    plan.add(Task::FindNeeds, Folders::UserKeys);
+                }
                 // Which keys have no folder is known once all folders were listed.
                 if !request.user_key && request.all {
                     plan.add(Task::ListWithoutFolder, Folders::UserKeys);
@@ -136,7 +128,19 @@ impl Plan {
                     plan.delete(request, number);
                 }
             }
-            Verb::Password => {}
+            Verb::Password => plan.add(Task::Password, Folders::UserKeys),
+            Verb::SlotList => plan.add(Task::SlotList, Folders::UserKeys),
+            Verb::SlotAdd => plan.add(Task::SlotAdd, Folders::UserKeys),
+            Verb::SlotRemove => plan.add(Task::SlotRemove, Folders::UserKeys),
+            Verb::SlotTest => plan.add(Task::SlotTest, Folders::UserKeys),
+            Verb::Reset => {
+                plan.add_essential(Task::Reset, Folders::UserKeys);
+                if request.abandon {
+                    plan.add(Task::Renew, Folders::Own);
+                }
+            }
+            Verb::Reopen => plan.add(Task::Reopen, Folders::UserKeys),
+            Verb::Rotate => plan.rotate(request),
         }
         plan
     }
@@ -165,8 +169,7 @@ impl Plan {
 
     fn generate(&mut self, request: &Request) {
         if request.user_key && request.force {
-            self.add_essential(Task::CheckNewUserKey, Folders::Own);
-            self.add_essential(Task::CheckNewUserKey, Folders::UserKeys);
+            self.check_new_user_key();
         }
         // The user key comes first: folder keys are under it.
         let task = if request.user_key {
@@ -176,10 +179,29 @@ impl Plan {
         };
         self.add_essential(task, Folders::UserKeys);
         if request.rekey {
-            self.add(Task::Rekey, Folders::Own);
-            self.add(Task::Rekey, Folders::UserKeys);
+            self.move_folder_keys();
         } else if !request.user_key {
             self.add(Task::Generate, Folders::Masks);
+        }
+    }
+
+    fn check_new_user_key(&mut self) {
+        self.add_essential(Task::CheckNewUserKey, Folders::Own);
+        self.add_essential(Task::CheckNewUserKey, Folders::UserKeys);
+    }
+
+    fn move_folder_keys(&mut self) {
+        self.add(Task::Rekey, Folders::Own);
+        self.add(Task::Rekey, Folders::UserKeys);
+    }
+
+    fn rotate(&mut self, request: &Request) {
+        self.add_essential(Task::CheckRotation, Folders::UserKeys);
+        self.check_new_user_key();
+        self.add_essential(Task::Generate, Folders::UserKeys);
+        self.move_folder_keys();
+        if request.folders {
+            self.add(Task::Generate, Folders::Own);
         }
     }
 
@@ -238,146 +260,4 @@ fn one(request: &Request) -> Folders {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(verb: Verb) -> Request {
-        Request {
-            verb,
-            user_key: false,
-            rekey: false,
-            force: false,
-            all: false,
-            key_ids: Vec::new(),
-            key: Zeroizing::default(),
-        }
-    }
-
-    /// The steps of `request` where those that `fails` picks fail.
-    fn steps(request: &Request, fails: impl Fn(Task) -> bool) -> Vec<(Task, Folders)> {
-        let mut plan = Plan::new(request);
-        let mut steps = Vec::new();
-        let mut failed = false;
-        while let Some(step) = plan.next(failed) {
-            assert_eq!(plan.current(), Some(step));
-            steps.push((step.task, step.folders));
-            failed = fails(step.task);
-        }
-        assert_eq!(plan.next(false), None);
-        steps
-    }
-
-    #[test]
-    fn folders_get_keys_once_the_user_has_one() {
-        let generate = request(Verb::Generate);
-        let first = (Task::FirstUserKey, Folders::UserKeys);
-        let all = steps(&generate, |_| false);
-        assert_eq!(all, [first, (Task::Generate, Folders::Masks)]);
-        assert_eq!(steps(&generate, |t| t == Task::FirstUserKey), [first]);
-    }
-
-    #[test]
-    fn a_new_user_key_is_made_only_where_it_leaves_no_key_behind() {
-        let generate = Request {
-            user_key: true,
-            force: true,
-            rekey: true,
-            ..request(Verb::Generate)
-        };
-        let all = [
-            (Task::CheckNewUserKey, Folders::Own),
-            (Task::CheckNewUserKey, Folders::UserKeys),
-            (Task::Generate, Folders::UserKeys),
-            (Task::Rekey, Folders::Own),
-            (Task::Rekey, Folders::UserKeys),
-        ];
-        assert_eq!(steps(&generate, |_| false), all);
-        assert_eq!(steps(&generate, |t| t == Task::Rekey), all);
-        assert_eq!(steps(&generate, |t| t == Task::CheckNewUserKey), all[..1]);
-        assert_eq!(steps(&generate, |t| t == Task::Generate), all[..3]);
-        let unforced = Request {
-            force: false,
-            rekey: false,
-            ..generate
-        };
-        assert_eq!(steps(&unforced, |_| false), all[2..3]);
-    }
-
-    #[test]
-    fn rekeying_alone_makes_no_folder_keys() {
-        let rekey = Request {
-            rekey: true,
-            ..request(Verb::Generate)
-        };
-        let all = [
-            (Task::FirstUserKey, Folders::UserKeys),
-            (Task::Rekey, Folders::Own),
-            (Task::Rekey, Folders::UserKeys),
-        ];
-        assert_eq!(steps(&rekey, |_| false), all);
-    }
-
-    #[test]
-    fn only_a_list_of_all_folders_shows_what_has_none() {
-        let list = (Task::List, Folders::Masks);
-        assert_eq!(steps(&request(Verb::List), |_| false), [list]);
-        let all = Request {
-            all: true,
-            ..request(Verb::List)
-        };
-        let without = (Task::ListWithoutFolder, Folders::UserKeys);
-        assert_eq!(steps(&all, |_| false), [list, without]);
-        let user = Request {
-            user_key: true,
-            ..all
-        };
-        assert_eq!(steps(&user, |_| false), [(Task::List, Folders::UserKeys)]);
-    }
-
-    #[test]
-    fn a_key_is_deleted_once_nothing_needs_it_and_else_taken_back() {
-        let ids = ["a", "b"].map(str::to_owned).to_vec();
-        let folder = Request {
-            key_ids: ids,
-            ..request(Verb::Delete)
-        };
-        let of = |n| {
-            [
-                (Task::BeginDeletion(n), Folders::Named),
-                (Task::CheckMails, Folders::Own),
-                (Task::Delete, Folders::Named),
-                (Task::UndoDeletion, Folders::Named),
-            ]
-        };
-        let [first, second] = [of(0), of(1)];
-        let done = [&first[..3], &second[..3]].concat();
-        assert_eq!(steps(&folder, |_| false), done);
-        let refused = [&first[..2], &first[3..], &second[..2], &second[3..]].concat();
-        assert_eq!(steps(&folder, |t| t == Task::CheckMails), refused);
-        let undone = [first, second].concat();
-        assert_eq!(steps(&folder, |t| t == Task::Delete), undone);
-        let missing = [&first[..1], &second[..3]].concat();
-        assert_eq!(steps(&folder, |t| t == Task::BeginDeletion(0)), missing);
-
-        let user = Request {
-            user_key: true,
-            key_ids: vec!["a".to_owned()],
-            ..folder
-        };
-        let check = (Task::CheckFolder, Folders::All);
-        assert_eq!(steps(&user, |_| false).get(1), Some(&check));
-        let forced = Request {
-            force: true,
-            ..user
-        };
-        let unchecked = [
-            (Task::BeginDeletion(0), Folders::UserKeys),
-            (Task::Delete, Folders::UserKeys),
-        ];
-        assert_eq!(steps(&forced, |_| false), unchecked);
-        assert_eq!(
-            steps(&forced, |t| t == Task::BeginDeletion(0)),
-            unchecked[..1]
-        );
-    }
-}
+mod tests;

@@ -3,11 +3,13 @@
 mod command;
 mod delete;
 mod import;
-mod password;
+mod password_changes;
 
 use super::super::testing::{Mailbox, Session, SharedDict, keyring};
+use super::user_keys::NewPassword;
 use super::*;
-use crate::key::Protection;
+use crate::crypto::Secret;
+use crate::key::{PrivateKey, Protect, Protection};
 
 const SECRET: (&str, &str) = ("mail_crypt_private_password", "secret");
 
@@ -46,8 +48,20 @@ impl User {
     }
 
     fn password(&mut self, old: Option<&str>, new: NewPassword<'_>) -> Result<usize> {
-        let old = old.map(str::as_bytes);
-        password(&mut self.ring, &mut self.session, old, new)
+        let secret = |bytes: &[u8]| bytes.iter().copied().collect::<Secret>();
+        let request = Request {
+            old: old.map(|old| secret(old.as_bytes())),
+            new: match new {
+                NewPassword::Set(new) => Some(secret(new)),
+                NewPassword::Clear => None,
+            },
+            clear: matches!(new, NewPassword::Clear),
+            ..Request::default()
+        };
+        let rows = password::password(&mut self.ring, &mut self.session, &request)?;
+        let digits = |c: &char| c.is_ascii_digit();
+        let count: String = rows[0].cells[0].chars().filter(digits).collect();
+        Ok(count.parse().unwrap())
     }
 
     fn rekey(&mut self, name: &str) -> Result<Vec<KeyId>> {

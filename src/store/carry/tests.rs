@@ -3,7 +3,7 @@
 
 use crate::error::ErrorKind;
 use crate::key::KeyId;
-use crate::store::admin::{self, NewPassword};
+use crate::store::admin::{self, change_password};
 use crate::store::attributes::{Attributes, Change, Level, Scope};
 use crate::store::testing::{Mailbox, Session, SharedDict, guid, keyring};
 
@@ -58,7 +58,7 @@ fn what_is_filed_by_its_id_is_not_replaced_by_what_an_old_guid_still_has() {
     carry(&dict, "INBOX", "new");
     // INBOX goes by another GUID while its password changes, and then by the old one again.
     let (mut ring, mut session) = (keyring(&[]), Session::new(&dict));
-    admin::password(&mut ring, &mut session, None, NewPassword::Set(b"secret")).unwrap();
+    change_password(&mut ring, &mut session, None, b"secret").unwrap();
     admin::user_key(&mut ring, &mut session, true).unwrap();
     let by_id = |dict: &SharedDict| -> Vec<_> {
         let names = dict.borrow().by_id("pvt/server/");

@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::key::{KeyId, PrivateKey, Protect};
-use crate::store::admin::{self, NewPassword};
+use crate::store::admin::{self, change_password};
 use crate::store::attributes::{Attributes, Level, Scope, shared_with};
 use crate::store::testing::{Mailbox, Session, SharedDict, keyring};
 
@@ -207,9 +207,8 @@ fn a_password_that_was_changed_in_one_place_reaches_the_other_and_the_old_one_is
     lose_guid(&dict, "INBOX");
     open(&dict, "Work", id, "new").unwrap();
     // A change by the command leaves one text.
-    let new = NewPassword::Set(b"newest");
     let mut ring = keyring(&[PASSWORD]);
-    admin::password(&mut ring, &mut Session::new(&dict), Some(b"new"), new).unwrap();
+    change_password(&mut ring, &mut Session::new(&dict), Some(b"new"), b"newest").unwrap();
     assert!(open(&dict, "Work", id, "secret").is_err());
     assert!(open(&dict, "Work", id, "new").is_err());
     open(&dict, "Work", id, "newest").unwrap();

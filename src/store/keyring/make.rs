@@ -3,6 +3,8 @@
 
 use std::any::Any;
 
+use zeroize::Zeroizing;
+
 use super::super::attributes::{Access, Attributes, Host, Level, Scope, owner};
 use super::super::filing::{self, Active, Filed};
 use super::super::names::Setting;
@@ -145,16 +147,10 @@ impl Keyring {
         inbox: &mut dyn Attributes,
         host: &mut dyn Host,
     ) -> Result<PublicKey> {
-        if let Some(above) = self.settings.user_key_keys.first().map(PrivateKey::public) {
-            return self.generate(Level::User, inbox, host, Protect::Key(&above));
-        }
-        if let Some(password) = self.settings.new_key_password()? {
-            return self.generate(Level::User, inbox, host, Protect::password(&password));
-        }
-        self.settings.check_unprotected()?;
-        let made = self.generate(Level::User, inbox, host, Protect::None)?;
-        self.warn_unprotected(host);
-        Ok(made)
+        let key = self.new_key(inbox)?;
+        let text = self.protected_user_key(inbox, host, &key)?;
+        self.extend_slots(inbox, host, &key)?;
+        self.store_made(Level::User, inbox, host, key, text)
     }
 
     /// Warns once in a session that a new user key is unprotected.
@@ -271,6 +267,12 @@ impl Keyring {
         host: &mut dyn Host,
         protect: Protect<'_>,
     ) -> Result<PublicKey> {
+        let key = self.new_key(at)?;
+        let text = key.to_dovecot(protect)?;
+        self.store_made(level, at, host, key, text)
+    }
+
+    fn new_key(&self, at: &dyn Attributes) -> Result<PrivateKey> {
         let Some(curve) = self.settings.curve()? else {
             return Err(Error::setting(format!(
                 "mailbox {} has no key, and {} is not set to make one",
@@ -278,9 +280,19 @@ impl Keyring {
                 self.settings.name(Setting::Curve)
             )));
         };
-        let key = PrivateKey::generate(curve)?;
+        PrivateKey::generate(curve)
+    }
+
+    fn store_made(
+        &mut self,
+        level: Level,
+        at: &mut dyn Attributes,
+        host: &mut dyn Host,
+        key: PrivateKey,
+        text: Zeroizing<String>,
+    ) -> Result<PublicKey> {
         let (id, public) = (key.id(), key.public());
-        let private = Some(key.to_dovecot(protect)?);
+        let private = Some(text);
         let new = NewKey {
             level,
             id,

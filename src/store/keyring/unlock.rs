@@ -26,12 +26,52 @@ impl Keyring {
         host: &mut dyn Host,
         depth: u32,
     ) -> Result<PrivateKey> {
+        if level == Level::Folder {
+            return self.unlock_texts(level, id, at, filed, host, depth);
+        }
+        if let Some(key) = self.private.get(id) {
+            return Ok(key.clone());
+        }
+        let code = self.secret_is_code();
+        if code {
+            if let Ok(Some(key)) = self.unlock_by_slot(id, host) {
+                self.slots.user_keys.insert(*id);
+                return Ok(key);
+            }
+        }
+        let key = match self.unlock_texts(level, id, at, filed, host, depth) {
+            Err(e) if !code => match self.unlock_by_slot(id, host) {
+                Ok(Some(key)) => Ok(key),
+                Ok(None) => Err(e),
+                Err(of_slot) => {
+                    host.debug(&|| of_slot.to_string());
+                    Err(e)
+                }
+            },
+            unlocked => unlocked,
+        }?;
+        self.slots.user_keys.insert(*id);
+        Ok(key)
+    }
+
+    fn unlock_texts(
+        &mut self,
+        level: Level,
+        id: &KeyId,
+        at: &dyn Attributes,
+        filed: &Filed,
+        host: &mut dyn Host,
+        depth: u32,
+    ) -> Result<PrivateKey> {
         let mut error = None;
         for text in filed.texts() {
             match self.unlock(id, &text, host, depth) {
                 Ok(key) => {
                     if filed.is_unsettled(&text) {
-                        self.note_unsettled(level, *id, at, Some(text));
+                        self.note_unsettled(level, *id, at, Some(text.clone()));
+                    }
+                    if level == Level::User && self.is_outdated(&text) {
+                        self.outdated.push((*id, text));
                     }
                     return Ok(key);
                 }
@@ -154,6 +194,13 @@ impl Keyring {
         let mut inbox = host.inbox()?;
         let filed = Filed::read(inbox.as_mut(), Scope::Private, &Level::User.private(other))?;
         if filed.is_none() {
+            if let Some(key) = self.unlock_by_slot(other, host)? {
+                self.slots.user_keys.insert(*other);
+                return Ok(key);
+            }
+            if let Some(key) = self.slot_private(other, host)? {
+                return Ok(key);
+            }
             return Err(Error::new(
                 ErrorKind::Locked,
                 format!(

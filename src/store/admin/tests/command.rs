@@ -5,13 +5,8 @@ use super::*;
 
 fn request(verb: Verb) -> Request {
     Request {
-        verb,
-        user_key: false,
-        rekey: false,
-        force: false,
-        all: false,
-        key_ids: Vec::new(),
-        key: Zeroizing::default(),
+        verb: Some(verb),
+        ..Request::default()
     }
 }
 
@@ -42,16 +37,20 @@ impl User {
     }
 }
 
+/// The folder of each row, and whether it was done.
 fn shown(rows: &[Row]) -> Vec<(&str, bool)> {
-    rows.iter().map(|r| (r.mailbox.as_str(), r.ok)).collect()
+    let done = |row: &'_ Row| row.cells[0].as_str() == "\u{2713}";
+    rows.iter()
+        .map(|r| (r.cells[1].as_str(), done(r)))
+        .collect()
 }
 
 #[test]
 fn generate_mentions_the_users_first_key_only_where_it_is_new() {
     let mut user = User::new(&[]);
     let (rows, _) = user.run(request(Verb::Generate));
-    assert_eq!(shown(&rows), [("", true), ("Work", true)]);
-    assert!(rows.iter().all(|row| row.note.is_none() && row.active));
+    assert_eq!(shown(&rows), [("<userkey>", true), ("Work", true)]);
+    assert!(rows.iter().all(|row| row.note.is_none()));
     let (rows, _) = user.run(request(Verb::Generate));
     assert_eq!(shown(&rows), [("Work", true)]);
     let note = rows[0].note.as_deref();
@@ -78,8 +77,8 @@ fn a_failed_generation_has_a_row_that_says_why() {
     let mut user = User::new(&[]);
     user.dict.borrow_mut().down = true;
     let (rows, errors) = user.run(request(Verb::Generate));
-    assert_eq!(shown(&rows), [("", false)]);
-    assert_eq!(rows[0].id, format!("ERROR: {}", errors[0]));
+    assert_eq!(shown(&rows), [("<userkey>", false)]);
+    assert_eq!(*rows[0].cells[2], format!("ERROR: {}", errors[0]));
     assert_eq!(errors.len(), 1);
 }
 
@@ -95,7 +94,7 @@ fn a_key_that_is_not_deleted_has_a_row_and_stays_in_use() {
     };
     let (rows, errors) = user.run(delete);
     assert_eq!(shown(&rows), [("Work", false), ("Work", true)]);
-    assert_eq!([rows[0].id.clone(), rows[1].id.clone()], ids);
+    assert_eq!([&*rows[0].cells[2], &*rows[1].cells[2]], [&ids[0], &ids[1]]);
     assert_eq!(errors[0].kind(), ErrorKind::Refused);
     assert_eq!(user.list(Level::Folder, "Work").len(), 1);
 }

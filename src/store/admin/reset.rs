@@ -1,0 +1,370 @@
+//! `cryptokey reset`, `reopen` and `rotate`: when a password is lost, found again, or known to others.
+#![forbid(unsafe_code)]
+
+use super::super::attributes::{Attributes, Host, Level};
+use super::super::filing;
+use super::super::keyring::{Keyring, is_login};
+use super::super::names::Setting;
+use super::super::slots;
+use super::request::{Input, Request};
+use super::row::{About, Row};
+use super::user_keys::{Keep, NewPassword, UserKeys, all_ids, open_key, put_under};
+use super::{Generated, folder_key};
+use crate::crypto::Secret;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::slots::{Record, Slot, SlotType, Slots, Stretch};
+use crate::key::slot::{SlotLock, new_code};
+use crate::key::{KeyId, PrivateKey};
+
+/// Puts the user's keys under a new password, opened by whatever was given in place of the old one. A recovery code
+/// that was used is replaced, and the new one is the row.
+///
+/// # Errors
+/// What opening the keys says: then nothing is changed.
+pub(super) fn reset(
+    ring: &mut Keyring,
+    host: &mut dyn Host,
+    request: &Request,
+) -> Result<Vec<Row>> {
+    let mut input = Input::read(&request.input, request.key_in_input)?;
+    let key = input.take_private_key()?;
+    let (opener, [new]) = input.split(["the new password"])?;
+    check_no_key_above(ring)?;
+    if request.abandon {
+        if key.is_some() || opener.is_some() {
+            return Err(Error::setting(
+                "--abandon opens nothing: give the new password alone",
+            ));
+        }
+        return abandon(ring, host, &new);
+    }
+    ring.give(opener.as_deref(), key);
+    let mut inbox = host.inbox()?;
+    let _lock = inbox.lock(Level::User)?;
+    let found = slots::read(inbox.as_mut())?;
+    let keys = UserKeys::read(inbox.as_mut(), &found, |inbox, id| {
+        open_key(ring, inbox, host, id).map_err(|e| not_opened(&e, id))
+    })?;
+    keys.active(host.username())?;
+    let used = ring.used_slot().map(str::to_owned);
+    let new_password = NewPassword::Set(&new);
+    put_under(
+        ring,
+        inbox.as_mut(),
+        host,
+        &keys.open,
+        new_password,
+        Keep::Old,
+    )?;
+    let mut rows = Vec::new();
+    if let Some(name) = used {
+        rows.extend(replace_code(inbox.as_mut(), host, &keys, &name)?);
+    }
+    rows.push(Row::note(format!(
+        "{} key(s) are under the new password",
+        keys.open.len()
+    )));
+    rows.extend(keys.locked_note().map(Row::note));
+    ring.give(Some(&new), None);
+    Ok(rows)
+}
+
+/// A user key under a key of the settings has no password to forget.
+fn check_no_key_above(ring: &Keyring) -> Result<()> {
+    if ring.settings().user_key_keys.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Refused,
+        format!(
+            "{} protects the user's keys, and no password",
+            ring.settings().name(Setting::UserKeyKey)
+        ),
+    ))
+}
+
+fn not_opened(e: &Error, id: &KeyId) -> Error {
+    if e.kind() == ErrorKind::Store {
+        return e.clone();
+    }
+    Error::new(
+        e.kind(),
+        format!(
+            "{e}. Nothing was changed: if nothing opens key {id} any more, see reset --abandon"
+        ),
+    )
+}
+
+/// Puts a new code in place of the one that was used, which somebody may have seen.
+fn replace_code(
+    inbox: &mut dyn Attributes,
+    host: &dyn Host,
+    keys: &UserKeys,
+    name: &str,
+) -> Result<Option<Row>> {
+    let mut found = slots::read(inbox)?;
+    let Some(used) = slots::find(&found, name).cloned() else {
+        return Ok(None);
+    };
+    if used.slot_type != SlotType::Recovery {
+        return Ok(None);
+    }
+    let (secret, text) = new_code()?;
+    let owner = keys.active(host.username())?;
+    let about = (used.name.as_str(), used.slot_type, used.label.as_str());
+    let slot = Slot::new(about, SlotLock::Secret(&Stretch::None, &secret), owner)?;
+    let wrapped: Vec<_> = keys
+        .open
+        .iter()
+        .map(|(_, key)| slot.wrap(key))
+        .collect::<Result<_>>()?;
+    slots::remove(&mut found, name);
+    found.records.push(Record::Slot(slot));
+    found.records.extend(wrapped.into_iter().map(Record::Key));
+    slots::write(inbox, &mut found)?;
+    Ok(Some(Row {
+        cells: vec![text],
+        note: Some(format!(
+            "slot {name} has a new code: the one that was used opens nothing any more"
+        )),
+        error: None,
+    }))
+}
+
+/// Makes a new user key under `new`. The keys that don't open stay, and are known to be locked from now on. Done once
+/// more after an interruption, it goes on.
+fn abandon(ring: &mut Keyring, host: &mut dyn Host, new: &Secret) -> Result<Vec<Row>> {
+    // With the configured one first: what opens needn't be abandoned.
+    refuse_if_open(ring, host)?;
+    ring.give(Some(new), None);
+    let mut inbox = host.inbox()?;
+    let _lock = inbox.lock(Level::User)?;
+    let mut found = slots::read(inbox.as_mut())?;
+    let (open, locked) = partition(ring, inbox.as_mut(), host, &found)?;
+    let active = filing::active(Level::User, inbox.as_mut())?;
+    if active.is_some_and(|active| open.iter().any(|key| key.matches(&active.id))) {
+        return Ok(vec![Row::note(
+            "the user's key is under the new password already".to_owned(),
+        )]);
+    }
+    let marks = locked.iter().filter(|id| !found.is_locked(&id.0));
+    let marks: Vec<Record> = marks.map(|id| Record::Locked(id.0)).collect();
+    if !marks.is_empty() {
+        found.records.extend(marks);
+        slots::write(inbox.as_mut(), &mut found)?;
+    }
+    let made = ring.generate_user_key(inbox.as_mut(), host)?;
+    ring.give(Some(new), None);
+    Ok(vec![Row::note(format!(
+        "new key {} for the user; {} key(s) stay, locked",
+        made.id(),
+        locked.len()
+    ))])
+}
+
+fn refuse_if_open(ring: &mut Keyring, host: &mut dyn Host) -> Result<()> {
+    if !ring.opens_own(host) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Refused,
+        "the user's key opens with what is configured: change its password instead",
+    ))
+}
+
+/// The user's keys that open, and the names of those that don't.
+fn partition(
+    ring: &mut Keyring,
+    inbox: &mut dyn Attributes,
+    host: &mut dyn Host,
+    found: &Slots,
+) -> Result<(Vec<PrivateKey>, Vec<KeyId>)> {
+    let (mut open, mut locked) = (Vec::new(), Vec::new());
+    for id in all_ids(inbox, found)? {
+        match open_key(ring, inbox, host, &id) {
+            Err(e) if e.kind() == ErrorKind::Store => return Err(e),
+            Err(_) => locked.push(id),
+            Ok(key) => open.push(key),
+        }
+    }
+    Ok((open, locked))
+}
+
+/// Gives a folder a new key if nothing opens the one that it has: after [`abandon`].
+///
+/// # Errors
+/// As [`folder_key`].
+pub(super) fn renew(
+    ring: &mut Keyring,
+    folder: &mut dyn Attributes,
+    host: &mut dyn Host,
+) -> Result<Option<Generated>> {
+    let Some(active) = filing::active(Level::Folder, folder)? else {
+        return Ok(None);
+    };
+    match ring.private_key(&[active.id], folder, host) {
+        Ok(_) => Ok(None),
+        Err(e) if e.kind() == ErrorKind::Store => Err(e),
+        Err(_) => folder_key(ring, folder, host, true).map(Some),
+    }
+}
+
+/// Puts locked keys that the given secret opens under today's password again.
+///
+/// # Errors
+/// [`ErrorKind::WrongPassword`] where it opens none of them; [`ErrorKind::Refused`] where none is locked.
+pub(super) fn reopen(
+    ring: &mut Keyring,
+    host: &mut dyn Host,
+    request: &Request,
+) -> Result<Vec<Row>> {
+    let mut input = Input::read(&request.input, request.key_in_input)?;
+    let key = input.take_private_key()?;
+    let (secret, today) = old_and_today(ring, input, key.is_some())?;
+    check_no_key_above(ring)?;
+    let mut inbox = host.inbox()?;
+    let _lock = inbox.lock(Level::User)?;
+    let found = slots::read(inbox.as_mut())?;
+    // Today's password has to be right: the keys would be under a third one.
+    ring.give(Some(&today), None);
+    let keys = UserKeys::read(inbox.as_mut(), &found, |inbox, id| {
+        open_key(ring, inbox, host, id)
+    })?;
+    let owner = keys.active(host.username())?.clone();
+    ring.give(secret.as_deref(), key);
+    let (opened, error) = open_locked(ring, inbox.as_mut(), host, &keys.locked);
+    if opened.is_empty() {
+        return Err(error.unwrap_or_else(|| {
+            let text = format!("user {} has no locked key", host.username());
+            Error::new(ErrorKind::Refused, text)
+        }));
+    }
+    let password = NewPassword::Set(&today);
+    put_under(ring, inbox.as_mut(), host, &opened, password, Keep::Nothing)?;
+    unlock_marks(inbox.as_mut(), host, &opened, &owner)?;
+    ring.give(Some(&today), None);
+    Ok(opened
+        .iter()
+        .map(|(id, _)| {
+            Row::done(
+                true,
+                About {
+                    mailbox: "",
+                    id: &id.to_string(),
+                },
+            )
+        })
+        .collect())
+}
+
+/// The secret that turned up, and today's password: on a second line, or the configured one.
+fn old_and_today(ring: &Keyring, input: Input, has_key: bool) -> Result<(Option<Secret>, Secret)> {
+    let mut lines = input.lines.into_iter();
+    let secret = if has_key { None } else { lines.next() };
+    if secret.is_none() && !has_key {
+        return Err(Error::setting("there is no old secret in the input"));
+    }
+    let configured = || {
+        let password = ring.settings().password.as_ref();
+        password.map(|p| p.value.iter().copied().collect())
+    };
+    let today = lines
+        .next()
+        .or_else(configured)
+        .filter(|p: &Secret| !p.is_empty());
+    let today = today.ok_or_else(|| {
+        Error::setting(format!(
+            "today's password is needed, too: in {}, or on a second line",
+            ring.settings().name(Setting::Password)
+        ))
+    })?;
+    match lines.next() {
+        Some(_) => Err(Error::setting("there are too many lines in the input")),
+        None => Ok((secret, today)),
+    }
+}
+
+#[allow(clippy::type_complexity)]
+fn open_locked(
+    ring: &mut Keyring,
+    inbox: &mut dyn Attributes,
+    host: &mut dyn Host,
+    locked: &[KeyId],
+) -> (Vec<(KeyId, PrivateKey)>, Option<Error>) {
+    let mut opened = Vec::new();
+    let mut error = None;
+    for id in locked {
+        match open_key(ring, inbox, host, id) {
+            Ok(key) => opened.push((*id, key)),
+            Err(e) => error = Some(e),
+        }
+    }
+    (opened, error)
+}
+
+/// Takes the marks of the keys away, and gives these keys to the slots of today's key, and the slots of these keys
+/// today's.
+fn unlock_marks(
+    inbox: &mut dyn Attributes,
+    host: &mut dyn Host,
+    opened: &[(KeyId, PrivateKey)],
+    owner: &PrivateKey,
+) -> Result<()> {
+    let mut found = slots::read(inbox)?;
+    found.records.retain(
+        |record| !matches!(record, Record::Locked(id) if opened.iter().any(|(o, _)| o.0 == *id)),
+    );
+    let keys: Vec<&PrivateKey> = opened.iter().map(|(_, key)| key).chain([owner]).collect();
+    let names: Vec<String> = found.slots().map(|slot| slot.name.clone()).collect();
+    for name in names.iter().filter(|name| !is_login(name)) {
+        let Some(slot) = slots::find(&found, name).cloned() else {
+            continue;
+        };
+        let Some(by) = keys.iter().find(|key| key.matches(&KeyId(slot.sealed_by))) else {
+            continue;
+        };
+        if let Err(e) = slot.check_seal(by) {
+            host.warn(&e.to_string());
+            continue;
+        }
+        for key in &keys {
+            if !slots::opens(&found, name, &key.id()) {
+                found.records.push(Record::Key(slot.wrap(key)?));
+            }
+        }
+        slots::update(&mut found, name, |slot| slot.seal(owner))?;
+    }
+    slots::write(inbox, &mut found)
+}
+
+/// Before a new user key is made: the password that was given must be the one that the keys are under, since the new
+/// key will be under it.
+///
+/// # Errors
+/// What opening the keys says; [`ErrorKind::Refused`] where a slot's secret was given.
+pub(super) fn check_rotation(
+    ring: &mut Keyring,
+    host: &mut dyn Host,
+    request: &Request,
+) -> Result<()> {
+    let input = Input::read(&request.input, false)?;
+    let (password, []) = input.split([])?;
+    if let Some(password) = password {
+        ring.give(Some(&password), None);
+    }
+    let mut inbox = host.inbox()?;
+    let found = slots::read(inbox.as_mut()).unwrap_or_default();
+    let keys = UserKeys::read(inbox.as_mut(), &found, |inbox, id| {
+        open_key(ring, inbox, host, id)
+    })?;
+    keys.active(host.username())?;
+    match ring.used_slot() {
+        Some(name) => Err(Error::new(
+            ErrorKind::Refused,
+            format!(
+                "the secret of slot {name} can't protect the new key: give the password, or use reset first"
+            ),
+        )),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,212 @@
+//! What is due for the user's keys once they are at hand: copies for escrow, and strings that are stretched more.
+#![forbid(unsafe_code)]
+
+use zeroize::Zeroizing;
+
+use super::super::attributes::{Attributes, Host, Level, Scope};
+use super::super::filing::Filed;
+use super::super::settings::SaveVersion;
+use super::super::slots;
+use super::Keyring;
+use super::protect::{is_login, user_key_change};
+use crate::error::{Error, Result};
+use crate::format::slots::{Record, Slot, SlotType, Slots};
+use crate::key::slot::SlotLock;
+use crate::key::{KeyId, PrivateKey, PublicKey, StoredKey};
+
+impl Keyring {
+    /// Does what is due. The caller holds no lock. What can't be done is logged; the session goes on.
+    pub(super) fn upkeep(&mut self, host: &mut dyn Host) {
+        let outdated = std::mem::take(&mut self.outdated);
+        if self.reads_only() {
+            return;
+        }
+        for (id, text) in outdated {
+            if let Err(e) = self.upgrade(&id, &text, host) {
+                host.warn(&format!(
+                    "key {id} of user {} stays under its old string: {e}",
+                    host.username().to_owned()
+                ));
+            }
+        }
+        if let Err(e) = self.escrow_at_hand(host) {
+            let user = host.username().to_owned();
+            host.warn(&format!("user {user}: no escrow copy is made: {e}"));
+        }
+    }
+
+    fn reads_only(&self) -> bool {
+        let writing = self.settings.writing();
+        !writing.is_ok_and(|w| w.version != SaveVersion::ReadOnly)
+    }
+
+    /// Puts the user key `id` under the same password again, as the settings want it, if its string is still `text`.
+    fn upgrade(&mut self, id: &KeyId, text: &str, host: &mut dyn Host) -> Result<()> {
+        let password = match &self.settings.password {
+            Some(password) if !password.value.is_empty() => password.value.clone(),
+            _ => return Ok(()),
+        };
+        let Some(key) = self.private.get(id).cloned() else {
+            return Ok(());
+        };
+        let mut inbox = host.inbox()?;
+        let _lock = inbox.lock(Level::User)?;
+        let name = Level::User.private(id);
+        let filed = Filed::read(inbox.as_mut(), Scope::Private, &name)?;
+        // Whoever changed it meanwhile has seen to it. Two texts may be two passwords.
+        if !filed.texts().eq([Zeroizing::new(text.to_owned())]) {
+            return Ok(());
+        }
+        let new = self.under_password(inbox.as_mut(), &key, &password)?;
+        // Before the old one goes.
+        if StoredKey::parse(&new)?.password_rounds().is_some() {
+            StoredKey::parse(&new)?.unlock_with_password(&password)?;
+        }
+        inbox.commit(vec![user_key_change(id, new.clone())])?;
+        if inbox.get(Scope::Private, &name)? != Some(new) {
+            let old = Zeroizing::new(text.to_owned());
+            inbox.commit(vec![user_key_change(id, old)])?;
+            return Err(Error::store("the dict does not hold what was just stored"));
+        }
+        host.debug(&|| format!("key {id} of user {} is stretched anew", host.username()));
+        Ok(())
+    }
+
+    /// Makes copies for escrow of the user's keys that this session has opened.
+    fn escrow_at_hand(&mut self, host: &mut dyn Host) -> Result<()> {
+        if self.settings.escrow()?.is_empty() {
+            return Ok(());
+        }
+        let escrowed = &self.escrowed;
+        let user_keys = self.slots.user_keys.iter();
+        let new: Vec<KeyId> = user_keys
+            .filter(|id| !escrowed.contains(id))
+            .copied()
+            .collect();
+        let keys: Vec<PrivateKey> = new
+            .iter()
+            .filter_map(|id| self.private.get(id))
+            .cloned()
+            .collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        // Once a session, whatever comes of it.
+        self.escrowed.extend(new);
+        let mut inbox = host.inbox()?;
+        let found = slots::read(inbox.as_mut())?;
+        let escrow = self.settings.escrow()?;
+        if keys.iter().all(|key| has_escrow(&found, escrow, &key.id())) {
+            return Ok(());
+        }
+        let _lock = inbox.lock(Level::User)?;
+        let mut found = slots::read(inbox.as_mut())?;
+        for key in &keys {
+            add_escrow(&mut found, escrow, key)?;
+        }
+        slots::write(inbox.as_mut(), &mut found)?;
+        host.debug(&|| {
+            format!(
+                "the keys of user {} have their escrow copies",
+                host.username()
+            )
+        });
+        Ok(())
+    }
+
+    /// Puts the new user key under all slots whose seals can be checked, seals them anew, and makes the copies for
+    /// escrow. The caller holds the lock.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Setting`] for an escrow key that can't be used, [`crate::ErrorKind::Store`]: the key must
+    /// not be used then.
+    pub(in crate::store) fn extend_slots(
+        &mut self,
+        inbox: &mut dyn Attributes,
+        host: &mut dyn Host,
+        new: &PrivateKey,
+    ) -> Result<()> {
+        let escrow = self.settings.escrow()?.to_vec();
+        let mut found = match slots::read(inbox) {
+            Ok(found) => found,
+            // A dict may have no place for slots, and need none.
+            Err(e) if escrow.is_empty() => {
+                host.debug(&|| e.to_string());
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        let names: Vec<String> = found.slots().map(|slot| slot.name.clone()).collect();
+        let mut changed = false;
+        for name in names.iter().filter(|name| !is_login(name)) {
+            match self.extend_slot(&mut found, name, inbox, host, new) {
+                Ok(()) => changed = true,
+                Err(e) => host.warn(&format!(
+                    "the new user key {} is not put under slot {name}: {e}",
+                    new.id()
+                )),
+            }
+        }
+        for key in &escrow {
+            changed |= add_escrow(&mut found, std::slice::from_ref(key), new)?;
+        }
+        if changed {
+            slots::write(inbox, &mut found)?;
+        }
+        Ok(())
+    }
+
+    fn extend_slot(
+        &mut self,
+        found: &mut Slots,
+        name: &str,
+        inbox: &mut dyn Attributes,
+        host: &mut dyn Host,
+        new: &PrivateKey,
+    ) -> Result<()> {
+        let Some(slot) = slots::find(found, name).cloned() else {
+            return Ok(());
+        };
+        let sealed_by = KeyId(slot.sealed_by);
+        let owner = if new.matches(&sealed_by) {
+            new.clone()
+        } else {
+            let filed = Filed::read(inbox, Scope::Private, &Level::User.private(&sealed_by))?;
+            self.unlock_filed(Level::User, &sealed_by, inbox, &filed, host, 0)?
+        };
+        slot.check_seal(&owner)?;
+        if !slots::opens(found, name, &new.id()) {
+            found.records.push(Record::Key(slot.wrap(new)?));
+        }
+        slots::update(found, name, |slot| slot.seal(new))
+    }
+}
+
+fn has_escrow(found: &Slots, escrow: &[PublicKey], id: &KeyId) -> bool {
+    escrow.iter().all(|key| {
+        slots::find_escrow(found, key).is_some_and(|slot| slots::opens(found, &slot.name, id))
+    })
+}
+
+/// Adds what is missing of the copies of `user_key` for `escrow`. Returns whether something was. The settings say which
+/// key it is, so the slot needs no seal to be trusted.
+fn add_escrow(found: &mut Slots, escrow: &[PublicKey], user_key: &PrivateKey) -> Result<bool> {
+    let mut added = false;
+    for key in escrow {
+        let slot = match slots::find_escrow(found, key) {
+            Some(slot) => slot.clone(),
+            None => {
+                let name = slots::free_name(found, SlotType::Escrow.name());
+                let about = (name.as_str(), SlotType::Escrow, "");
+                let slot = Slot::new(about, SlotLock::Key(key), user_key)?;
+                found.records.push(Record::Slot(slot.clone()));
+                slot
+            }
+        };
+        if !slots::opens(found, &slot.name, &user_key.id()) {
+            found.records.push(Record::Key(slot.wrap(user_key)?));
+            added = true;
+        }
+    }
+    Ok(added)
+}
