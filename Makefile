@@ -61,7 +61,7 @@ endef
 
 $(eval $(call module,lib05_mail_crypt_acl_plugin.so,$(addprefix acl/,mail-crypt-acl-plugin mail-crypt-acl-sharee)))
 $(eval $(call module,lib10_mail_crypt_plugin.so,$(addprefix mail/,mail-crypt-plugin mail-crypt-mail mail-crypt-plain mail-crypt-cache mail-crypt-attachment mail-crypt-unpack mail-crypt-binary mail-crypt-save mail-crypt-copy mail-crypt-guid istream-spool spool-cache) $(streams) $(settings)))
-$(eval $(call module,doveadm/libdoveadm_mail_crypt_plugin.so,$(addprefix doveadm/,doveadm-mail-crypt doveadm-mail-crypt-input doveadm-mail-crypt-run doveadm-mail-crypt-scan doveadm-mail-crypt-common) $(doveadm_args)))
+$(eval $(call module,doveadm/libdoveadm_mail_crypt_plugin.so,$(addprefix doveadm/,doveadm-mail-crypt doveadm-mail-crypt-input doveadm-mail-crypt-secrets doveadm-mail-crypt-run doveadm-mail-crypt-scan doveadm-mail-crypt-common) $(doveadm_args)))
 fs := fs/fs-crypt-common $(streams) $(settings)
 ifeq ($(DOVECOT_LINE),2.4)
 $(eval $(call module,libfs_crypt.so,fs/fs-crypt-settings $(fs)))

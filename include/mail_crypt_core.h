@@ -15,7 +15,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0xcd1356f5u
+#define MCRS_VERSION 0x9a972226u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -154,7 +154,7 @@ struct mailbox;
 #define MCRS_ADMIN_EXPORT 2
 
 /*
- `cryptokey password`, which takes no steps: it is `mcrs_admin_password`.
+ `cryptokey password`
  */
 #define MCRS_ADMIN_PASSWORD 3
 
@@ -167,6 +167,56 @@ struct mailbox;
  `cryptokey delete`
  */
 #define MCRS_ADMIN_DELETE 5
+
+/*
+ `cryptokey slot list`
+ */
+#define MCRS_ADMIN_SLOT_LIST 6
+
+/*
+ `cryptokey slot add`
+ */
+#define MCRS_ADMIN_SLOT_ADD 7
+
+/*
+ `cryptokey slot remove`
+ */
+#define MCRS_ADMIN_SLOT_REMOVE 8
+
+/*
+ `cryptokey slot test`
+ */
+#define MCRS_ADMIN_SLOT_TEST 9
+
+/*
+ `cryptokey reset`
+ */
+#define MCRS_ADMIN_RESET 10
+
+/*
+ `cryptokey reopen`
+ */
+#define MCRS_ADMIN_REOPEN 11
+
+/*
+ `cryptokey rotate`
+ */
+#define MCRS_ADMIN_ROTATE 12
+
+/*
+ A table.
+ */
+#define MCRS_LAYOUT_TABLE 0
+
+/*
+ A line for each column.
+ */
+#define MCRS_LAYOUT_PAGER 1
+
+/*
+ The values alone.
+ */
+#define MCRS_LAYOUT_VALUES 2
 
 /*
  None: the user's own keys. The mailbox is NULL then.
@@ -401,7 +451,7 @@ typedef int (*mcrs_key_hook)(struct mailbox *mailbox);
 typedef int (*mcrs_fs_setting_fn)(void *context, const char *name, const char **value_r);
 
 /*
- A command with its parameters.
+ A command with its parameters. Texts may be NULL.
  */
 struct mcrs_admin_request {
   /*
@@ -425,17 +475,87 @@ struct mcrs_admin_request {
    */
   bool all;
   /*
+   rotate: folders get new keys, too.
+   */
+  bool folders;
+  /*
+   reset: without opening anything.
+   */
+  bool abandon;
+  /*
+   list: what needs older keys.
+   */
+  bool needed;
+  /*
+   password: back to the last one.
+   */
+  bool undo;
+  /*
+   password: the old strings are not kept.
+   */
+  bool no_undo;
+  /*
+   password: as the packaged plugin can open it.
+   */
+  bool compat;
+  /*
+   password: to none.
+   */
+  bool clear;
+  /*
+   slot add: the secret is given.
+   */
+  bool given;
+  /*
+   A key comes first in the input.
+   */
+  bool key_in_input;
+  /*
+   slot add: its type.
+   */
+  const char *slot_type;
+  /*
+   A slot's name.
+   */
+  const char *slot;
+  /*
+   slot add: its label.
+   */
+  const char *label;
+  /*
    The keys to delete, with NULL at their end; NULL: none.
    */
   const char *const *key_ids;
   /*
-   The key to import: PEM or a key string.
+   password: the old one; NULL: the configured one.
    */
-  const uint8_t *key;
+  const char *old_password;
+  /*
+   password: the new one.
+   */
+  const char *new_password;
+  /*
+   Standard input: the key to import, or secrets, one a line.
+   */
+  const uint8_t *input;
   /*
    Its size.
    */
-  size_t key_size;
+  size_t input_size;
+};
+
+/*
+ A column of what a command shows; the texts live for ever.
+ */
+struct mcrs_admin_column {
+  /*
+   What programs know it by.
+   */
+  const char *key;
+  /*
+   What people see.
+   */
+  const char *title;
 };
 
 /*
@@ -453,33 +573,21 @@ struct mcrs_admin_step {
 };
 
 /*
- One key; the texts are lent until the next call.
+ One row; the texts are lent until the next call.
  */
-struct mcrs_key_row {
+struct mcrs_admin_row {
   /*
-   The mailbox's name; empty for the user's own key.
+   A text for each column, or none at all; NULL at their end.
    */
-  const char *mailbox;
-  /*
-   The key's id, or where there is none what went wrong.
-   */
-  const char *id;
-  /*
-   Its PEM, where it was asked for, or why it can't be had.
-   */
-  const char *text;
+  const char *const *cells;
   /*
    What the administrator should know besides; NULL: nothing.
    */
   const char *note;
   /*
-   It was done.
+   What went wrong with this row; NULL: nothing.
    */
-  bool ok;
-  /*
-   New data is encrypted to it.
-   */
-  bool active;
+  const char *error;
 };
 
 /*
@@ -1053,13 +1161,26 @@ void mcrs_spool_free(struct mcrs_spool **spool);
  Begins a command. Returns 0 and sets `admin_r`, or -1.
 
  # Safety
- `user` is from `mcrs_user_new`; `request` is valid, its ids are NUL-terminated, its key has
- `key_size` bytes; `admin_r` and `error` are valid.
+ `user` is from `mcrs_user_new`; `request` is valid, its texts are NULL or NUL-terminated, its input has
+ `input_size` bytes; `admin_r` and `error` are valid.
  */
 int mcrs_admin_new(struct mcrs_user *user,
                    const struct mcrs_admin_request *request,
                    struct mcrs_admin **admin_r,
                    struct mcrs_error *error);
+
+/*
+ How the rows of a command are laid out: `MCRS_LAYOUT_*`.
+ */
+int mcrs_admin_layout(int command);
+
+/*
+ Says what the column with this number, counted from 0, is. Returns 1, or 0 where there are fewer.
+
+ # Safety
+ `column_r` is valid.
+ */
+int mcrs_admin_column(int command, size_t number, struct mcrs_admin_column *column_r);
 
 /*
  Says what the next step is; `failed`: the last one failed in one of its folders. Returns 1, 0 where
@@ -1098,20 +1219,7 @@ int mcrs_admin_check_mail(struct mcrs_admin *admin,
  # Safety
  `admin` is from `mcrs_admin_new`; `row_r` is valid.
  */
-int mcrs_admin_next_row(struct mcrs_admin *admin, struct mcrs_key_row *row_r);
-
-/*
- Puts all keys of the user under the new password, or none of them; with `clear` under no password.
- `old` NULL means the configured password. Returns the number of keys, or -1.
-
- # Safety
- `admin` is from `mcrs_admin_new`; `old` and `new_password` are NULL or NUL-terminated; `error` is valid.
- */
-int mcrs_admin_password(struct mcrs_admin *admin,
-                        const char *old,
-                        const char *new_password,
-                        bool clear,
-                        struct mcrs_error *error);
+int mcrs_admin_next_row(struct mcrs_admin *admin, struct mcrs_admin_row *row_r);
 
 /*
  Ends the command and clears the pointer.

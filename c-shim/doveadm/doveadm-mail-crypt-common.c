@@ -10,10 +10,6 @@
 
 #include <sysexits.h>
 
-#define DONE "\xE2\x9C\x93" /* U+2713, a check mark */
-#define FAILED "x"
-#define USER_KEY "<userkey>"
-
 void *cryptokey_mail_plugin(const char *symbol)
 {
 	struct module *module =
@@ -42,42 +38,37 @@ void cryptokey_error(struct cryptokey_cmd *cmd, const char *prefix,
 	cryptokey_failed(cmd, error->temporary ? EX_TEMPFAIL : EX_DATAERR);
 }
 
-static void
-cryptokey_print_row(struct cryptokey_cmd *cmd, const struct mcrs_key_row *row)
+void cryptokey_print_headers(const struct cryptokey_cmd *cmd)
 {
-	switch (cmd->verb) {
-	case MCRS_ADMIN_LIST:
-		doveadm_print(row->mailbox);
-		doveadm_print(row->active ? "yes" : "no");
-		doveadm_print(row->id);
-		break;
-	case MCRS_ADMIN_EXPORT:
-		doveadm_print(row->mailbox);
-		doveadm_print(row->id);
-		doveadm_print(row->ok ? "" :
-			      t_strdup_printf("ERROR: %s", row->text));
-		/* openssl wants BEGIN at the beginning of a line */
-		doveadm_print(!row->ok ? "" :
-			      t_strdup_printf("\n%s", row->text));
-		if (!row->ok) {
-			i_error("%s%s", cryptokey_prefix(row->mailbox), row->text);
-			cryptokey_failed(cmd, EX_DATAERR);
-		}
-		break;
-	default:
-		if (row->note != NULL)
-			i_info("%s", row->note);
-		doveadm_print(row->ok ? DONE : FAILED);
-		doveadm_print(row->mailbox[0] == '\0' ? USER_KEY : row->mailbox);
-		doveadm_print(row->id);
-		break;
+	enum doveadm_print_header_flags flags =
+		mcrs_admin_layout(cmd->verb) == MCRS_LAYOUT_VALUES ?
+		DOVEADM_PRINT_HEADER_FLAG_HIDE_TITLE : 0;
+	struct mcrs_admin_column column;
+	unsigned int i;
+
+	for (i = 0; mcrs_admin_column(cmd->verb, i, &column) > 0; i++)
+		doveadm_print_header(column.key, column.title, flags);
+}
+
+static void
+cryptokey_print_row(struct cryptokey_cmd *cmd, const struct mcrs_admin_row *row)
+{
+	const char *const *cell;
+
+	if (row->note != NULL)
+		i_info("%s", row->note);
+	for (cell = row->cells; *cell != NULL; cell++)
+		doveadm_print(*cell);
+	if (row->error != NULL) {
+		i_error("%s", row->error);
+		cryptokey_failed(cmd, EX_DATAERR);
 	}
 	cmd->matched++;
 }
 
 void cryptokey_print_rows(struct cryptokey_cmd *cmd)
 {
-	struct mcrs_key_row row;
+	struct mcrs_admin_row row;
 
 	while (mcrs_admin_next_row(cmd->admin, &row) > 0) T_BEGIN {
 		cryptokey_print_row(cmd, &row);

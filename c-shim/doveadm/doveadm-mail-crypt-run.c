@@ -182,33 +182,16 @@ cryptokey_run_named(struct cryptokey_cmd *cmd, struct mail_user *user)
 	mailbox_free(&box);
 }
 
-static void cryptokey_run_password(struct cryptokey_cmd *cmd)
-{
-	struct mcrs_error error;
-	int ret;
-
-	ret = mcrs_admin_password(cmd->admin, cmd->old_password,
-				  cmd->new_password, cmd->clear, &error);
-	if (ret >= 0) {
-		doveadm_print(t_strdup_printf("Changed password for %d key(s)",
-					      ret));
-	} else {
-		cryptokey_error(cmd, "", &error);
-		doveadm_print(error.text);
-	}
-	cmd->matched++;
-}
-
 static void
 cryptokey_run_verb(struct cryptokey_cmd *cmd, struct mail_user *user)
 {
-	if (cmd->verb == MCRS_ADMIN_PASSWORD)
-		cryptokey_run_password(cmd);
-	else if (cmd->mailbox != NULL)
+	if (cmd->mailbox != NULL)
 		cryptokey_run_named(cmd, user);
 	else
 		cryptokey_run_steps(cmd, user, NULL);
-	if (cmd->matched == 0 && cmd->ctx.exit_code == 0)
+	/* a user may have no slots, and no folder whose key is renewed */
+	if (cmd->matched == 0 && cmd->ctx.exit_code == 0 &&
+	    cmd->verb <= MCRS_ADMIN_DELETE)
 		i_warning(cmd->verb == MCRS_ADMIN_LIST ?
 			  "mailbox cryptokey list: Nothing was matched. "
 			  "Use -U or specify mask?" :
@@ -227,9 +210,23 @@ cryptokey_begin(struct cryptokey_cmd *cmd, struct mcrs_user *user,
 		.force = cmd->force,
 		.all = cmd->verb == MCRS_ADMIN_LIST &&
 			str_array_find(cmd->args, "*"),
+		.folders = cmd->folders,
+		.abandon = cmd->abandon,
+		.needed = cmd->needed,
+		.undo = cmd->undo,
+		.no_undo = cmd->no_undo,
+		.compat = cmd->compat,
+		.clear = cmd->clear,
+		.given = cmd->given,
+		.key_in_input = cmd->key_file != NULL,
+		.slot_type = cmd->slot_type,
+		.slot = cmd->slot,
+		.label = cmd->label,
 		.key_ids = cmd->verb == MCRS_ADMIN_DELETE ? cmd->args : NULL,
-		.key = cmd->input.data,
-		.key_size = cmd->verb == MCRS_ADMIN_IMPORT ? cmd->input.size : 0
+		.old_password = cmd->old_password,
+		.new_password = cmd->new_password,
+		.input = cmd->input.data,
+		.input_size = cmd->input.size
 	};
 
 	return mcrs_admin_new(user, &request, &cmd->admin, error);

@@ -5,6 +5,9 @@
 
 struct mcrs_error;
 
+/* In place of a password or of a file's name: it stands in the input. */
+#define FROM_INPUT "-"
+
 /* Secrets, wiped when the command ends. */
 struct cryptokey_input {
 	unsigned char *data;
@@ -17,10 +20,12 @@ struct cryptokey_cmd {
 	int verb;
 
 	/* What the administrator wants */
-	bool user_key, rekey, force, clear;
+	bool user_key, rekey, force, clear, undo, no_undo, compat;
+	bool needed, folders, abandon, given;
 	/* NUL-terminated, in input or in the arguments */
 	const char *old_password, *new_password;
-	const char *mailbox;
+	const char *mailbox, *key_file;
+	const char *slot_type, *slot, *label;
 	/* Masks or key ids */
 	const char *const *args;
 	/* What was read from standard input, or typed */
@@ -38,7 +43,15 @@ void cryptokey_preinit(struct doveadm_mail_cmd_context *ctx);
 void cryptokey_init_masks(COMPAT_DOVEADM_INIT_PARAMS);
 void cryptokey_init_one(COMPAT_DOVEADM_INIT_PARAMS);
 void cryptokey_init_password(COMPAT_DOVEADM_INIT_PARAMS);
+void cryptokey_init_secrets(COMPAT_DOVEADM_INIT_PARAMS);
 void cryptokey_deinit(struct doveadm_mail_cmd_context *ctx);
+
+/* What stands in standard input, or is typed, in doveadm-mail-crypt-secrets.c. What can't be read is a usage error. */
+void cryptokey_read_input(struct cryptokey_cmd *cmd);
+void cryptokey_read_secrets(struct cryptokey_cmd *cmd);
+void cryptokey_read_passwords(struct cryptokey_cmd *cmd, bool ask_old,
+			      bool ask_new);
+void cryptokey_wipe_input(struct cryptokey_cmd *cmd);
 
 /* Does what was asked for, for one user. Returns 0, or -1: the command's exit code says why. */
 int cryptokey_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user);
@@ -54,6 +67,8 @@ void *cryptokey_mail_plugin(const char *symbol);
 
 /* What a message about the keys of this mailbox (empty: the user's own) begins with. */
 const char *cryptokey_prefix(const char *mailbox);
+/* Says what the rows consist of. */
+void cryptokey_print_headers(const struct cryptokey_cmd *cmd);
 /* Prints the rows that the core has produced. */
 void cryptokey_print_rows(struct cryptokey_cmd *cmd);
 

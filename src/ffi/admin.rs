@@ -16,8 +16,9 @@ use super::dovecot::mailbox;
 use super::mailbox::{Mailbox, Session};
 use super::sharing::key_made;
 use super::user::{User, mcrs_user};
+use crate::crypto::Secret;
 use crate::error::{Error, Result};
-use crate::store::admin::{self, Command, Folders, NewPassword, Request, Row, Step, Task, Verb};
+use crate::store::admin::{self, Command, Folders, Layout, Request, Row, Step, Task, Verb};
 use crate::store::{Attributes, Host, Level, in_use};
 
 /// `cryptokey generate`
@@ -26,14 +27,29 @@ pub const MCRS_ADMIN_GENERATE: c_int = 0;
 pub const MCRS_ADMIN_LIST: c_int = 1;
 /// `cryptokey export`
 pub const MCRS_ADMIN_EXPORT: c_int = 2;
-/// `cryptokey password`, which takes no steps: it is `mcrs_admin_password`.
+/// `cryptokey password`
 pub const MCRS_ADMIN_PASSWORD: c_int = 3;
 /// `cryptokey import`
 pub const MCRS_ADMIN_IMPORT: c_int = 4;
 /// `cryptokey delete`
 pub const MCRS_ADMIN_DELETE: c_int = 5;
 
-/// A command with its parameters.
+/// `cryptokey slot list`
+pub const MCRS_ADMIN_SLOT_LIST: c_int = 6;
+/// `cryptokey slot add`
+pub const MCRS_ADMIN_SLOT_ADD: c_int = 7;
+/// `cryptokey slot remove`
+pub const MCRS_ADMIN_SLOT_REMOVE: c_int = 8;
+/// `cryptokey slot test`
+pub const MCRS_ADMIN_SLOT_TEST: c_int = 9;
+/// `cryptokey reset`
+pub const MCRS_ADMIN_RESET: c_int = 10;
+/// `cryptokey reopen`
+pub const MCRS_ADMIN_REOPEN: c_int = 11;
+/// `cryptokey rotate`
+pub const MCRS_ADMIN_ROTATE: c_int = 12;
+
+/// A command with its parameters. Texts may be NULL.
 #[repr(C)]
 pub struct mcrs_admin_request {
     /// `MCRS_ADMIN_*`
@@ -46,12 +62,56 @@ pub struct mcrs_admin_request {
     pub force: bool,
     /// One of the masks stands for all folders.
     pub all: bool,
+    /// rotate: folders get new keys, too.
+    pub folders: bool,
+    /// reset: without opening anything.
+    pub abandon: bool,
+    /// list: what needs older keys.
+    pub needed: bool,
+    /// password: back to the last one.
+    pub undo: bool,
+    /// password: the old strings are not kept.
+    pub no_undo: bool,
+    /// password: as the packaged plugin can open it.
+    pub compat: bool,
+    /// password: to none.
+    pub clear: bool,
+    /// slot add: the secret is given.
+    pub given: bool,
+    /// A key comes first in the input.
+    pub key_in_input: bool,
+    /// slot add: its type.
+    pub slot_type: *const c_char,
+    /// A slot's name.
+    pub slot: *const c_char,
+    /// slot add: its label.
+    pub label: *const c_char,
     /// The keys to delete, with NULL at their end; NULL: none.
     pub key_ids: *const *const c_char,
-    /// The key to import: PEM or a key string.
-    pub key: *const u8,
+    /// password: the old one; NULL: the configured one.
+    pub old_password: *const c_char,
+    /// password: the new one.
+    pub new_password: *const c_char,
+    /// Standard input: the key to import, or secrets, one a line.
+    pub input: *const u8,
     /// Its size.
-    pub key_size: usize,
+    pub input_size: usize,
+}
+
+/// A table.
+pub const MCRS_LAYOUT_TABLE: c_int = 0;
+/// A line for each column.
+pub const MCRS_LAYOUT_PAGER: c_int = 1;
+/// The values alone.
+pub const MCRS_LAYOUT_VALUES: c_int = 2;
+
+/// A column of what a command shows; the texts live for ever.
+#[repr(C)]
+pub struct mcrs_admin_column {
+    /// What programs know it by.
+    pub key: *const c_char,
+    /// What people see.
+    pub title: *const c_char,
 }
 
 /// None: the user's own keys. The mailbox is NULL then.
@@ -74,30 +134,25 @@ pub struct mcrs_admin_step {
     pub mails: bool,
 }
 
-/// One key; the texts are lent until the next call.
+/// One row; the texts are lent until the next call.
 #[repr(C)]
-pub struct mcrs_key_row {
-    /// The mailbox's name; empty for the user's own key.
-    pub mailbox: *const c_char,
-    /// The key's id, or where there is none what went wrong.
-    pub id: *const c_char,
-    /// Its PEM, where it was asked for, or why it can't be had.
-    pub text: *const c_char,
+pub struct mcrs_admin_row {
+    /// A text for each column, or none at all; NULL at their end.
+    pub cells: *const *const c_char,
     /// What the administrator should know besides; NULL: nothing.
     pub note: *const c_char,
-    /// It was done.
-    pub ok: bool,
-    /// New data is encrypted to it.
-    pub active: bool,
+    /// What went wrong with this row; NULL: nothing.
+    pub error: *const c_char,
 }
 
 /// A row's texts, NUL-terminated.
 #[derive(Default)]
 struct Lent {
-    mailbox: CString,
-    id: CString,
-    text: Zeroizing<Vec<u8>>,
+    /// What `pointers` points to.
+    _cells: Vec<Zeroizing<Vec<u8>>>,
+    pointers: Vec<*const c_char>,
     note: Option<CString>,
+    error: Option<CString>,
 }
 
 /// One command, for one user.
@@ -115,8 +170,8 @@ opaque!(mcrs_admin, Admin);
 /// Begins a command. Returns 0 and sets `admin_r`, or -1.
 ///
 /// # Safety
-/// `user` is from `mcrs_user_new`; `request` is valid, its ids are NUL-terminated, its key has
-/// `key_size` bytes; `admin_r` and `error` are valid.
+/// `user` is from `mcrs_user_new`; `request` is valid, its texts are NULL or NUL-terminated, its input has
+/// `input_size` bytes; `admin_r` and `error` are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_admin_new(
     user: *mut mcrs_user,
@@ -157,15 +212,39 @@ unsafe fn taken(request: &mcrs_admin_request) -> Result<Request> {
             next = next.add(1);
         }
     }
+    // SAFETY: NULL or NUL-terminated, readable for the length of this call, by the contract.
+    let (slot_type, slot, label, old, new, input) = unsafe {
+        (
+            text(request.slot_type),
+            text(request.slot),
+            text(request.label),
+            secret(request.old_password),
+            secret(request.new_password),
+            bytes(request.input, request.input_size),
+        )
+    };
     Ok(Request {
-        verb: verb(request.verb)?,
+        verb: Some(verb(request.verb)?),
         user_key: request.user_key,
         rekey: request.rekey,
         force: request.force,
         all: request.all,
+        folders: request.folders,
+        abandon: request.abandon,
+        needed: request.needed,
+        undo: request.undo,
+        no_undo: request.no_undo,
+        compat: request.compat,
+        clear: request.clear,
+        given: request.given,
+        key_in_input: request.key_in_input,
+        slot_type,
+        slot,
+        label,
         key_ids,
-        // SAFETY: readable, by the contract.
-        key: Zeroizing::new(unsafe { bytes(request.key, request.key_size) }.to_vec()),
+        old,
+        new,
+        input: input.iter().copied().collect(),
     })
 }
 
@@ -177,8 +256,47 @@ fn verb(verb: c_int) -> Result<Verb> {
         MCRS_ADMIN_PASSWORD => Ok(Verb::Password),
         MCRS_ADMIN_IMPORT => Ok(Verb::Import),
         MCRS_ADMIN_DELETE => Ok(Verb::Delete),
+        MCRS_ADMIN_SLOT_LIST => Ok(Verb::SlotList),
+        MCRS_ADMIN_SLOT_ADD => Ok(Verb::SlotAdd),
+        MCRS_ADMIN_SLOT_REMOVE => Ok(Verb::SlotRemove),
+        MCRS_ADMIN_SLOT_TEST => Ok(Verb::SlotTest),
+        MCRS_ADMIN_RESET => Ok(Verb::Reset),
+        MCRS_ADMIN_REOPEN => Ok(Verb::Reopen),
+        MCRS_ADMIN_ROTATE => Ok(Verb::Rotate),
         _ => Err(Error::internal("no such command")),
     }
+}
+
+/// How the rows of a command are laid out: `MCRS_LAYOUT_*`.
+#[unsafe(no_mangle)]
+pub extern "C" fn mcrs_admin_layout(command: c_int) -> c_int {
+    match verb(command).map(|verb| admin::columns(verb).0) {
+        Ok(Layout::Pager) => MCRS_LAYOUT_PAGER,
+        Ok(Layout::Values) => MCRS_LAYOUT_VALUES,
+        Ok(Layout::Table) | Err(_) => MCRS_LAYOUT_TABLE,
+    }
+}
+
+/// Says what the column with this number, counted from 0, is. Returns 1, or 0 where there are fewer.
+///
+/// # Safety
+/// `column_r` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_admin_column(
+    command: c_int,
+    number: usize,
+    column_r: *mut mcrs_admin_column,
+) -> c_int {
+    let columns = verb(command).map_or(&[][..], |verb| admin::columns(verb).1);
+    let Some(column) = columns.get(number) else {
+        return 0;
+    };
+    let column = mcrs_admin_column {
+        key: column.key.as_ptr(),
+        title: column.title.as_ptr(),
+    };
+    // SAFETY: valid, by this function's contract.
+    unsafe { put(column_r, column) }.map_or(0, |()| 1)
 }
 
 /// Says what the next step is; `failed`: the last one failed in one of its folders. Returns 1, 0 where
@@ -276,7 +394,7 @@ pub unsafe extern "C" fn mcrs_admin_check_mail(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_admin_next_row(
     admin: *mut mcrs_admin,
-    row_r: *mut mcrs_key_row,
+    row_r: *mut mcrs_admin_row,
 ) -> c_int {
     let next = |admin: &mut Admin| {
         let Some(row) = admin.command.next_row() else {
@@ -284,13 +402,10 @@ pub unsafe extern "C" fn mcrs_admin_next_row(
         };
         admin.lent = Lent::new(&row);
         let lent = &admin.lent;
-        let row = mcrs_key_row {
-            mailbox: lent.mailbox.as_ptr(),
-            id: lent.id.as_ptr(),
-            text: lent.text.as_ptr().cast(),
+        let row = mcrs_admin_row {
+            cells: lent.pointers.as_ptr(),
             note: lent.note.as_ref().map_or(null(), |note| note.as_ptr()),
-            ok: row.ok,
-            active: row.active,
+            error: lent.error.as_ref().map_or(null(), |error| error.as_ptr()),
         };
         // SAFETY: valid, by this function's contract.
         unsafe { put(row_r, row) }?;
@@ -298,36 +413,6 @@ pub unsafe extern "C" fn mcrs_admin_next_row(
     };
     // SAFETY: as this function's contract says; there is nothing to say about an error.
     unsafe { entry(admin, null_mut(), next) }
-}
-
-/// Puts all keys of the user under the new password, or none of them; with `clear` under no password.
-/// `old` NULL means the configured password. Returns the number of keys, or -1.
-///
-/// # Safety
-/// `admin` is from `mcrs_admin_new`; `old` and `new_password` are NULL or NUL-terminated; `error` is valid.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mcrs_admin_password(
-    admin: *mut mcrs_admin,
-    old: *const c_char,
-    new_password: *const c_char,
-    clear: bool,
-    error: *mut mcrs_error,
-) -> c_int {
-    let change = |admin: &mut Admin| {
-        // SAFETY: NULL or NUL-terminated, by this function's contract.
-        let (old, new) = unsafe { (password(old), password(new_password)) };
-        let new = match (new, clear) {
-            (Some(new), false) => NewPassword::Set(new),
-            (None, true) => NewPassword::Clear,
-            _ => return Err(Error::setting("either a new password or none")),
-        };
-        let mut user = admin.user.try_borrow_mut().map_err(|_| in_use())?;
-        let User { ring, session } = &mut *user;
-        let count = admin::password(ring, session, old, new)?;
-        Ok(c_int::try_from(count).unwrap_or(c_int::MAX))
-    };
-    // SAFETY: as this function's contract says.
-    unsafe { entry(admin, error, change) }
 }
 
 /// Ends the command and clears the pointer.
@@ -368,26 +453,46 @@ unsafe fn on_keys(
 }
 
 /// # Safety
-/// `text` is NULL or NUL-terminated, and stays as it is for `'a`.
-unsafe fn password<'a>(text: *const c_char) -> Option<&'a [u8]> {
+/// `text` is NULL or NUL-terminated.
+unsafe fn secret(text: *const c_char) -> Option<Secret> {
     if text.is_null() {
         return None;
     }
     // SAFETY: as this function's contract says.
-    Some(unsafe { CStr::from_ptr(text) }.to_bytes())
+    let text = unsafe { CStr::from_ptr(text) };
+    Some(text.to_bytes().iter().copied().collect())
+}
+
+/// # Safety
+/// As `secret`.
+unsafe fn text(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: as this function's contract says.
+    unsafe { CStr::from_ptr(text) }
+        .to_string_lossy()
+        .into_owned()
 }
 
 impl Lent {
     fn new(row: &Row) -> Self {
-        let text = |text: &str| CString::new(text).unwrap_or_default();
-        let mut pem = Zeroizing::new(Vec::with_capacity(row.text.len() + 1));
-        pem.extend_from_slice(row.text.as_bytes());
-        pem.push(0);
+        let text = |text: &String| CString::new(text.as_str()).unwrap_or_default();
+        let cells: Vec<_> = row.cells.iter().map(|cell| ended(cell)).collect();
+        let pointers = cells.iter().map(|cell| cell.as_ptr().cast());
         Lent {
-            mailbox: text(&row.mailbox),
-            id: text(&row.id),
-            text: pem,
-            note: row.note.as_deref().map(text),
+            pointers: pointers.chain([null()]).collect(),
+            _cells: cells,
+            note: row.note.as_ref().map(text),
+            error: row.error.as_ref().map(text),
         }
     }
+}
+
+/// With a NUL at its end, and no other copy of what may be a secret.
+fn ended(text: &str) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() + 1));
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.push(0);
+    bytes
 }

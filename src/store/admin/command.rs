@@ -45,6 +45,14 @@ pub struct Command {
     scan: Opener,
 }
 
+/// What a message about the keys of this mailbox (empty: the user's own) begins with.
+fn prefix(mailbox: &str) -> String {
+    match mailbox {
+        "" => "User key: ".to_owned(),
+        mailbox => format!("Mailbox {mailbox}: "),
+    }
+}
+
 impl Command {
     /// Begins the command.
     pub fn new(request: Request) -> Self {
@@ -405,7 +413,7 @@ impl Command {
                     &Zeroizing::new(format!("\n{}", *pem)),
                 ]),
                 Err(e) => Row {
-                    error: Some(e.to_string()),
+                    error: Some(format!("{}{e}", prefix(&mailbox))),
                     ..Row::of([&mailbox, &key.name, &format!("ERROR: {e}"), ""])
                 },
             });

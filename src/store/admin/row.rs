@@ -1,6 +1,8 @@
 //! What a command shows.
 #![forbid(unsafe_code)]
 
+use std::ffi::CStr;
+
 use zeroize::Zeroizing;
 
 use super::super::attributes::{Attributes, Level};
@@ -10,9 +12,9 @@ use super::request::Verb;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
     /// What programs know it by.
-    pub key: &'static str,
+    pub key: &'static CStr,
     /// What people see; empty where the values speak for themselves.
-    pub title: &'static str,
+    pub title: &'static CStr,
 }
 
 /// How the columns are laid out.
@@ -26,38 +28,38 @@ pub enum Layout {
     Values,
 }
 
-const fn column(key: &'static str, title: &'static str) -> Column {
+const fn column(key: &'static CStr, title: &'static CStr) -> Column {
     Column { key, title }
 }
 
 const DONE: [Column; 3] = [
-    column("success", "  "),
-    column("box", "Folder"),
-    column("pubid", "Public ID"),
+    column(c"success", c"  "),
+    column(c"box", c"Folder"),
+    column(c"pubid", c"Public ID"),
 ];
 const LIST: [Column; 3] = [
-    column("box", "Folder"),
-    column("active", "Active"),
-    column("pubid", "Public ID"),
+    column(c"box", c"Folder"),
+    column(c"active", c"Active"),
+    column(c"pubid", c"Public ID"),
 ];
 const EXPORT: [Column; 4] = [
-    column("box", "Folder"),
-    column("name", "Public ID"),
-    column("error", "Error"),
-    column("key", "Key"),
+    column(c"box", c"Folder"),
+    column(c"name", c"Public ID"),
+    column(c"error", c"Error"),
+    column(c"key", c"Key"),
 ];
-const RESULT: [Column; 1] = [column("result", "result")];
-const SECRET: [Column; 1] = [column("password", "")];
+const RESULT: [Column; 1] = [column(c"result", c"result")];
+const SECRET: [Column; 1] = [column(c"password", c"")];
 const SLOTS: [Column; 7] = [
-    column("slot", "Slot"),
-    column("type", "Type"),
-    column("label", "Label"),
-    column("created", "Created"),
-    column("kdf", "KDF"),
-    column("state", "State"),
-    column("opens", "Opens"),
+    column(c"slot", c"Slot"),
+    column(c"type", c"Type"),
+    column(c"label", c"Label"),
+    column(c"created", c"Created"),
+    column(c"kdf", c"KDF"),
+    column(c"state", c"State"),
+    column(c"opens", c"Opens"),
 ];
-const OPENS: [Column; 2] = [column("slot", "Slot"), column("opens", "Opens")];
+const OPENS: [Column; 2] = [column(c"slot", c"Slot"), column(c"opens", c"Opens")];
 
 /// What the rows of a command consist of.
 pub fn columns(verb: Verb) -> (Layout, &'static [Column]) {
