@@ -17,9 +17,6 @@
 #define MAIL_CRYPT_TRANSACTION_CONTEXT(obj) \
 	MODULE_CONTEXT(obj, mail_crypt_storage_module)
 
-/* How long a secret is used. */
-#define MAIL_CRYPT_FORGET_SECS 3600
-
 struct mail_crypt_transaction {
 	union mailbox_transaction_module_context module_ctx;
 	/* The mail being saved looks encrypted and must not be stored. */
@@ -33,22 +30,15 @@ struct mail_crypt_transaction {
 /* Set while the process has secrets of mails that it has saved: they belong to no user. */
 static struct timeout *mail_crypt_to_forget;
 
-static void mail_crypt_forget_later(unsigned int secs);
-
+/* An idle process forgets in time, too. The timeout is in the outermost loop, since others come and go. */
 static void mail_crypt_forget_old(void *context ATTR_UNUSED)
 {
-	unsigned int secs;
+	unsigned int secs = mcrs_forget_old();
 
 	timeout_remove(&mail_crypt_to_forget);
-	if ((secs = mcrs_forget_old()) > 0)
-		mail_crypt_forget_later(secs);
-}
-
-/* An idle process forgets in time, too. In the outermost loop: others come and go. */
-static void mail_crypt_forget_later(unsigned int secs)
-{
-	mail_crypt_to_forget = timeout_add_to(io_loop_get_root(), secs * 1000,
-					      mail_crypt_forget_old, (void *)NULL);
+	if (secs > 0)
+		mail_crypt_to_forget = timeout_add_to(io_loop_get_root(),
+			secs * 1000, mail_crypt_forget_old, (void *)NULL);
 }
 
 void mail_crypt_save_deinit(void)
@@ -76,6 +66,8 @@ static void mail_crypt_transaction_free(struct mailbox_transaction_context *t)
 		MODULE_CONTEXT_UNSET(t, mail_crypt_storage_module);
 		mcrs_saves_free(&mt->saves);
 		i_free(mt);
+		if (mail_crypt_to_forget == NULL)
+			mail_crypt_forget_old(NULL);
 	}
 }
 
@@ -107,8 +99,6 @@ mail_crypt_save_begin(struct mail_save_context *ctx, struct istream *input)
 		mail_crypt_box_fail(box, &error);
 		return -1;
 	}
-	if (mail_crypt_to_forget == NULL)
-		mail_crypt_forget_later(MAIL_CRYPT_FORGET_SECS);
 	/* encryption is the outermost layer */
 	output = o_stream_create_mail_crypt(ctx->data.output, &writer,
 					    &mt->refused);
