@@ -10,12 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct acl_rights;
+struct acl_rights_update;
 struct event;
 struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0xcd1356f5u
+#define MCRS_VERSION 0x5d613cfdu
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -72,56 +74,6 @@ struct mailbox;
  The first bytes of a mail, within which nearly every header ends.
  */
 #define MCRS_LOOK_SIZE 4096
-
-/*
- Everyone.
- */
-#define MCRS_WHO_ANYONE 0
-
-/*
- Everyone who is logged in.
- */
-#define MCRS_WHO_AUTHENTICATED 1
-
-/*
- The members of a group.
- */
-#define MCRS_WHO_GROUP 2
-
-/*
- The folder's owner.
- */
-#define MCRS_WHO_OWNER 3
-
-/*
- One user.
- */
-#define MCRS_WHO_USER 4
-
-/*
- The members of a group, stronger than users.
- */
-#define MCRS_WHO_GROUP_OVERRIDE 5
-
-/*
- Given rights are taken away.
- */
-#define MCRS_ACL_REMOVE 0
-
-/*
- Given rights are added.
- */
-#define MCRS_ACL_ADD 1
-
-/*
- Given rights replace the old ones.
- */
-#define MCRS_ACL_REPLACE 2
-
-/*
- All rights are taken away.
- */
-#define MCRS_ACL_CLEAR 3
 
 /*
  The keys are as the ACL will be: it is to be changed now.
@@ -349,40 +301,6 @@ struct mcrs_data {
    How many.
    */
   size_t size;
-};
-
-/*
- An entry of a folder's ACL, or a change of one.
- */
-struct mcrs_acl_entry {
-  /*
-   `MCRS_WHO_*`
-   */
-  int who;
-  /*
-   The user's or group's name; NULL for the others.
-   */
-  const char *identifier;
-  /*
-   It holds for all folders.
-   */
-  bool global;
-  /*
-   Whether its rights include reading: 1 yes, 0 no, -1 it has none.
-   */
-  int read;
-  /*
-   The same for its negative rights.
-   */
-  int denied;
-  /*
-   For a change: what it does to the rights, `MCRS_ACL_*`.
-   */
-  int mode;
-  /*
-   For a change: what it does to the negative rights.
-   */
-  int denied_mode;
 };
 
 /*
@@ -869,12 +787,11 @@ void mcrs_saves_free(struct mcrs_saves **saves);
  `sharing_r`, or -1.
 
  # Safety
- `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; `update` is NULL or as for
- `mcrs_sharing_entry`; the rest is valid.
+ `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; `update` is NULL or valid; the rest is valid.
  */
 int mcrs_sharing_new(struct mcrs_user *user,
                      const char *owner,
-                     const struct mcrs_acl_entry *update,
+                     const struct acl_rights_update *update,
                      struct mcrs_sharing **sharing_r,
                      struct mcrs_error *error);
 
@@ -895,23 +812,23 @@ int mcrs_sharing_next(struct mcrs_sharing *sharing,
  Takes one entry of the ACL as it is. Returns 0 or -1.
 
  # Safety
- `sharing` is from `mcrs_sharing_new`; `acl_entry` is valid, its texts are NUL-terminated.
+ `sharing` is from `mcrs_sharing_new`; `rights` and `error` are valid.
  */
 int mcrs_sharing_entry(struct mcrs_sharing *sharing,
-                       const struct mcrs_acl_entry *acl_entry,
+                       const struct acl_rights *rights,
                        struct mcrs_error *error);
 
 /*
- Answers `MCRS_SHARING_LOOK_UP`: `found` is 1 for a user, who is `user`, 0 where there is no such
- user, and -1 where it can't be told. Returns 0, or -1: the ACL must then not change.
+ Answers `MCRS_SHARING_LOOK_UP` with `user`. Where that is NULL there is no such user, or `why` says why it
+ can't be told. Returns 0, or -1: the ACL must then not change.
 
  # Safety
- `sharing` is from `mcrs_sharing_new`; `user` lives for the length of this call, or `found` is
- not 1.
+ `sharing` is from `mcrs_sharing_new`; `user` is NULL or lives for the length of this call; `why` is NULL or
+ NUL-terminated; `error` is valid.
  */
 int mcrs_sharing_answer(struct mcrs_sharing *sharing,
-                        int found,
                         struct mail_user *user,
+                        const char *why,
                         struct mcrs_error *error);
 
 /*

@@ -58,90 +58,20 @@ static struct mcrs_user *mail_crypt_acl_session(struct mail_user *user)
 	return get == NULL ? NULL : get(user);
 }
 
-static void ATTR_FORMAT(2, 3)
-mail_crypt_acl_fail(struct mail_crypt_acl_change *change, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	i_strocpy(change->error.text, t_strdup_vprintf(format, args),
-		  sizeof(change->error.text));
-	va_end(args);
-}
-
-static int mail_crypt_acl_who(enum acl_id_type type)
-{
-	switch (type) {
-	case ACL_ID_ANYONE:
-		return MCRS_WHO_ANYONE;
-	case ACL_ID_AUTHENTICATED:
-		return MCRS_WHO_AUTHENTICATED;
-	case ACL_ID_GROUP:
-		return MCRS_WHO_GROUP;
-	case ACL_ID_OWNER:
-		return MCRS_WHO_OWNER;
-	case ACL_ID_USER:
-		return MCRS_WHO_USER;
-	case ACL_ID_GROUP_OVERRIDE:
-		return MCRS_WHO_GROUP_OVERRIDE;
-	case ACL_ID_TYPE_COUNT:
-		break;
-	}
-	i_unreached();
-}
-
-static int mail_crypt_acl_mode(enum acl_modify_mode mode)
-{
-	switch (mode) {
-	case ACL_MODIFY_MODE_REMOVE:
-		return MCRS_ACL_REMOVE;
-	case ACL_MODIFY_MODE_ADD:
-		return MCRS_ACL_ADD;
-	case ACL_MODIFY_MODE_REPLACE:
-		return MCRS_ACL_REPLACE;
-	case ACL_MODIFY_MODE_CLEAR:
-		return MCRS_ACL_CLEAR;
-	}
-	i_unreached();
-}
-
-/* Returns 1 or 0, or -1 if there are no rights. */
-static int mail_crypt_acl_reading(const char *const *rights)
-{
-	if (rights == NULL)
-		return -1;
-	return str_array_find(rights, MAIL_ACL_READ) ? 1 : 0;
-}
-
-static void
-mail_crypt_acl_entry(const struct acl_rights *rights,
-		     struct mcrs_acl_entry *entry_r)
-{
-	i_zero(entry_r);
-	entry_r->who = mail_crypt_acl_who(rights->id_type);
-	entry_r->identifier = rights->identifier;
-	entry_r->global = rights->global;
-	entry_r->read = mail_crypt_acl_reading(rights->rights);
-	entry_r->denied = mail_crypt_acl_reading(rights->neg_rights);
-}
-
 static int mail_crypt_acl_change_read(struct mail_crypt_acl_change *change)
 {
 	struct acl_object_list_iter *iter;
 	struct acl_rights rights;
-	struct mcrs_acl_entry entry;
 	int ret = 0;
 
 	/* as it is now, not as it was some seconds ago */
 	acl_cache_flush(change->aclobj->backend->cache, change->aclobj->name);
 	iter = acl_object_list_init(change->aclobj);
-	while (ret == 0 && acl_object_list_next(iter, &rights)) {
-		mail_crypt_acl_entry(&rights, &entry);
-		ret = mcrs_sharing_entry(change->sharing, &entry,
-					 &change->error);
-	}
+	while (ret == 0 && acl_object_list_next(iter, &rights))
+		ret = mcrs_sharing_entry(change->sharing, &rights, &change->error);
 	if (acl_object_list_deinit(&iter) < 0 && ret == 0) {
-		mail_crypt_acl_fail(change, "The ACL can't be read");
+		i_strocpy(change->error.text, "The ACL can't be read",
+			  sizeof(change->error.text));
 		ret = -1;
 	}
 	return ret;
@@ -150,18 +80,10 @@ static int mail_crypt_acl_change_read(struct mail_crypt_acl_change *change)
 static int mail_crypt_acl_change_begin(struct mail_crypt_acl_change *change)
 {
 	struct mail_user *owner = mailbox_get_namespace(change->box)->owner;
-	struct mcrs_acl_entry entry;
 
-	if (change->update != NULL) {
-		mail_crypt_acl_entry(&change->update->rights, &entry);
-		entry.mode = mail_crypt_acl_mode(change->update->modify_mode);
-		entry.denied_mode =
-			mail_crypt_acl_mode(change->update->neg_modify_mode);
-	}
 	return mcrs_sharing_new(mail_crypt_acl_session(change->user),
 				owner == NULL ? NULL : owner->username,
-				change->update == NULL ? NULL : &entry,
-				&change->sharing, &change->error);
+				change->update, &change->sharing, &change->error);
 }
 
 static int
@@ -174,12 +96,9 @@ mail_crypt_acl_change_look_up(struct mail_crypt_acl_change *change,
 
 	found = mail_crypt_acl_sharee_open(change->user, username, &sharee,
 					   &error);
-	if (found < 0) {
-		e_error(change->user->event, "mail_crypt_acl: "
-			"User %s can't be looked up: %s", username, error);
-	}
-	ret = mcrs_sharing_answer(change->sharing, found, sharee.user,
-				  &change->error);
+	ret = mcrs_sharing_answer(change->sharing,
+				  found > 0 ? sharee.user : NULL,
+				  found < 0 ? error : NULL, &change->error);
 	if (found > 0)
 		mail_crypt_acl_sharee_close(&sharee);
 	return ret;
@@ -307,16 +226,6 @@ mail_crypt_acl_object_update(struct acl_object *aclobj,
 	return ret;
 }
 
-static bool mail_crypt_acl_is_empty(struct acl_object *aclobj)
-{
-	struct acl_object_list_iter *iter = acl_object_list_init(aclobj);
-	struct acl_rights rights;
-	bool empty = !acl_object_list_next(iter, &rights);
-
-	/* after an error it is unknown, and not empty: the next read reports it */
-	return acl_object_list_deinit(&iter) >= 0 && empty;
-}
-
 /* A mail must not wait for those with whom its folder is shared: failures are for the log. */
 static int
 mail_crypt_acl_share_new_key(struct mailbox *box, struct acl_object *aclobj)
@@ -350,8 +259,7 @@ static int mail_crypt_acl_key_made(struct mailbox *box)
 		return 0;
 	T_BEGIN {
 		aclobj = acl_object_init_from_name(mlist->backend, box->name);
-		if (!mail_crypt_acl_is_empty(aclobj))
-			ret = mail_crypt_acl_share_new_key(box, aclobj);
+		ret = mail_crypt_acl_share_new_key(box, aclobj);
 		acl_object_deinit(&aclobj);
 	} T_END;
 	return ret;
