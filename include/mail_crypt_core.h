@@ -17,7 +17,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x5d613cfdu
+#define MCRS_VERSION 0xe380326bu
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -30,20 +30,20 @@ struct mailbox;
 #define MCRS_CLIENT_SIZE 160
 
 /*
- What Dovecot's index cache may have about a mail, each in a field of its own: the content key, where
- finding it takes public-key cryptography.
+ The fields that Dovecot's index cache may have about a mail are numbered from 0 on. These many come first: a reader
+ looks at them, and fills them.
  */
-#define MCRS_CACHE_CONTENT_KEY 0
+#define MCRS_READER_FIELDS 2
 
 /*
- What proves each chunk of a large mail.
+ The field for a `struct mcrs_place`.
  */
-#define MCRS_CACHE_CHUNK_TAGS 1
+#define MCRS_CACHE_PLACE 2
 
 /*
- The number of fields that a reader knows.
+ The number of fields.
  */
-#define MCRS_CACHE_FIELDS 2
+#define MCRS_CACHE_FIELDS 3
 
 /*
  From `mcrs_copy_raw`: always.
@@ -186,7 +186,7 @@ struct mcrs_user;
 struct mcrs_writer;
 
 /*
- Where a mail is: what a further field has about it, once it was read and was encrypted.
+ Where a mail is that was encrypted when it was read. These bytes are the field's entry.
  */
 struct mcrs_place {
   /*
@@ -415,7 +415,17 @@ int mcrs_init(uint32_t version);
 void mcrs_deinit(void);
 
 /*
- How many of the fields, from the first on, help to read a file of so many bytes (`UINT64_MAX`: unknown).
+ The name of a field.
+ */
+const char *mcrs_cache_name(size_t field);
+
+/*
+ The names of fields of which a cache must have none: with them, nothing in it can be trusted. NULL behind the last.
+ */
+const char *mcrs_cache_spoilt_name(size_t number);
+
+/*
+ How many of a reader's fields, from the first on, help to read a file of so many bytes (`UINT64_MAX`: unknown).
  */
 size_t mcrs_cache_fields(uint64_t size);
 
@@ -638,7 +648,7 @@ int mcrs_refuse_twice(const uint8_t *data,
  `reader_r`, or -1.
 
  # Safety
- `user` is from `mcrs_user_new`; `cached` has `MCRS_CACHE_FIELDS` entries, each with its
+ `user` is from `mcrs_user_new`; `cached` has `MCRS_READER_FIELDS` entries, each with its
  bytes; `reader_r` and `error` are valid.
  */
 int mcrs_reader_new(struct mcrs_user *user,

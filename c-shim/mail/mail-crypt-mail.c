@@ -109,7 +109,7 @@ static int
 mail_crypt_decrypt(struct mcrs_user *user, struct mail *mail, bool as_stored,
 		   struct istream **stream, struct mcrs_error *error_r)
 {
-	struct mcrs_data cached[MCRS_CACHE_FIELDS];
+	struct mcrs_data cached[MCRS_READER_FIELDS];
 	struct mcrs_reader *reader;
 	struct mcrs_file file;
 	struct istream *input;

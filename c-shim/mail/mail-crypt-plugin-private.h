@@ -56,10 +56,6 @@ struct mail_crypt_outer_box {
 	struct mcrs_saves *stored;
 };
 
-/* The core's fields in the index cache, and one of our own: the place of a mail that was encrypted. */
-#define MAIL_CRYPT_CACHE_PLACE MCRS_CACHE_FIELDS
-#define MAIL_CRYPT_CACHE_FIELDS (MCRS_CACHE_FIELDS + 1)
-
 struct mail_crypt_box {
 	union mailbox_module_context module_ctx;
 	/* The last mail that couldn't be read, and when: it may be opened again for another part of the same answer,
@@ -68,7 +64,7 @@ struct mail_crypt_box {
 	struct timeval failed_time;
 	/* The index cache's fields; UINT_MAX until they are registered, anew whenever the mailbox is
 	   opened. */
-	unsigned int cache_idx[MAIL_CRYPT_CACHE_FIELDS];
+	unsigned int cache_idx[MCRS_CACHE_FIELDS];
 	bool cache_checked;
 	/* The folder's GUID as the cache was opened; empty until it is asked for. */
 	guid_128_t cache_guid;
@@ -108,7 +104,7 @@ void mail_crypt_mailbox_opened(struct mailbox *box);
 void mail_crypt_cache_check(struct mailbox *box);
 /* Looks up what the fields have about a mail whose file has so many bytes, on the data stack. */
 void mail_crypt_cache_lookup(struct mail *mail, uint64_t file_size,
-			     struct mcrs_data cached_r[MCRS_CACHE_FIELDS]);
+			     struct mcrs_data cached_r[MCRS_READER_FIELDS]);
 /* Keeps what the stream has found out, now that the mail was verified. */
 void mail_crypt_cache_add(struct mail *mail, struct istream *stream);
 /* Is it known that this mail was encrypted when it was read before? If not, it may still have been. */
