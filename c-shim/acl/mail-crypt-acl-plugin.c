@@ -45,8 +45,8 @@ const char *mail_crypt_acl_plugin_dependencies[] = { "acl", NULL };
 static MODULE_CONTEXT_DEFINE_INIT(mail_crypt_acl_list_module,
 				  &mailbox_list_module_register);
 
-/* Returns NULL if mail_crypt isn't enabled for the user. It is loaded after this plugin, so it can't
-   be linked to. */
+/* Returns NULL if mail_crypt isn't enabled for the user. This plugin can't be linked to mail_crypt, which is loaded
+   after it. */
 static struct mcrs_user *mail_crypt_acl_session(struct mail_user *user)
 {
 	struct module *module =
@@ -58,6 +58,7 @@ static struct mcrs_user *mail_crypt_acl_session(struct mail_user *user)
 	return get == NULL ? NULL : get(user);
 }
 
+/* Gives the core the ACL. Returns 0, or -1 and sets change->error. */
 static int mail_crypt_acl_change_read(struct mail_crypt_acl_change *change)
 {
 	struct acl_object_list_iter *iter;
@@ -77,6 +78,7 @@ static int mail_crypt_acl_change_read(struct mail_crypt_acl_change *change)
 	return ret;
 }
 
+/* Returns 0, or -1 and sets change->error. */
 static int mail_crypt_acl_change_begin(struct mail_crypt_acl_change *change)
 {
 	struct mail_user *owner = mailbox_get_namespace(change->box)->owner;
@@ -86,6 +88,7 @@ static int mail_crypt_acl_change_begin(struct mail_crypt_acl_change *change)
 				change->update, &change->sharing, &change->error);
 }
 
+/* Returns 0, or -1 and sets change->error: the ACL must then not change. */
 static int
 mail_crypt_acl_change_look_up(struct mail_crypt_acl_change *change,
 			      const char *username)
@@ -104,7 +107,7 @@ mail_crypt_acl_change_look_up(struct mail_crypt_acl_change *change,
 	return ret;
 }
 
-/* Returns 0 once keys are as the ACL will be. -1: they are as they were, and error is set. */
+/* Returns 0 once keys are as the ACL will be, or -1 and sets change->error: then they are as they were. */
 static int mail_crypt_acl_change_keys(struct mail_crypt_acl_change *change)
 {
 	const char *username;
@@ -169,7 +172,7 @@ mail_crypt_acl_mailbox_open(struct acl_object *aclobj, struct mailbox **box_r)
 	const char *text;
 	int ret = 1;
 
-	/* the ACL that is for no mailbox in particular */
+	/* the ACL of no mailbox in particular */
 	if (aclobj->name[0] == '\0')
 		return 0;
 	box = mailbox_alloc(list, mailbox_list_get_vname(list, aclobj->name),
@@ -198,7 +201,7 @@ mail_crypt_acl_update(struct acl_object *aclobj,
 	int ret;
 
 	i_zero(&change);
-	/* dsync brings rights and keys alike from where they were changed together */
+	/* dsync brings the rights and the keys from where they were changed together */
 	if (user->dsyncing || mail_crypt_acl_session(user) == NULL)
 		return mlist->object_update(aclobj, update);
 	if ((ret = mail_crypt_acl_mailbox_open(aclobj, &change.box)) <= 0)
@@ -226,7 +229,8 @@ mail_crypt_acl_object_update(struct acl_object *aclobj,
 	return ret;
 }
 
-/* A mail must not wait for those with whom its folder is shared: failures are for the log. */
+/* Returns 0, or -1 after it has logged why. A mail is stored all the same: it must not depend on those with whom its
+   folder is shared. */
 static int
 mail_crypt_acl_share_new_key(struct mailbox *box, struct acl_object *aclobj)
 {
@@ -277,7 +281,7 @@ static void mail_crypt_acl_namespace_storage_added(struct mail_namespace *ns)
 		mail_crypt_acl_object_update)
 		return;
 
-	/* there is no hook for changes of ACLs, and the backend is the list's own */
+	/* there is no hook for changes of an ACL, but the backend belongs to this list alone */
 	mlist = p_new(ns->list->pool, struct mail_crypt_acl_list, 1);
 	mlist->backend = backend;
 	compat_acl_backend_wrap(backend, ns->list->pool,

@@ -7,7 +7,7 @@
 #include "istream-mail-crypt.h"
 #include "mail-crypt-plugin-private.h"
 
-/* Returns FALSE if nothing can be cached for the mail. */
+/* Returns TRUE and the field's number in the cache, or FALSE if nothing can be cached for the mail. */
 static bool
 mail_crypt_cache_usable(struct mail *mail, size_t field, unsigned int *idx_r)
 {
@@ -81,7 +81,7 @@ void mail_crypt_cache_check(struct mailbox *box)
 	mail_crypt_cache_heal(box->cache);
 }
 
-/* Returns FALSE if the field has nothing about the mail, else what, on the data stack. */
+/* Returns TRUE and what the field has about the mail, on the data stack, or FALSE if it has nothing. */
 static bool
 mail_crypt_cache_get(struct mail *mail, size_t field, struct mcrs_data *entry_r)
 {
@@ -109,6 +109,7 @@ void mail_crypt_cache_lookup(struct mail *mail, uint64_t file_size,
 		(void)mail_crypt_cache_get(mail, field, &cached_r[field]);
 }
 
+/* Returns FALSE if the folder can't tell its GUID. */
 static bool
 mail_crypt_cache_place(struct mail *mail, struct mcrs_place *place_r)
 {

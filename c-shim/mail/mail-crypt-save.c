@@ -21,7 +21,7 @@ struct mail_crypt_transaction {
 	union mailbox_transaction_module_context module_ctx;
 	/* The mail being saved looks encrypted and must not be stored. */
 	bool refused;
-	/* That was seen when the mail couldn't be taken out any more: nothing may be stored. */
+	/* That was seen too late to take the mail out: nothing may be stored. */
 	bool refused_late;
 	/* NULL as long as no mail is encrypted to a folder's key. */
 	struct mcrs_saves *saves;
@@ -180,8 +180,8 @@ mail_crypt_save_stored(struct mail_save_context *ctx,
 	return 0;
 }
 
-/* sdbox deletes everything that a transaction has saved if the last save failed, though what failed is
-   no part of it any more, and the source of a move is expunged by then. */
+/* If the last save failed, sdbox deletes everything that the transaction has saved, although what failed is no part of
+   it any more. By then the source of a move is expunged. */
 static void mail_crypt_save_keep_others(struct mail_save_context *ctx)
 {
 	struct dbox_save_context *dbox_ctx;
@@ -245,7 +245,7 @@ mail_crypt_expunge_uids(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids)
 	return mailbox_sync(box, MAILBOX_SYNC_FLAG_FULL_READ);
 }
 
-/* In an object of its own, since a client may have the other one selected. Whoever may save may not
+/* Takes an object of its own, since a client may have the other one selected. It ignores ACLs: whoever may save may not
    always expunge. */
 static void
 mail_crypt_expunge_stored(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids)
