@@ -12,7 +12,7 @@ pub enum Verb {
     List,
     /// `cryptokey export`
     Export,
-    /// `cryptokey password`, which takes no steps: see [`super::password`].
+    /// `cryptokey password`, which takes no steps: see [`super::password()`].
     Password,
     /// `cryptokey import`
     Import,
