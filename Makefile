@@ -178,7 +178,7 @@ staged: $(addprefix $(BUILD)/staged/,$(MODULES))
 stage-folder:
 	@MODULES="$(MODULES)" CORE="$(CORE)" STAGED=$(STAGED_CORE)/$(SONAME) MODULEDIR="$(MODULEDIR)" scripts/stage.sh $(BUILD)/staged "$(STAGE)"
 
-## check formatting, lints, warnings, the header, the rules of the house
+## check formatting, lints, docs, warnings, the header, the rules of the house
 check:
 	@scripts/ensure-deps.sh check
 	@$(MAKE) --no-print-directory check-sources

@@ -10,12 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct acl_rights;
+struct acl_rights_update;
 struct event;
 struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x9a972226u
+#define MCRS_VERSION 0x9c621b90u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -28,20 +30,20 @@ struct mailbox;
 #define MCRS_CLIENT_SIZE 160
 
 /*
- What Dovecot's index cache may have about a mail, each in a field of its own: the content key, where
- finding it takes public-key cryptography.
+ The fields that Dovecot's index cache may have about a mail are numbered from 0 on. These many come first: a reader
+ looks at them, and fills them.
  */
-#define MCRS_CACHE_CONTENT_KEY 0
+#define MCRS_READER_FIELDS 2
 
 /*
- What proves each chunk of a large mail.
+ The field for a `struct mcrs_place`.
  */
-#define MCRS_CACHE_CHUNK_TAGS 1
+#define MCRS_CACHE_PLACE 2
 
 /*
- The number of fields that a reader knows.
+ The number of fields.
  */
-#define MCRS_CACHE_FIELDS 2
+#define MCRS_CACHE_FIELDS 3
 
 /*
  From `mcrs_copy_raw`: always.
@@ -72,56 +74,6 @@ struct mailbox;
  The first bytes of a mail, within which nearly every header ends.
  */
 #define MCRS_LOOK_SIZE 4096
-
-/*
- Everyone.
- */
-#define MCRS_WHO_ANYONE 0
-
-/*
- Everyone who is logged in.
- */
-#define MCRS_WHO_AUTHENTICATED 1
-
-/*
- The members of a group.
- */
-#define MCRS_WHO_GROUP 2
-
-/*
- The folder's owner.
- */
-#define MCRS_WHO_OWNER 3
-
-/*
- One user.
- */
-#define MCRS_WHO_USER 4
-
-/*
- The members of a group, stronger than users.
- */
-#define MCRS_WHO_GROUP_OVERRIDE 5
-
-/*
- Given rights are taken away.
- */
-#define MCRS_ACL_REMOVE 0
-
-/*
- Given rights are added.
- */
-#define MCRS_ACL_ADD 1
-
-/*
- Given rights replace the old ones.
- */
-#define MCRS_ACL_REPLACE 2
-
-/*
- All rights are taken away.
- */
-#define MCRS_ACL_CLEAR 3
 
 /*
  The keys are as the ACL will be: it is to be changed now.
@@ -284,7 +236,7 @@ struct mcrs_user;
 struct mcrs_writer;
 
 /*
- Where a mail is: what a further field has about it, once it was read and was encrypted.
+ Where a mail is that was encrypted when it was read. These bytes are the field's entry.
  */
 struct mcrs_place {
   /*
@@ -399,40 +351,6 @@ struct mcrs_data {
    How many.
    */
   size_t size;
-};
-
-/*
- An entry of a folder's ACL, or a change of one.
- */
-struct mcrs_acl_entry {
-  /*
-   `MCRS_WHO_*`
-   */
-  int who;
-  /*
-   The user's or group's name; NULL for the others.
-   */
-  const char *identifier;
-  /*
-   It holds for all folders.
-   */
-  bool global;
-  /*
-   Whether its rights include reading: 1 yes, 0 no, -1 it has none.
-   */
-  int read;
-  /*
-   The same for its negative rights.
-   */
-  int denied;
-  /*
-   For a change: what it does to the rights, `MCRS_ACL_*`.
-   */
-  int mode;
-  /*
-   For a change: what it does to the negative rights.
-   */
-  int denied_mode;
 };
 
 /*
@@ -605,7 +523,17 @@ int mcrs_init(uint32_t version);
 void mcrs_deinit(void);
 
 /*
- How many of the fields, from the first on, help to read a file of so many bytes (`UINT64_MAX`: unknown).
+ The name of a field.
+ */
+const char *mcrs_cache_name(size_t field);
+
+/*
+ The names of fields of which a cache must have none: with them, nothing in it can be trusted. NULL behind the last.
+ */
+const char *mcrs_cache_spoilt_name(size_t number);
+
+/*
+ How many of a reader's fields, from the first on, help to read a file of so many bytes (`UINT64_MAX`: unknown).
  */
 size_t mcrs_cache_fields(uint64_t size);
 
@@ -828,7 +756,7 @@ int mcrs_refuse_twice(const uint8_t *data,
  `reader_r`, or -1.
 
  # Safety
- `user` is from `mcrs_user_new`; `cached` has `MCRS_CACHE_FIELDS` entries, each with its
+ `user` is from `mcrs_user_new`; `cached` has `MCRS_READER_FIELDS` entries, each with its
  bytes; `reader_r` and `error` are valid.
  */
 int mcrs_reader_new(struct mcrs_user *user,
@@ -977,12 +905,11 @@ void mcrs_saves_free(struct mcrs_saves **saves);
  `sharing_r`, or -1.
 
  # Safety
- `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; `update` is NULL or as for
- `mcrs_sharing_entry`; the rest is valid.
+ `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; `update` is NULL or valid; the rest is valid.
  */
 int mcrs_sharing_new(struct mcrs_user *user,
                      const char *owner,
-                     const struct mcrs_acl_entry *update,
+                     const struct acl_rights_update *update,
                      struct mcrs_sharing **sharing_r,
                      struct mcrs_error *error);
 
@@ -1003,23 +930,23 @@ int mcrs_sharing_next(struct mcrs_sharing *sharing,
  Takes one entry of the ACL as it is. Returns 0 or -1.
 
  # Safety
- `sharing` is from `mcrs_sharing_new`; `acl_entry` is valid, its texts are NUL-terminated.
+ `sharing` is from `mcrs_sharing_new`; `rights` and `error` are valid.
  */
 int mcrs_sharing_entry(struct mcrs_sharing *sharing,
-                       const struct mcrs_acl_entry *acl_entry,
+                       const struct acl_rights *rights,
                        struct mcrs_error *error);
 
 /*
- Answers `MCRS_SHARING_LOOK_UP`: `found` is 1 for a user, who is `user`, 0 where there is no such
- user, and -1 where it can't be told. Returns 0, or -1: the ACL must then not change.
+ Answers `MCRS_SHARING_LOOK_UP` with `user`. Where that is NULL there is no such user, or `why` says why it
+ can't be told. Returns 0, or -1: the ACL must then not change.
 
  # Safety
- `sharing` is from `mcrs_sharing_new`; `user` lives for the length of this call, or `found` is
- not 1.
+ `sharing` is from `mcrs_sharing_new`; `user` is NULL or lives for the length of this call; `why` is NULL or
+ NUL-terminated; `error` is valid.
  */
 int mcrs_sharing_answer(struct mcrs_sharing *sharing,
-                        int found,
                         struct mail_user *user,
+                        const char *why,
                         struct mcrs_error *error);
 
 /*

@@ -16,6 +16,12 @@ say "clippy, with Dovecot and without"
 "$cargo" clippy --locked --all-targets -- -D warnings
 "$cargo" clippy --locked --all-targets --no-default-features --features tool -- -D warnings
 
+say "docs, with Dovecot and without"
+export RUSTDOCFLAGS="-D warnings"
+"$cargo" doc --quiet --locked --no-deps --lib --document-private-items
+"$cargo" doc --quiet --locked --no-deps --document-private-items --no-default-features --features tool
+unset RUSTDOCFLAGS
+
 say "unsafe code only in src/ffi"
 if git grep -nw unsafe -- '*.rs' ':!src/ffi' ':!src/ffi.rs'; then
     die "unsafe outside src/ffi"

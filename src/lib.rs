@@ -1,7 +1,7 @@
 //! Per-user encryption of mail at rest for Dovecot, interchangeable with its `mail_crypt` plugin.
 //!
-//! The rooms, each using only those after it: [`ffi`] (the boundary to Dovecot) -> [`store`]
-//! and [`stream`] -> [`key`] and [`format`] -> [`crypto`] (the only user of libcrypto). All may use
+//! The rooms, each using only those after it: `ffi` (the boundary to Dovecot) -> [`store`]
+//! and [`stream`] -> [`key`] and [`mod@format`] -> [`crypto`] (the only user of libcrypto). All may use
 //! [`error`], [`hex`] and [`bounded`]. Everything but `ffi` builds and is tested without Dovecot.
 
 #[cfg(panic = "abort")]

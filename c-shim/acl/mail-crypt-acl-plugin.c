@@ -45,8 +45,8 @@ const char *mail_crypt_acl_plugin_dependencies[] = { "acl", NULL };
 static MODULE_CONTEXT_DEFINE_INIT(mail_crypt_acl_list_module,
 				  &mailbox_list_module_register);
 
-/* Returns NULL if mail_crypt isn't enabled for the user. It is loaded after this plugin, so it can't
-   be linked to. */
+/* Returns NULL if mail_crypt isn't enabled for the user. This plugin can't be linked to mail_crypt, which is loaded
+   after it. */
 static struct mcrs_user *mail_crypt_acl_session(struct mail_user *user)
 {
 	struct module *module =
@@ -58,112 +58,37 @@ static struct mcrs_user *mail_crypt_acl_session(struct mail_user *user)
 	return get == NULL ? NULL : get(user);
 }
 
-static void ATTR_FORMAT(2, 3)
-mail_crypt_acl_fail(struct mail_crypt_acl_change *change, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	i_strocpy(change->error.text, t_strdup_vprintf(format, args),
-		  sizeof(change->error.text));
-	va_end(args);
-}
-
-static int mail_crypt_acl_who(enum acl_id_type type)
-{
-	switch (type) {
-	case ACL_ID_ANYONE:
-		return MCRS_WHO_ANYONE;
-	case ACL_ID_AUTHENTICATED:
-		return MCRS_WHO_AUTHENTICATED;
-	case ACL_ID_GROUP:
-		return MCRS_WHO_GROUP;
-	case ACL_ID_OWNER:
-		return MCRS_WHO_OWNER;
-	case ACL_ID_USER:
-		return MCRS_WHO_USER;
-	case ACL_ID_GROUP_OVERRIDE:
-		return MCRS_WHO_GROUP_OVERRIDE;
-	case ACL_ID_TYPE_COUNT:
-		break;
-	}
-	i_unreached();
-}
-
-static int mail_crypt_acl_mode(enum acl_modify_mode mode)
-{
-	switch (mode) {
-	case ACL_MODIFY_MODE_REMOVE:
-		return MCRS_ACL_REMOVE;
-	case ACL_MODIFY_MODE_ADD:
-		return MCRS_ACL_ADD;
-	case ACL_MODIFY_MODE_REPLACE:
-		return MCRS_ACL_REPLACE;
-	case ACL_MODIFY_MODE_CLEAR:
-		return MCRS_ACL_CLEAR;
-	}
-	i_unreached();
-}
-
-/* Returns 1 or 0, or -1 if there are no rights. */
-static int mail_crypt_acl_reading(const char *const *rights)
-{
-	if (rights == NULL)
-		return -1;
-	return str_array_find(rights, MAIL_ACL_READ) ? 1 : 0;
-}
-
-static void
-mail_crypt_acl_entry(const struct acl_rights *rights,
-		     struct mcrs_acl_entry *entry_r)
-{
-	i_zero(entry_r);
-	entry_r->who = mail_crypt_acl_who(rights->id_type);
-	entry_r->identifier = rights->identifier;
-	entry_r->global = rights->global;
-	entry_r->read = mail_crypt_acl_reading(rights->rights);
-	entry_r->denied = mail_crypt_acl_reading(rights->neg_rights);
-}
-
+/* Gives the core the ACL. Returns 0, or -1 and sets change->error. */
 static int mail_crypt_acl_change_read(struct mail_crypt_acl_change *change)
 {
 	struct acl_object_list_iter *iter;
 	struct acl_rights rights;
-	struct mcrs_acl_entry entry;
 	int ret = 0;
 
 	/* as it is now, not as it was some seconds ago */
 	acl_cache_flush(change->aclobj->backend->cache, change->aclobj->name);
 	iter = acl_object_list_init(change->aclobj);
-	while (ret == 0 && acl_object_list_next(iter, &rights)) {
-		mail_crypt_acl_entry(&rights, &entry);
-		ret = mcrs_sharing_entry(change->sharing, &entry,
-					 &change->error);
-	}
+	while (ret == 0 && acl_object_list_next(iter, &rights))
+		ret = mcrs_sharing_entry(change->sharing, &rights, &change->error);
 	if (acl_object_list_deinit(&iter) < 0 && ret == 0) {
-		mail_crypt_acl_fail(change, "The ACL can't be read");
+		i_strocpy(change->error.text, "The ACL can't be read",
+			  sizeof(change->error.text));
 		ret = -1;
 	}
 	return ret;
 }
 
+/* Returns 0, or -1 and sets change->error. */
 static int mail_crypt_acl_change_begin(struct mail_crypt_acl_change *change)
 {
 	struct mail_user *owner = mailbox_get_namespace(change->box)->owner;
-	struct mcrs_acl_entry entry;
 
-	if (change->update != NULL) {
-		mail_crypt_acl_entry(&change->update->rights, &entry);
-		entry.mode = mail_crypt_acl_mode(change->update->modify_mode);
-		entry.denied_mode =
-			mail_crypt_acl_mode(change->update->neg_modify_mode);
-	}
 	return mcrs_sharing_new(mail_crypt_acl_session(change->user),
 				owner == NULL ? NULL : owner->username,
-				change->update == NULL ? NULL : &entry,
-				&change->sharing, &change->error);
+				change->update, &change->sharing, &change->error);
 }
 
+/* Returns 0, or -1 and sets change->error: the ACL must then not change. */
 static int
 mail_crypt_acl_change_look_up(struct mail_crypt_acl_change *change,
 			      const char *username)
@@ -174,18 +99,15 @@ mail_crypt_acl_change_look_up(struct mail_crypt_acl_change *change,
 
 	found = mail_crypt_acl_sharee_open(change->user, username, &sharee,
 					   &error);
-	if (found < 0) {
-		e_error(change->user->event, "mail_crypt_acl: "
-			"User %s can't be looked up: %s", username, error);
-	}
-	ret = mcrs_sharing_answer(change->sharing, found, sharee.user,
-				  &change->error);
+	ret = mcrs_sharing_answer(change->sharing,
+				  found > 0 ? sharee.user : NULL,
+				  found < 0 ? error : NULL, &change->error);
 	if (found > 0)
 		mail_crypt_acl_sharee_close(&sharee);
 	return ret;
 }
 
-/* Returns 0 once keys are as the ACL will be. -1: they are as they were, and error is set. */
+/* Returns 0 once keys are as the ACL will be, or -1 and sets change->error: then they are as they were. */
 static int mail_crypt_acl_change_keys(struct mail_crypt_acl_change *change)
 {
 	const char *username;
@@ -250,7 +172,7 @@ mail_crypt_acl_mailbox_open(struct acl_object *aclobj, struct mailbox **box_r)
 	const char *text;
 	int ret = 1;
 
-	/* the ACL that is for no mailbox in particular */
+	/* the ACL of no mailbox in particular */
 	if (aclobj->name[0] == '\0')
 		return 0;
 	box = mailbox_alloc(list, mailbox_list_get_vname(list, aclobj->name),
@@ -279,7 +201,7 @@ mail_crypt_acl_update(struct acl_object *aclobj,
 	int ret;
 
 	i_zero(&change);
-	/* dsync brings rights and keys alike from where they were changed together */
+	/* dsync brings the rights and the keys from where they were changed together */
 	if (user->dsyncing || mail_crypt_acl_session(user) == NULL)
 		return mlist->object_update(aclobj, update);
 	if ((ret = mail_crypt_acl_mailbox_open(aclobj, &change.box)) <= 0)
@@ -307,17 +229,8 @@ mail_crypt_acl_object_update(struct acl_object *aclobj,
 	return ret;
 }
 
-static bool mail_crypt_acl_is_empty(struct acl_object *aclobj)
-{
-	struct acl_object_list_iter *iter = acl_object_list_init(aclobj);
-	struct acl_rights rights;
-	bool empty = !acl_object_list_next(iter, &rights);
-
-	/* after an error it is unknown, and not empty: the next read reports it */
-	return acl_object_list_deinit(&iter) >= 0 && empty;
-}
-
-/* A mail must not wait for those with whom its folder is shared: failures are for the log. */
+/* Returns 0, or -1 after it has logged why. A mail is stored all the same: it must not depend on those with whom its
+   folder is shared. */
 static int
 mail_crypt_acl_share_new_key(struct mailbox *box, struct acl_object *aclobj)
 {
@@ -350,8 +263,7 @@ static int mail_crypt_acl_key_made(struct mailbox *box)
 		return 0;
 	T_BEGIN {
 		aclobj = acl_object_init_from_name(mlist->backend, box->name);
-		if (!mail_crypt_acl_is_empty(aclobj))
-			ret = mail_crypt_acl_share_new_key(box, aclobj);
+		ret = mail_crypt_acl_share_new_key(box, aclobj);
 		acl_object_deinit(&aclobj);
 	} T_END;
 	return ret;
@@ -369,7 +281,7 @@ static void mail_crypt_acl_namespace_storage_added(struct mail_namespace *ns)
 		mail_crypt_acl_object_update)
 		return;
 
-	/* there is no hook for changes of ACLs, and the backend is the list's own */
+	/* there is no hook for changes of an ACL, but the backend belongs to this list alone */
 	mlist = p_new(ns->list->pool, struct mail_crypt_acl_list, 1);
 	mlist->backend = backend;
 	compat_acl_backend_wrap(backend, ns->list->pool,

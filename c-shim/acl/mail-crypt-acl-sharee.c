@@ -1,4 +1,4 @@
-/* Opens the session of a user with whom a folder is shared, for that user's public key. */
+/* Opens a session of a user with whom a folder is shared, to get that user's public key. */
 
 #include "compat.h"
 #include "ioloop.h"
@@ -8,7 +8,7 @@
 
 #include <unistd.h>
 
-/* Whatever happened to the other user: from here on log lines are about the first one again. */
+/* From here on log lines are about the first user again, whatever happened to the other one. */
 static void mail_crypt_acl_sharee_restore(struct mail_crypt_acl_sharee *sharee)
 {
 	struct ioloop_context *now =
@@ -35,7 +35,7 @@ mail_crypt_acl_sharee_lookup(struct mail_storage_service_ctx *ctx,
 
 	ret = mail_storage_service_lookup(ctx, input, &sharee->service_user,
 					  error_r);
-	/* services that serve users of several uids look up as root */
+	/* a service whose users have several uids looks them up as root */
 	if (geteuid() != euid && seteuid(euid) < 0)
 		i_fatal("mail_crypt_acl: seteuid(%s) failed: %m", dec2str(euid));
 	if (ret <= 0)

@@ -12,7 +12,7 @@ struct mail_crypt_acl_sharee {
 };
 
 /* Looks the user up and opens a session, with the privileges and in the folder that the process has
-   now. Returns 1, 0 if there is no such user, -1 and error_r if it can't be told. */
+   now. Returns 1, 0 if there is no such user, or -1 and sets error_r if that can't be told. */
 int mail_crypt_acl_sharee_open(struct mail_user *user, const char *username,
 			       struct mail_crypt_acl_sharee *sharee_r,
 			       const char **error_r);

@@ -23,12 +23,14 @@
    scope, where those of two builds would call each other's functions. */
 #define EXPORT __attribute__((visibility("default")))
 
-/* What compat_setting_lookup() answers besides settings: with a number, the name of a userdb field that
-   could be meant for us; who has logged in as the user; whether the password of the user's key comes
-   from the command line; 2.4: why the settings can't be had. */
+/* What compat_setting_lookup() answers besides settings. With a number: the name of a userdb field that could be
+   meant for us. */
 #define COMPAT_FIELD "userdb_*"
+/* Who has logged in as the user. */
 #define COMPAT_MASTER_USER "session_*master"
+/* Whether the password of the user's key comes from the command line. */
 #define COMPAT_GIVEN "session_*given"
+/* 2.4: why there are no settings. */
 #define COMPAT_ERROR "error"
 
 /* compat_settings_get() reads the settings of a user, and compat_setting_lookup() answers from them:
@@ -42,8 +44,8 @@ const char *compat_setting_lookup(void *set, const char *name);
 struct compat_settings *compat_settings_get(struct mail_user *user);
 void compat_settings_free(struct compat_settings **set);
 
-/* The same for a lib-fs driver, whose event knows its settings only while it is being made. Besides
-   the settings compat_setting_lookup() then answers this. Returns 0, or -1 and the error, on the data
+/* Does the same for a lib-fs driver, whose event knows its settings only while it is being made. For these,
+   compat_setting_lookup() answers COMPAT_FS_PLAIN_FALLBACK, too. Returns 0, or -1 and sets error_r, on the data
    stack. */
 #define COMPAT_FS_PLAIN_FALLBACK "fs_crypt_read_plain_fallback"
 int compat_fs_settings_get(struct event *event, struct compat_settings **set_r,
@@ -64,7 +66,7 @@ static inline void compat_settings_free(struct compat_settings **set)
 
 #endif
 
-/* Who has logged in as this user; NULL if it is the user, under whatever name. */
+/* Returns who has logged in as this user, NULL if that is the user, under whatever name. */
 static inline const char *compat_master_user(const struct mail_user *user)
 {
 	const char *const *fields = user->userdb_fields;
@@ -80,8 +82,8 @@ static inline const char *compat_master_user(const struct mail_user *user)
 }
 
 /* Creates a stream that reads from its parent (NULL: from none), or one that has no parent and reads from source. From
-   2.4.5 on Dovecot has to know of source: it follows it whenever the stream is read, and holds no reference. So the
-   stream calls compat_i_stream_detach() before it gives up its own. Macros, since few files have istream-private.h. */
+   2.4.5 on Dovecot has to know of source. It looks at source whenever the stream is read, but holds no reference. So
+   the stream calls compat_i_stream_detach() before it drops its own. Macros, since few files have istream-private.h. */
 #if defined(COMPAT_DOVECOT_2_4) && (DOVECOT_VERSION_MINOR > 4 || DOVECOT_VERSION_MICRO >= 5)
 #  define compat_i_stream_create(stream, parent, fd, flags) \
 	i_stream_create(stream, parent, fd, ISTREAM_HIDDEN_INPUTS_NONE, flags)
@@ -122,7 +124,7 @@ compat_service_user(struct mail_user *user)
 #endif
 }
 
-/* Makes the look-up of another user one of the same service. */
+/* Prepares a look-up of another user, for the same service. */
 static inline void
 compat_service_input_init(struct mail_storage_service_input *input,
 			  const struct mail_storage_service_input *old)
@@ -134,11 +136,11 @@ compat_service_input_init(struct mail_storage_service_input *input,
 	input->service = old->service;
 }
 
-/* Puts a function into the list's own ACL backend, and the former one into old_r. Macros, since only
+/* Puts func into the list's own ACL backend, and the former function into *old_r. Macros, since only
    one of the plugins has acl-api-private.h. */
 #ifdef COMPAT_DOVECOT_2_4
 #  define compat_acl_backend_v(backend) ((backend)->v)
-/* 2.4's table belongs to all backends of the kind: this one gets a copy. */
+/* In 2.4 all backends of a kind share one table: this one gets a copy. */
 #  define compat_acl_backend_wrap(backend, pool, func, old_r) STMT_START { \
 		struct acl_backend_vfuncs *compat_v = \
 			p_new(pool, struct acl_backend_vfuncs, 1); \
@@ -155,7 +157,7 @@ compat_service_input_init(struct mail_storage_service_input *input,
 	} STMT_END
 #endif
 
-/* The plugin that compresses mail, and its setting that says how; NULL if it doesn't. */
+/* The plugin that compresses mail. compat_compress_method() returns its setting that says how, NULL if it doesn't. */
 #ifdef COMPAT_DOVECOT_2_4
 #  define COMPAT_COMPRESS_PLUGIN "mail_compress"
 const char *compat_compress_method(struct mail_user *user);
@@ -184,8 +186,8 @@ static inline bool compat_user_has_plugin(struct mail_user *user, const char *na
 #endif
 }
 
-/* doveadm's mail commands: what init() gets, what the command line says besides options (NULL-terminated),
-   and what to do once the parameters were changed, that a server may be sent others. */
+/* doveadm's mail commands: the parameters of init(), the arguments besides options (NULL-terminated), and what to call
+   when the parameters were changed, so that a server that is sent them gets the new ones. */
 struct doveadm_mail_cmd_context;
 #ifdef COMPAT_DOVECOT_2_4
 #  define COMPAT_DOVEADM_INIT_PARAMS struct doveadm_mail_cmd_context *ctx
@@ -206,8 +208,8 @@ void compat_doveadm_cmd_init(struct doveadm_mail_cmd_context *ctx,
 void compat_doveadm_params_changed(struct doveadm_mail_cmd_context *ctx);
 #endif
 
-/* The handler for what a stream holds, or NULL. From 2.4.3 on it comes through a pointer. The function is the compression
-   plugin's, so who calls this has looked it up by its name. */
+/* Returns the handler for what a stream holds, or NULL. From 2.4.3 on Dovecot returns it through a pointer. The
+   function is the compression plugin's: the caller has looked it up by its name. */
 static inline const struct compression_handler *
 compat_compression_detect(void *compression_detect_handler_sym, struct istream *input)
 {
@@ -220,7 +222,7 @@ compat_compression_detect(void *compression_detect_handler_sym, struct istream *
 		detect_into_t *: (((detect_into_t *)compression_detect_handler_sym)(input, &handler), handler));
 }
 
-/* Before 2.3.14 handlers were told whether to log errors, too. */
+/* Before 2.3.14 handlers were also told whether to log errors. */
 static inline struct istream *
 compat_decompress(const struct compression_handler *handler, struct istream *input)
 {
@@ -233,7 +235,7 @@ compat_decompress(const struct compression_handler *handler, struct istream *inp
 		create_logging_t *: ((create_logging_t *)(any_t *)handler->create_istream)(input, FALSE));
 }
 
-/* Before 2.3.14 mode and flags went up in one number. A macro, since few files have fs-api-private.h. */
+/* Before 2.3.14 mode and flags were one number. A macro, since few files have fs-api-private.h. */
 #define compat_fs_file_init_parent(parent, path, mode, flags) ({ \
 	typedef struct fs_file *init_t(struct fs_file *, const char *, \
 				       enum fs_open_mode, enum fs_open_flags); \
@@ -244,8 +246,8 @@ compat_decompress(const struct compression_handler *handler, struct istream *inp
 		init_one_t *: ((init_one_t *)compat_init)(parent, path, (int)(mode) | (int)(flags))); \
 })
 
-/* From 2.4.2 on an fs driver can be listed in mail_plugins, too: it is then there before a process goes
-   into a chroot. Defines what that takes of the module "name". */
+/* From 2.4.2 on an fs driver can also be listed in mail_plugins: then it is loaded before a process goes
+   into a chroot. Defines what the module "name" needs for that. */
 #if defined(COMPAT_DOVECOT_2_4) && (DOVECOT_VERSION_MINOR > 4 || DOVECOT_VERSION_MICRO >= 2)
 #  define COMPAT_FS_MAIL_PLUGIN(name, fs_class) \
 	EXPORT void name##_init(void); \

@@ -1,5 +1,5 @@
-/* Dovecot 2.4's settings. Its config process has a description of the crypt_* settings of its own, and
-   hands out nothing to a plugin whose description differs: names, keys, order and number are fixed. */
+/* Dovecot 2.4's settings. Its config process has its own description of the crypt_* settings, and hands out nothing to
+   a plugin whose description differs: names, keys, order and number are fixed. */
 
 #include "compat.h"
 #include "array.h"
@@ -179,7 +179,7 @@ compat_settings_add_bool(struct compat_settings *set, const char *name,
 	compat_settings_add(set, name, value ? "yes" : "");
 }
 
-/* A file that is there and empty is set. */
+/* A file that is there but empty counts as set. */
 static void
 compat_settings_add_file(struct compat_settings *set, const char *name,
 			 const char *value)
@@ -329,7 +329,7 @@ static struct compat_settings *compat_settings_alloc(void)
 	return set;
 }
 
-/* A password is set, too, if it only refers to something that is empty for this user. */
+/* A password counts as set even if all that it refers to is empty for this user. */
 static int
 compat_settings_add_expanded_to_nothing(struct compat_settings *set,
 					struct event *event,

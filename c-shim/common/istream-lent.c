@@ -1,4 +1,4 @@
-/* Streams whose buffer is lent by a handle of the core's. */
+/* Streams whose buffer the core lends. */
 
 #include "compat.h"
 

@@ -9,8 +9,8 @@
 
 #include <stdio.h>
 
-/* How much of a large mail is read, and handed to the core, at once: fewer calls, and still in the
-   CPU's cache when it is used. */
+/* How much of a large mail is read and handed to the core at once. That takes few calls, and is still in
+   the CPU's cache when it is used. */
 #define MAIL_CRYPT_READ_SIZE (128*1024)
 
 struct mail_crypt_istream {
@@ -64,7 +64,7 @@ i_stream_mail_crypt_read_some(struct istream *parent,
 		return 1;
 	if (parent->real_stream->max_buffer_size < MAIL_CRYPT_READ_SIZE)
 		i_stream_set_max_buffer_size(parent, MAIL_CRYPT_READ_SIZE);
-	/* what there is at the end, or before it is waited for, is less */
+	/* there is less at the end, and where more has to be waited for */
 	if (i_stream_read_bytes(parent, data_r, size_r, MAIL_CRYPT_READ_SIZE) > 0 ||
 	    (*size_r > 0 && parent->stream_errno == 0))
 		return 1;
@@ -100,6 +100,7 @@ i_stream_mail_crypt_feed(struct mail_crypt_istream *cstream,
 		i_stream_mail_crypt_fail(cstream, error_r);
 }
 
+/* Returns the same, and knows the size once the mail is verified. */
 static int
 i_stream_mail_crypt_verify(struct mail_crypt_istream *cstream,
 			   struct mcrs_error *error_r)
@@ -116,9 +117,9 @@ i_stream_mail_crypt_verify(struct mail_crypt_istream *cstream,
 	return 1;
 }
 
-/* The core's plaintext is about to move. Streams over this one that still look at it notice by the access counters,
-   which only reading from the root is sure to change: a stream in between may have all of the chunk buffered. Those in
-   between take the counter over, from the root on, or else they would seem to have been changed themselves. */
+/* The core's plaintext is about to move. Streams over this one that still look at it notice by the access counters.
+   Only the root is sure to change its counter: a stream in between may have all of the chunk buffered. Those in between
+   take the counter over, from the root on. Otherwise they would seem to have been changed themselves. */
 static void i_stream_mail_crypt_touch(struct istream *parent)
 {
 	if (parent->real_stream->parent != NULL)
@@ -140,7 +141,7 @@ i_stream_mail_crypt_read_chunk(struct mail_crypt_istream *cstream, uoff_t next,
 	int ret;
 
 	/* A chunk is verified as a whole, and needn't be copied if it comes in one piece. A parent
-	   may give less nevertheless, if it is itself fed by others. */
+	   that is itself fed by others may still give less. */
 	if (parent->real_stream->max_buffer_size < size)
 		i_stream_set_max_buffer_size(parent, size);
 	i_stream_mail_crypt_touch(parent);
@@ -182,7 +183,7 @@ static ssize_t i_stream_mail_crypt_read(struct istream_private *stream)
 	}
 	if (ret < 0)
 		return i_stream_mail_crypt_fail(cstream, &error);
-	/* all of a small mail is there, and what was served of a large one a moment ago */
+	/* it was there already, and moves although nothing was read */
 	if (ret > 1)
 		i_stream_mail_crypt_touch(stream->parent);
 	return i_stream_lent_serve(stream, plain.data, plain.size);

@@ -15,20 +15,21 @@ i_stream_create_mail_crypt(struct istream *input, struct mcrs_reader **reader,
 			   struct mailbox *box);
 
 /* Reads and verifies the whole mail, or only its header if it was verified before. Unless it is wanted as_stored, it
-   must not be encrypted once more either. Returns 1 if it may be served, 0 if input has to be waited for, -1 if it
-   can't be served (the stream is then in error). */
+   must not be encrypted once more either. Returns 1 if it may be served, 0 if input has to be waited for, or -1 and
+   sets error_r if it can't be served (the stream is then in error). */
 int i_stream_mail_crypt_open(struct istream *stream, bool as_stored,
 			     struct mcrs_error *error_r);
-/* Is this, at its beginning, a decrypted mail that is encrypted once more? Returns 0 if not, and -1 if so. */
+/* Is this decrypted mail, at its beginning, encrypted once more? Returns 0 if not, or -1 and sets error_r if so. */
 int i_stream_check_twice(struct istream *stream, struct mcrs_error *error_r);
-/* Once it is open: returns TRUE if the index cache should get entry, the stream's memory, in a field (MCRS_CACHE_*). */
+/* Once the mail is open: returns TRUE if the index cache should get *entry_r, the stream's memory, in this field, one
+   of MCRS_READER_FIELDS. */
 bool i_stream_mail_crypt_get_cacheable(struct istream *stream, size_t field,
 				       struct mcrs_data *entry_r);
 
-/* Sets an error of ours: for the log the text, for the client what it may know. */
+/* Sets an error of ours: a text for the log, and one for the client with what it may know. */
 void mail_crypt_error_set(struct mcrs_error *error_r, const char *client,
 			  const char *format, ...) ATTR_FORMAT(3, 4);
-/* Sets the error of input, which may be gone another time. */
+/* Sets the error of input, which may pass. */
 void mail_crypt_error_set_read(struct mcrs_error *error_r, struct istream *input);
 
 #endif

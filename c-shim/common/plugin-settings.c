@@ -20,8 +20,8 @@ static bool compat_field_is_empty(const char *name)
 	return value == NULL || value[1] == '\0';
 }
 
-/* The name of the field with this number, counted from 1 among those that could be meant for us; NULL if there are
-   fewer. An empty field's name has = at its end. */
+/* Returns the name of the field with this number, NULL if there are fewer. Only those that could be meant for us count,
+   from 1 on. An empty field's name ends with =. */
 static const char *compat_field(struct mail_user *user, unsigned int number)
 {
 	const char *const *fields = user->userdb_fields;

@@ -1,4 +1,4 @@
-/* What Dovecot 2.3's fs drivers have in common: they and their parents are told all in one string. */
+/* What Dovecot 2.3's fs drivers have in common: they get their parameters and their parents' in one string. */
 
 #include "compat.h"
 #include "mail-namespace.h"

@@ -71,8 +71,8 @@ void fs_crypt_file_init(struct fs_file *_file, const char *path,
 
 	_file->path = i_strdup(path);
 	file->mode = mode;
-	/* It is read twice, to verify and to serve. If somebody has to make that possible with a
-	   temporary file, it is the parent, who sees nothing but ciphertext. */
+	/* It is read twice, to verify and to serve. If that takes a temporary file, the parent has to
+	   make it, which sees nothing but ciphertext. */
 	_file->parent = compat_fs_file_init_parent(_file, path, mode,
 						   flags | FS_OPEN_FLAG_SEEKABLE);
 }
@@ -166,7 +166,7 @@ int fs_crypt_write_stream_finish(struct fs_file *_file, bool success)
 			fs_write_stream_abort_parent(_file, &file->super_output);
 		return -1;
 	}
-	/* NULL if the parent was asked before, and is still at it */
+	/* NULL if the parent was asked before, and hasn't finished yet */
 	if (file->super_output == NULL)
 		return fs_write_stream_finish_async(_file->parent);
 	return fs_write_stream_finish(_file->parent, &file->super_output);

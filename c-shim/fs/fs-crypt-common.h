@@ -9,9 +9,9 @@
 struct crypt_fs {
 	struct fs fs;
 	struct mcrs_fs *core;
-	/* 2.4: the settings, read when it was made, else NULL. */
+	/* 2.4: the settings as they were when it was made. 2.3: NULL. */
 	struct compat_settings *settings;
-	/* 2.3: the plugin {} settings, once they were read, and where they lie. */
+	/* 2.3: the plugin {} settings, once they were read, and their pool. */
 	const struct fs_crypt_settings *plugin_set;
 	pool_t plugin_set_pool;
 	/* Files that aren't encrypted are served, too. */
@@ -21,9 +21,8 @@ struct crypt_fs {
 #define CRYPT_FS(ptr) container_of((ptr), struct crypt_fs, fs)
 
 struct fs *fs_crypt_common_alloc(const struct fs *fs_class);
-/* Returns 0, or -1 and sets *error_r. setting is asked, with the struct fs as its context, once
-   keys from the settings are needed. The parent in args begins at *parent_r; without args all is in
-   the settings. */
+/* setting is called, with fs as its context, once keys from the settings are needed. The parent in args begins at
+   *parent_r. With NULL for args all is in the settings. Returns 0, or -1 and sets *error_r. */
 int fs_crypt_common_init(struct fs *fs, const char *args,
 			 mcrs_fs_setting_fn setting, size_t *parent_r,
 			 const char **error_r);

@@ -1,4 +1,4 @@
-/* The "crypt" driver of Dovecot 2.4: all it is told is in the crypt_* settings, those of the user whose
+/* The "crypt" driver of Dovecot 2.4. All that it is told is in the crypt_* settings: those of the user whose
    storage uses it, or of the named filter that it is in. */
 
 #include "compat.h"

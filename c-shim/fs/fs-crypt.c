@@ -23,7 +23,7 @@ static const struct fs_crypt_settings fs_crypt_default_settings = {
 	.plugin_envs = ARRAY_INIT
 };
 
-/* Asked for by the packaged driver's names: the config process knows what to answer. */
+/* The names are the packaged driver's, which the config process knows. */
 static const struct setting_parser_info fs_crypt_setting_parser_info = {
 	.module_name = "fs-crypt",
 	.defines = fs_crypt_setting_defines,
@@ -38,9 +38,9 @@ EXPORT extern const struct fs fs_class_crypt;
 
 const char *fs_crypt_version = DOVECOT_ABI_VERSION;
 
-/* Reading settings frees those that the service has, and the process still points to them: the next
+/* Reading settings frees those that the service has, although the process still points to them: the next
    user's settings would be made from freed memory. So a copy of the service reads them.
-   Returns 0, or -1 and an error. */
+   Returns 0, or -1 and sets *error_r. */
 static int
 fs_crypt_read_settings(struct crypt_fs *fs, const char **error_r)
 {
@@ -67,7 +67,7 @@ fs_crypt_read_settings(struct crypt_fs *fs, const char **error_r)
 	/* a process in the middle of its work must not become doveconf */
 	input.never_exec = TRUE;
 	ret = master_service_settings_read(&reader, &input, &output, &error);
-	/* the connection to config may have been used up, or made */
+	/* the connection to config may have been made, or closed */
 	master_service->config_fd = reader.config_fd;
 	if (ret < 0) {
 		*error_r = t_strdup_printf("Error reading configuration: %s",

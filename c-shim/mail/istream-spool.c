@@ -1,5 +1,5 @@
-/* Makes a stream seekable that can't go back, or only at a price: as istream-seekable does, but what it puts on the
-   disk is encrypted. */
+/* Makes a stream seekable that can't go back, or only at a price. So does istream-seekable, but what this one puts on
+   the disk is encrypted. */
 
 #include "compat.h"
 #include "str.h"
@@ -29,7 +29,7 @@ i_stream_spool_fail(struct spool_istream *sstream, const struct mcrs_error *erro
 	return i_stream_lent_fail(&sstream->istream, EIO, error);
 }
 
-/* Gives the core a file, or says why there is none to be had. */
+/* Gives the core a file, or says why there is none. Returns 0, or -1 and sets error_r. */
 static int
 i_stream_spool_add_file(struct spool_istream *sstream, struct mcrs_error *error_r)
 {

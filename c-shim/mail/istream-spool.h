@@ -12,14 +12,14 @@ i_stream_create_spool(struct istream *source, const char *temp_prefix);
    -1 if source failed (the stream is then in error). */
 int i_stream_spool_complete(struct istream *stream);
 
-/* Says how much source has. If source isn't seekable and nothing of it could be kept, that is what
-   makes it possible to ask for the size before reading. */
+/* Says how much source has. Without that, whoever asks for the size has all of source read. If it isn't seekable, and
+   nothing of it could be kept, it couldn't be read again. */
 void i_stream_spool_set_size(struct istream *stream, uoff_t size);
 
 /* Returns TRUE if source isn't needed any more, and not referenced. */
 bool i_stream_spool_is_detached(struct istream *stream);
 
-/* Goes to the beginning; until it is shown again, the stream looks empty. */
+/* Goes to the beginning. The stream looks empty until it is called with FALSE. */
 void i_stream_spool_hide(struct istream *stream, bool hide);
 
 #endif

@@ -29,7 +29,7 @@ mail_crypt_attachment_fail(const char *path, struct istream *input,
 	error_r->only_this_mail = gone;
 }
 
-/* Reads the first bytes, for which the fs driver verifies all of the file. */
+/* Reads the first bytes, for which the fs driver verifies all of the file. Returns 0, or -1 and sets error_r. */
 static int
 mail_crypt_check_attachment(struct fs *fs, const char *path,
 			    struct mcrs_error *error_r)

@@ -172,7 +172,7 @@ binary_add_part(struct binary_pieces *pieces, const struct message_part *part,
 	return 0;
 }
 
-/* *input_r is what *stream_r reads from. Returns -1 if there is no such stream. */
+/* Returns 0 and sets *stream_r, which reads from *input_r, or -1 and sets the storage's error. */
 static int
 binary_open(struct mail *mail, const struct message_part *part, bool with_header,
 	    struct mail_crypt_binary *found_r, struct istream **input_r,
@@ -215,7 +215,8 @@ binary_open(struct mail *mail, const struct message_part *part, bool with_header
 	return ret;
 }
 
-/* Reads all of it, so that nothing can go wrong once the client was told the size. */
+/* Reads all of it, so that nothing can go wrong once the client was told the size. Returns 0, or -1 and sets the
+   storage's error. */
 static int
 binary_measure(struct mail *mail, struct istream *input, struct istream *stream,
 	       struct mail_crypt_binary *found)

@@ -7,21 +7,7 @@
 #include "istream-mail-crypt.h"
 #include "mail-crypt-plugin-private.h"
 
-/* Sealed by the core. Named after this project's own format, which the packaged plugin neither
-   knows nor minds. */
-static const char *const mail_crypt_cache_fields[MAIL_CRYPT_CACHE_FIELDS] = {
-	[MCRS_CACHE_CONTENT_KEY] = "mail_crypt.content-key",
-	[MCRS_CACHE_CHUNK_TAGS] = "mail_crypt.chunk-tags",
-	[MAIL_CRYPT_CACHE_PLACE] = "mail_crypt.place",
-};
-/* Their names in a release that could write entries into other fields: nothing in such a cache can be
-   trusted. */
-static const char *const mail_crypt_spoilt_fields[] = {
-	"mail_crypt.content_key",
-	"mail_crypt.chunk_tags",
-};
-
-/* Returns FALSE if nothing can be cached for the mail. */
+/* Returns TRUE and the field's number in the cache, or FALSE if nothing can be cached for the mail. */
 static bool
 mail_crypt_cache_usable(struct mail *mail, size_t field, unsigned int *idx_r)
 {
@@ -32,7 +18,7 @@ mail_crypt_cache_usable(struct mail *mail, size_t field, unsigned int *idx_r)
 		return FALSE;
 	if (mbox->cache_idx[field] == UINT_MAX) {
 		struct mail_cache_field cache_field = {
-			.name = mail_crypt_cache_fields[field],
+			.name = mcrs_cache_name(field),
 			.type = MAIL_CACHE_FIELD_VARIABLE_SIZE,
 			.decision = MAIL_CACHE_DECISION_YES,
 		};
@@ -43,23 +29,20 @@ mail_crypt_cache_usable(struct mail *mail, size_t field, unsigned int *idx_r)
 	return TRUE;
 }
 
-/* Deletes a cache that may be spoilt, once; Dovecot makes it anew, without the old fields. */
+/* Deletes a cache that may be spoilt, once. Dovecot makes it anew, without the old fields. */
 static void mail_crypt_cache_heal(struct mail_cache *cache)
 {
+	struct mail_cache_field unwanted = {
+		.type = MAIL_CACHE_FIELD_VARIABLE_SIZE,
+		.decision = MAIL_CACHE_DECISION_NO | MAIL_CACHE_DECISION_FORCED,
+	};
 	const struct mail_cache_field *old;
 	unsigned int i, idx;
 	bool spoilt = FALSE;
 
 	if (mail_cache_open_and_verify(cache) <= 0)
 		return;
-	for (i = 0; i < N_ELEMENTS(mail_crypt_spoilt_fields); i++) {
-		struct mail_cache_field unwanted = {
-			.name = mail_crypt_spoilt_fields[i],
-			.type = MAIL_CACHE_FIELD_VARIABLE_SIZE,
-			.decision = MAIL_CACHE_DECISION_NO |
-				MAIL_CACHE_DECISION_FORCED,
-		};
-
+	for (i = 0; (unwanted.name = mcrs_cache_spoilt_name(i)) != NULL; i++) {
 		idx = mail_cache_register_lookup(cache, unwanted.name);
 		if (idx == UINT_MAX)
 			continue;
@@ -98,7 +81,7 @@ void mail_crypt_cache_check(struct mailbox *box)
 	mail_crypt_cache_heal(box->cache);
 }
 
-/* Returns FALSE if the field has nothing about the mail, else what, on the data stack. */
+/* Returns TRUE and what the field has about the mail, on the data stack, or FALSE if it has nothing. */
 static bool
 mail_crypt_cache_get(struct mail *mail, size_t field, struct mcrs_data *entry_r)
 {
@@ -117,15 +100,16 @@ mail_crypt_cache_get(struct mail *mail, size_t field, struct mcrs_data *entry_r)
 }
 
 void mail_crypt_cache_lookup(struct mail *mail, uint64_t file_size,
-			     struct mcrs_data cached_r[MCRS_CACHE_FIELDS])
+			     struct mcrs_data cached_r[MCRS_READER_FIELDS])
 {
 	size_t field, count = mcrs_cache_fields(file_size);
 
-	memset(cached_r, 0, sizeof(*cached_r) * MCRS_CACHE_FIELDS);
+	memset(cached_r, 0, sizeof(*cached_r) * MCRS_READER_FIELDS);
 	for (field = 0; field < count; field++)
 		(void)mail_crypt_cache_get(mail, field, &cached_r[field]);
 }
 
+/* Returns FALSE if the folder can't tell its GUID. */
 static bool
 mail_crypt_cache_place(struct mail *mail, struct mcrs_place *place_r)
 {
@@ -157,7 +141,7 @@ void mail_crypt_cache_add(struct mail *mail, struct istream *stream)
 	size_t field;
 	bool added = FALSE;
 
-	for (field = 0; field < MCRS_CACHE_FIELDS; field++) {
+	for (field = 0; field < MCRS_READER_FIELDS; field++) {
 		if (i_stream_mail_crypt_get_cacheable(stream, field, &entry) &&
 		    mail_crypt_cache_usable(mail, field, &idx)) {
 			index_mail_cache_add_idx(INDEX_MAIL(mail), idx,
@@ -166,7 +150,7 @@ void mail_crypt_cache_add(struct mail *mail, struct istream *stream)
 		}
 	}
 	/* the mail was verified */
-	if (added && mail_crypt_cache_usable(mail, MAIL_CRYPT_CACHE_PLACE, &idx) &&
+	if (added && mail_crypt_cache_usable(mail, MCRS_CACHE_PLACE, &idx) &&
 	    mail_crypt_cache_place(mail, &place))
 		index_mail_cache_add_idx(INDEX_MAIL(mail), idx, &place, sizeof(place));
 }
@@ -176,7 +160,7 @@ bool mail_crypt_cache_knows(struct mail *mail)
 	struct mcrs_data entry;
 	struct mcrs_place place;
 
-	return mail_crypt_cache_get(mail, MAIL_CRYPT_CACHE_PLACE, &entry) &&
+	return mail_crypt_cache_get(mail, MCRS_CACHE_PLACE, &entry) &&
 		mail_crypt_cache_place(mail, &place) &&
 		mcrs_place_is_known(place, entry.data, entry.size);
 }

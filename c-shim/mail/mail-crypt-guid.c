@@ -81,8 +81,8 @@ mail_crypt_create_box(struct mailbox *box, const struct mailbox_update *update,
 {
 	struct mail_crypt_box *mbox = MAIL_CRYPT_BOX_CONTEXT_REQUIRE(box);
 
-	/* INBOX may be there already, and get the GUID: before 2.3.20 Maildir answers that it
-	   exists, and yet has given it the GUID */
+	/* INBOX may be there already, and still get the GUID: before 2.3.20 Maildir answers that it exists, but
+	   has given it the GUID */
 	if (mail_crypt_guid_prepare(box, update) < 0)
 		return -1;
 	return mbox->module_ctx.super.create_box(box, update, directory);

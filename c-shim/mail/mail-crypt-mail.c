@@ -26,7 +26,7 @@ struct mail_crypt_mail {
 static MODULE_CONTEXT_DEFINE_INIT(mail_crypt_mail_module,
 				  &mail_module_register);
 
-/* The log says why, the client only what. Without a text there is nothing to log. */
+/* The log says why, the client only what. Nothing is logged where there is no text. */
 static void
 mail_crypt_mail_fail(struct mail *mail, const struct mcrs_error *error)
 {
@@ -109,7 +109,7 @@ static int
 mail_crypt_decrypt(struct mcrs_user *user, struct mail *mail, bool as_stored,
 		   struct istream **stream, struct mcrs_error *error_r)
 {
-	struct mcrs_data cached[MCRS_CACHE_FIELDS];
+	struct mcrs_data cached[MCRS_READER_FIELDS];
 	struct mcrs_reader *reader;
 	struct mcrs_file file;
 	struct istream *input;
@@ -158,7 +158,7 @@ mail_crypt_open(struct mail *mail, bool as_stored, struct istream **stream,
 	return 1;
 }
 
-/* Goes on with an unpacked mail. What looks packed still was packed by the client: the compression
+/* Goes on with an unpacked mail. What still looks packed was packed by the client: the compression
    plugin comes next, and mustn't see that. */
 static int
 mail_crypt_unpacked_opened(struct mail *_mail, struct istream **stream,
@@ -271,7 +271,8 @@ static int mail_crypt_correct_size(struct mail *mail, struct istream *stream)
 	return 0;
 }
 
-/* Where attachments lie in files of their own, a mail that has lost one must be known before its size is announced. */
+/* Where attachments lie in files of their own, a mail that has lost one must be known before its size is announced.
+   Returns 0, or -1 if it can't be served. */
 static int mail_crypt_check_whole(struct mail *_mail)
 {
 	struct mail_private *mail = (struct mail_private *)_mail;
@@ -310,7 +311,7 @@ mail_crypt_get_stream(struct mail *_mail, bool get_body,
 						  body_size, stream_r);
 }
 
-/* Reading failed after a client got a part of the mail: 2.3 hasn't logged why. */
+/* Logs why reading failed after a client got a part of the mail: 2.3 hasn't. */
 static void mail_crypt_explain_attachments(struct mail *mail)
 {
 	const struct index_mail *imail = INDEX_MAIL(mail);

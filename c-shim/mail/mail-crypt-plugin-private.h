@@ -26,15 +26,16 @@ struct message_part;
 struct mail_crypt_binary {
 	uoff_t size;
 	unsigned int lines;
-	/* something was decoded; the client may get NULs */
+	/* something was decoded */
 	bool converted:1;
+	/* the client may get NULs */
 	bool binary:1;
 };
 
 struct mail_crypt_user {
 	union mail_user_module_context module_ctx;
 	struct mcrs_user *user;
-	/* What is logged about the user, here and by the core. */
+	/* For what is logged about the user, here and by the core. */
 	struct event *event;
 
 	/* The last mail that was decompressed. */
@@ -56,10 +57,6 @@ struct mail_crypt_outer_box {
 	struct mcrs_saves *stored;
 };
 
-/* The core's fields in the index cache, and one of our own: the place of a mail that was encrypted. */
-#define MAIL_CRYPT_CACHE_PLACE MCRS_CACHE_FIELDS
-#define MAIL_CRYPT_CACHE_FIELDS (MCRS_CACHE_FIELDS + 1)
-
 struct mail_crypt_box {
 	union mailbox_module_context module_ctx;
 	/* The last mail that couldn't be read, and when: it may be opened again for another part of the same answer,
@@ -68,7 +65,7 @@ struct mail_crypt_box {
 	struct timeval failed_time;
 	/* The index cache's fields; UINT_MAX until they are registered, anew whenever the mailbox is
 	   opened. */
-	unsigned int cache_idx[MAIL_CRYPT_CACHE_FIELDS];
+	unsigned int cache_idx[MCRS_CACHE_FIELDS];
 	bool cache_checked;
 	/* The folder's GUID as the cache was opened; empty until it is asked for. */
 	guid_128_t cache_guid;
@@ -96,7 +93,7 @@ void mail_crypt_mail_allocated(struct mail *mail);
 /* mail-crypt-plain.c */
 
 /* A mail that isn't encrypted is about to be served from the beginning of input: was it encrypted once?
-   Returns 0 if not, as far as can be told, and -1 if it mustn't be served. */
+   Returns 0 if not, as far as can be told, or -1 and sets error_r if it mustn't be served. */
 int mail_crypt_check_plain(struct mail *mail, struct istream *input,
 			   struct mcrs_error *error_r);
 
@@ -106,9 +103,9 @@ int mail_crypt_check_plain(struct mail *mail, struct istream *input,
 void mail_crypt_mailbox_opened(struct mailbox *box);
 /* Before anything is asked of a mailbox's cache. */
 void mail_crypt_cache_check(struct mailbox *box);
-/* Looks up what the fields have about a mail whose file has so many bytes, on the data stack. */
+/* Looks up what a reader's fields have about a mail whose file has so many bytes. It is on the data stack. */
 void mail_crypt_cache_lookup(struct mail *mail, uint64_t file_size,
-			     struct mcrs_data cached_r[MCRS_CACHE_FIELDS]);
+			     struct mcrs_data cached_r[MCRS_READER_FIELDS]);
 /* Keeps what the stream has found out, now that the mail was verified. */
 void mail_crypt_cache_add(struct mail *mail, struct istream *stream);
 /* Is it known that this mail was encrypted when it was read before? If not, it may still have been. */
@@ -118,17 +115,17 @@ bool mail_crypt_cache_knows(struct mail *mail);
 
 /* May mails of this mailbox have attachments outside? */
 bool mail_crypt_has_attachments(struct mailbox *box);
-/* Are those of this open mail, in such a mailbox, there and whole? Returns 0 or -1. */
+/* Are those of this open mail, in such a mailbox, there and whole? Returns 0, or -1 and sets error_r. */
 int mail_crypt_check_attachments(struct mail *mail, struct mcrs_error *error_r);
 
 /* mail-crypt-unpack.c */
 
-/* Does with a decrypted mail what the compression plugin would do, which keeps a large mail in
-   plaintext in a temporary file. Returns 0, or -1 if it can't be served. If *stream was replaced by the unpacked mail,
-   it reads from *spool_r. */
+/* Unpacks a decrypted mail in place of the compression plugin, which keeps a large mail in plaintext in a temporary
+   file. Returns 0, or -1 and sets error_r if it can't be served. If the mail was packed, *stream is replaced by one
+   that reads from *spool_r. */
 int mail_crypt_unpack(struct mail *mail, struct istream **stream,
 		      struct istream **spool_r, struct mcrs_error *error_r);
-/* Replaces *stream by the mail if it was unpacked a moment ago. */
+/* Returns TRUE if the mail was unpacked a moment ago: *stream is then replaced in the same way. */
 bool mail_crypt_unpack_again(struct mail *mail, struct istream **stream,
 			     struct istream **spool_r);
 /* Returns TRUE if the compression plugin would unpack stream. */
@@ -139,9 +136,8 @@ bool mail_crypt_packs(struct mail_user *user);
 
 /* mail-crypt-binary.c */
 
-/* Decodes a part of mail, which may be an istream in *stream_r (NULL: only the rest is wanted).
-   Dovecot's own way keeps what is decoded in plaintext in a temporary file. Returns 0, or -1 and
-   sets the storage's error. */
+/* Decodes a part of mail into *stream_r (NULL: only *found_r is wanted). Dovecot's own way keeps what is
+   decoded in plaintext in a temporary file. Returns 0, or -1 and sets the storage's error. */
 int mail_crypt_get_binary(struct mail *mail, const struct message_part *part,
 			  bool with_header, struct mail_crypt_binary *found_r,
 			  struct istream **stream_r);
@@ -155,10 +151,12 @@ void mail_crypt_outer_save_wrap(struct mailbox *box, struct mailbox_vfuncs *v);
 /* Ends what the process keeps for saving. */
 void mail_crypt_save_deinit(void);
 
+/* Is the mailbox's copy(). */
 int mail_crypt_copy(struct mail_save_context *ctx, struct mail *mail);
 
 /* Wrap what gives folders their GUIDs. */
 void mail_crypt_guid_wrap(struct mailbox_vfuncs *v);
+/* Is the mailbox's get_metadata(). */
 int mail_crypt_get_metadata(struct mailbox *box,
 			    enum mailbox_metadata_items items,
 			    struct mailbox_metadata *metadata_r);

@@ -102,7 +102,7 @@ static void mail_crypt_user_created(struct mail_user *user)
 	muser = p_new(user->pool, struct mail_crypt_user, 1);
 	muser->event = event_create(user->event);
 	event_set_append_log_prefix(muser->event, "mail_crypt: ");
-	/* 2.4 knows the user's own as one of "storage" */
+	/* in 2.4 the user's own event is of the category "storage" */
 	event_add_category(muser->event, &event_category_mail);
 	set = compat_settings_get(user);
 	ret = mcrs_user_new(user, muser->event, compat_setting_lookup, set,
@@ -189,7 +189,7 @@ static struct mail_storage_hooks mail_crypt_forced_hooks = {
 	.mailbox_allocated = mail_crypt_mailbox_allocated
 };
 
-/* Sorts after all other plugins that wrap the mail being saved, as mail_storage_hooks_add() does by path. */
+/* Hooks are sorted by path: these come after all other plugins that wrap the mail being saved. */
 static struct module mail_crypt_forced_module = {
 	.path = "lib95_mail_crypt_plugin.so"
 };

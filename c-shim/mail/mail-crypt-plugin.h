@@ -6,8 +6,8 @@ struct mail;
 struct mcrs_user;
 struct mail_user;
 
-/* Looks at the next bytes of an encrypted mail as it is stored. Returns 1: more are needed, 0: it
-   has seen enough, -1: failed. At the mail's end size is 0. */
+/* Looks at the next bytes of an encrypted mail as it is stored. At the mail's end size is 0. Returns 1 if
+   more are needed, 0 if it has seen enough, -1 if it failed. */
 typedef int mail_crypt_scan_t(struct mail *mail, const unsigned char *data,
 			      size_t size, void *context);
 

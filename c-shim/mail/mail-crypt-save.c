@@ -17,14 +17,11 @@
 #define MAIL_CRYPT_TRANSACTION_CONTEXT(obj) \
 	MODULE_CONTEXT(obj, mail_crypt_storage_module)
 
-/* How long a secret is used. */
-#define MAIL_CRYPT_FORGET_SECS 3600
-
 struct mail_crypt_transaction {
 	union mailbox_transaction_module_context module_ctx;
 	/* The mail being saved looks encrypted and must not be stored. */
 	bool refused;
-	/* That was seen when the mail couldn't be taken out any more: nothing may be stored. */
+	/* That was seen too late to take the mail out: nothing may be stored. */
 	bool refused_late;
 	/* NULL as long as no mail is encrypted to a folder's key. */
 	struct mcrs_saves *saves;
@@ -33,22 +30,15 @@ struct mail_crypt_transaction {
 /* Set while the process has secrets of mails that it has saved: they belong to no user. */
 static struct timeout *mail_crypt_to_forget;
 
-static void mail_crypt_forget_later(unsigned int secs);
-
+/* An idle process forgets in time, too. The timeout is in the outermost loop, since others come and go. */
 static void mail_crypt_forget_old(void *context ATTR_UNUSED)
 {
-	unsigned int secs;
+	unsigned int secs = mcrs_forget_old();
 
 	timeout_remove(&mail_crypt_to_forget);
-	if ((secs = mcrs_forget_old()) > 0)
-		mail_crypt_forget_later(secs);
-}
-
-/* An idle process forgets in time, too. In the outermost loop: others come and go. */
-static void mail_crypt_forget_later(unsigned int secs)
-{
-	mail_crypt_to_forget = timeout_add_to(io_loop_get_root(), secs * 1000,
-					      mail_crypt_forget_old, (void *)NULL);
+	if (secs > 0)
+		mail_crypt_to_forget = timeout_add_to(io_loop_get_root(),
+			secs * 1000, mail_crypt_forget_old, (void *)NULL);
 }
 
 void mail_crypt_save_deinit(void)
@@ -76,6 +66,8 @@ static void mail_crypt_transaction_free(struct mailbox_transaction_context *t)
 		MODULE_CONTEXT_UNSET(t, mail_crypt_storage_module);
 		mcrs_saves_free(&mt->saves);
 		i_free(mt);
+		if (mail_crypt_to_forget == NULL)
+			mail_crypt_forget_old(NULL);
 	}
 }
 
@@ -107,8 +99,6 @@ mail_crypt_save_begin(struct mail_save_context *ctx, struct istream *input)
 		mail_crypt_box_fail(box, &error);
 		return -1;
 	}
-	if (mail_crypt_to_forget == NULL)
-		mail_crypt_forget_later(MAIL_CRYPT_FORGET_SECS);
 	/* encryption is the outermost layer */
 	output = o_stream_create_mail_crypt(ctx->data.output, &writer,
 					    &mt->refused);
@@ -190,8 +180,8 @@ mail_crypt_save_stored(struct mail_save_context *ctx,
 	return 0;
 }
 
-/* sdbox deletes everything that a transaction has saved if the last save failed, though what failed is
-   no part of it any more, and the source of a move is expunged by then. */
+/* If the last save failed, sdbox deletes everything that the transaction has saved, although what failed is no part of
+   it any more. By then the source of a move is expunged. */
 static void mail_crypt_save_keep_others(struct mail_save_context *ctx)
 {
 	struct dbox_save_context *dbox_ctx;
@@ -255,7 +245,7 @@ mail_crypt_expunge_uids(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids)
 	return mailbox_sync(box, MAILBOX_SYNC_FLAG_FULL_READ);
 }
 
-/* In an object of its own, since a client may have the other one selected. Whoever may save may not
+/* Takes an object of its own, since a client may have the other one selected. It ignores ACLs: whoever may save may not
    always expunge. */
 static void
 mail_crypt_expunge_stored(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids)

@@ -74,8 +74,8 @@ bool mail_crypt_unpack_again(struct mail *mail, struct istream **stream,
 	return TRUE;
 }
 
-/* Whoever wants more than the header gets all of it or an error now; a client that was told the
-   size of a mail can't be told of an error any more. */
+/* Whoever wants more than the header gets all of it or an error now: a client that was told the
+   size of a mail can't be told of an error any more. Returns 0, or -1 and sets error_r. */
 static int
 mail_crypt_unpack_check(struct mail *mail, struct istream *spool,
 			struct mcrs_error *error_r)

@@ -70,8 +70,8 @@ pub trait Opaque: Sized {
     }
 }
 
-/// Implements [`Opaque`] for a struct around a [`Handle`] of `$inner`. The struct itself is spelled out:
-/// cbindgen doesn't expand macros.
+/// Implements [`Opaque`] for a struct around a [`Handle`] of `$inner`. The struct itself is spelled out, and so is its
+/// `mcrs_X_free`: cbindgen expands macros only with a nightly compiler.
 macro_rules! opaque {
     ($name:ident, $inner:ty) => {
         impl $crate::ffi::boundary::Opaque for $name {

@@ -1,25 +1,48 @@
 //! Dovecot's index cache: the exports.
 
+use std::ffi::c_char;
+use std::ptr::null;
+
 use super::boundary::bytes;
-use crate::store::index_cache::{self, Place};
-use crate::store::reader::{CHUNK_TAGS, CONTENT_KEY};
+use crate::store::index_cache::{self, CHUNK_TAGS_FIELD, CONTENT_KEY_FIELD, Place};
 
-/// What Dovecot's index cache may have about a mail, each in a field of its own: the content key, where
-/// finding it takes public-key cryptography.
-pub const MCRS_CACHE_CONTENT_KEY: usize = 0;
-/// What proves each chunk of a large mail.
-pub const MCRS_CACHE_CHUNK_TAGS: usize = 1;
-/// The number of fields that a reader knows.
-pub const MCRS_CACHE_FIELDS: usize = 2;
-const _: () = assert!(MCRS_CACHE_CONTENT_KEY == CONTENT_KEY && MCRS_CACHE_CHUNK_TAGS == CHUNK_TAGS);
+/// The fields that Dovecot's index cache may have about a mail are numbered from 0 on. These many come first: a reader
+/// looks at them, and fills them.
+pub const MCRS_READER_FIELDS: usize = 2;
+/// The field for a `struct mcrs_place`.
+pub const MCRS_CACHE_PLACE: usize = 2;
+/// The number of fields.
+pub const MCRS_CACHE_FIELDS: usize = 3;
+const _: () = assert!(
+    CONTENT_KEY_FIELD < MCRS_READER_FIELDS
+        && CHUNK_TAGS_FIELD < MCRS_READER_FIELDS
+        && MCRS_CACHE_PLACE == index_cache::PLACE_FIELD
+        && MCRS_CACHE_FIELDS == index_cache::NAMES.len()
+);
 
-/// How many of the fields, from the first on, help to read a file of so many bytes (`UINT64_MAX`: unknown).
+/// The name of a field.
+#[unsafe(no_mangle)]
+pub extern "C" fn mcrs_cache_name(field: usize) -> *const c_char {
+    index_cache::NAMES
+        .get(field)
+        .map_or(null(), |name| name.as_ptr())
+}
+
+/// The names of fields of which a cache must have none: with them, nothing in it can be trusted. NULL behind the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn mcrs_cache_spoilt_name(number: usize) -> *const c_char {
+    index_cache::SPOILT_NAMES
+        .get(number)
+        .map_or(null(), |name| name.as_ptr())
+}
+
+/// How many of a reader's fields, from the first on, help to read a file of so many bytes (`UINT64_MAX`: unknown).
 #[unsafe(no_mangle)]
 pub extern "C" fn mcrs_cache_fields(size: u64) -> usize {
     index_cache::fields(size)
 }
 
-/// Where a mail is: what a further field has about it, once it was read and was encrypted.
+/// Where a mail is that was encrypted when it was read. These bytes are the field's entry.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct mcrs_place {
@@ -30,6 +53,7 @@ pub struct mcrs_place {
     /// The mail's UID.
     pub uid: u32,
 }
+const _: () = assert!(size_of::<mcrs_place>() == Place::BYTES);
 
 /// Whether the `size` bytes that this field has say that the mail in `place` was encrypted.
 ///

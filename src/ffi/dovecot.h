@@ -1,6 +1,7 @@
 /* What src/ffi/dovecot.rs is generated from: every Dovecot interface that the core calls. */
 #include "config.h"
 #include "lib.h"
+#include "acl-api.h"
 #include "file-create-locked.h"
 #include "mail-namespace.h"
 #include "mail-storage.h"

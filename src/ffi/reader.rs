@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::boundary::{
     Handle, Opaque, bytes, entry, entry_new, free, mcrs_data, mcrs_error, opaque, put,
 };
-use super::cache::MCRS_CACHE_FIELDS;
+use super::cache::MCRS_READER_FIELDS;
 use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
@@ -165,7 +165,7 @@ impl From<mcrs_file> for FileState {
 /// `reader_r`, or -1.
 ///
 /// # Safety
-/// `user` is from `mcrs_user_new`; `cached` has `MCRS_CACHE_FIELDS` entries, each with its
+/// `user` is from `mcrs_user_new`; `cached` has `MCRS_READER_FIELDS` entries, each with its
 /// bytes; `reader_r` and `error` are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_reader_new(
@@ -178,7 +178,7 @@ pub unsafe extern "C" fn mcrs_reader_new(
     let make = |user: &mut Rc<RefCell<User>>| {
         let keys = Rc::clone(user);
         let mut reader = Reader::new(keys, file.into());
-        for field in 0..MCRS_CACHE_FIELDS {
+        for field in 0..MCRS_READER_FIELDS {
             // SAFETY: so many entries, each readable for the length of this call, by this function's contract.
             let entry = unsafe {
                 let entry = cached.add(field).read();

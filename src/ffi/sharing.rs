@@ -8,54 +8,13 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::boundary::{Handle, Opaque, entry, free, mcrs_error, opaque, put};
-use super::dovecot::{mail_user, mailbox};
+use super::dovecot::{self as dc, acl_rights, acl_rights_update, mail_user, mailbox};
 use super::mailbox::{Mailbox, Session};
 use super::user::{User, mcrs_user};
 use crate::error::{Error, Result};
 use crate::store::acl::{Entry, Mode, Update, Who};
 use crate::store::sharing::{AclChange, Next, active_key};
 use crate::store::{Host, Sharee, in_use};
-
-/// Everyone.
-pub const MCRS_WHO_ANYONE: c_int = 0;
-/// Everyone who is logged in.
-pub const MCRS_WHO_AUTHENTICATED: c_int = 1;
-/// The members of a group.
-pub const MCRS_WHO_GROUP: c_int = 2;
-/// The folder's owner.
-pub const MCRS_WHO_OWNER: c_int = 3;
-/// One user.
-pub const MCRS_WHO_USER: c_int = 4;
-/// The members of a group, stronger than users.
-pub const MCRS_WHO_GROUP_OVERRIDE: c_int = 5;
-
-/// Given rights are taken away.
-pub const MCRS_ACL_REMOVE: c_int = 0;
-/// Given rights are added.
-pub const MCRS_ACL_ADD: c_int = 1;
-/// Given rights replace the old ones.
-pub const MCRS_ACL_REPLACE: c_int = 2;
-/// All rights are taken away.
-pub const MCRS_ACL_CLEAR: c_int = 3;
-
-/// An entry of a folder's ACL, or a change of one.
-#[repr(C)]
-pub struct mcrs_acl_entry {
-    /// `MCRS_WHO_*`
-    pub who: c_int,
-    /// The user's or group's name; NULL for the others.
-    pub identifier: *const c_char,
-    /// It holds for all folders.
-    pub global: bool,
-    /// Whether its rights include reading: 1 yes, 0 no, -1 it has none.
-    pub read: c_int,
-    /// The same for its negative rights.
-    pub denied: c_int,
-    /// For a change: what it does to the rights, `MCRS_ACL_*`.
-    pub mode: c_int,
-    /// For a change: what it does to the negative rights.
-    pub denied_mode: c_int,
-}
 
 /// A change, and the user whose folder it is about.
 pub struct Share {
@@ -88,27 +47,29 @@ pub const MCRS_SHARING_LOOK_UP: c_int = 2;
 /// `sharing_r`, or -1.
 ///
 /// # Safety
-/// `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; `update` is NULL or as for
-/// `mcrs_sharing_entry`; the rest is valid.
+/// `user` is from `mcrs_user_new`; `owner` is NULL or NUL-terminated; `update` is NULL or valid; the rest is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_sharing_new(
     user: *mut mcrs_user,
     owner: *const c_char,
-    update: *const mcrs_acl_entry,
+    update: *const acl_rights_update,
     sharing_r: *mut *mut mcrs_sharing,
     error: *mut mcrs_error,
 ) -> c_int {
     let make = |user: &mut Rc<RefCell<User>>| {
         // SAFETY: NULL or valid, by this function's contract.
         let update = match unsafe { update.as_ref() } {
-            Some(given) => Some(Update {
-                // SAFETY: as the contract says.
-                who: unsafe { who(given) }?,
-                mode: mode(given.mode)?,
-                denied_mode: mode(given.denied_mode)?,
-                read: included(given.read),
-                denied: included(given.denied),
-            }),
+            Some(given) => {
+                // SAFETY: valid, by the contract.
+                let entry = unsafe { acl_entry(&given.rights) }?;
+                Some(Update {
+                    who: entry.who,
+                    mode: mode(given.modify_mode)?,
+                    denied_mode: mode(given.neg_modify_mode)?,
+                    read: entry.read,
+                    denied: entry.denied,
+                })
+            }
             None => None,
         };
         let share = Share {
@@ -160,48 +121,47 @@ pub unsafe extern "C" fn mcrs_sharing_next(
 /// Takes one entry of the ACL as it is. Returns 0 or -1.
 ///
 /// # Safety
-/// `sharing` is from `mcrs_sharing_new`; `acl_entry` is valid, its texts are NUL-terminated.
+/// `sharing` is from `mcrs_sharing_new`; `rights` and `error` are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_sharing_entry(
     sharing: *mut mcrs_sharing,
-    acl_entry: *const mcrs_acl_entry,
+    rights: *const acl_rights,
     error: *mut mcrs_error,
 ) -> c_int {
     let take = |share: &mut Share| {
         // SAFETY: valid, by this function's contract.
-        let given = unsafe { acl_entry.as_ref() }.ok_or_else(missing)?;
-        share.change.entry(Entry {
-            global: given.global,
-            // SAFETY: as the contract says.
-            who: unsafe { who(given) }?,
-            read: included(given.read),
-            denied: included(given.denied),
-        })?;
+        let rights = unsafe { rights.as_ref() }.ok_or_else(missing)?;
+        // SAFETY: as above.
+        share.change.entry(unsafe { acl_entry(rights) }?)?;
         Ok(0)
     };
     // SAFETY: as this function's contract says.
     unsafe { entry(sharing, error, take) }
 }
 
-/// Answers `MCRS_SHARING_LOOK_UP`: `found` is 1 for a user, who is `user`, 0 where there is no such
-/// user, and -1 where it can't be told. Returns 0, or -1: the ACL must then not change.
+/// Answers `MCRS_SHARING_LOOK_UP` with `user`. Where that is NULL there is no such user, or `why` says why it
+/// can't be told. Returns 0, or -1: the ACL must then not change.
 ///
 /// # Safety
-/// `sharing` is from `mcrs_sharing_new`; `user` lives for the length of this call, or `found` is
-/// not 1.
+/// `sharing` is from `mcrs_sharing_new`; `user` is NULL or lives for the length of this call; `why` is NULL or
+/// NUL-terminated; `error` is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_sharing_answer(
     sharing: *mut mcrs_sharing,
-    found: c_int,
     user: *mut mail_user,
+    why: *const c_char,
     error: *mut mcrs_error,
 ) -> c_int {
     let answer = |share: &mut Share| {
-        let sharee = match found {
-            0 => Ok(Sharee::Unknown),
+        let sharee = if !user.is_null() {
             // SAFETY: a live user, by this function's contract.
-            1 if !user.is_null() => unsafe { sharee(user) },
-            _ => Err(Error::store("the user can't be looked up")),
+            unsafe { sharee(user) }
+        } else if why.is_null() {
+            Ok(Sharee::Unknown)
+        } else {
+            // SAFETY: NUL-terminated, by the contract.
+            let why = unsafe { CStr::from_ptr(why) }.to_string_lossy();
+            Err(Error::store(format!("the user can't be looked up: {why}")))
         };
         let mut user = share.user.try_borrow_mut().map_err(|_| in_use())?;
         share.change.answer(sharee, &mut user.session)?;
@@ -276,36 +236,62 @@ fn missing() -> Error {
     Error::internal("sharing keys: something is missing")
 }
 
-fn included(given: c_int) -> Option<bool> {
-    match given {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
+/// # Safety
+/// `rights` is Dovecot's, or made as Dovecot makes it: its lists end with NULL, its texts with NUL.
+unsafe fn acl_entry(rights: &acl_rights) -> Result<Entry> {
+    // SAFETY: as this function's contract says.
+    unsafe {
+        Ok(Entry {
+            global: rights.global(),
+            who: who(rights)?,
+            read: reading(rights.rights),
+            denied: reading(rights.neg_rights),
+        })
     }
 }
 
-fn mode(mode: c_int) -> Result<Mode> {
+/// Whether reading is among `rights`; `None` where there are none, not even an empty list.
+///
+/// # Safety
+/// `rights` is NULL, or a list of NUL-terminated texts that ends with NULL.
+unsafe fn reading(mut rights: *const *const c_char) -> Option<bool> {
+    if rights.is_null() {
+        return None;
+    }
+    // SAFETY: as this function's contract says; nothing is read behind the end.
+    unsafe {
+        while !(*rights).is_null() {
+            if CStr::from_ptr(*rights).to_bytes_with_nul() == dc::MAIL_ACL_READ {
+                return Some(true);
+            }
+            rights = rights.add(1);
+        }
+    }
+    Some(false)
+}
+
+fn mode(mode: dc::acl_modify_mode) -> Result<Mode> {
     match mode {
-        MCRS_ACL_REMOVE => Ok(Mode::Remove),
-        MCRS_ACL_ADD => Ok(Mode::Add),
-        MCRS_ACL_REPLACE => Ok(Mode::Replace),
-        MCRS_ACL_CLEAR => Ok(Mode::Clear),
+        dc::ACL_MODIFY_MODE_REMOVE => Ok(Mode::Remove),
+        dc::ACL_MODIFY_MODE_ADD => Ok(Mode::Add),
+        dc::ACL_MODIFY_MODE_REPLACE => Ok(Mode::Replace),
+        dc::ACL_MODIFY_MODE_CLEAR => Ok(Mode::Clear),
         _ => Err(missing()),
     }
 }
 
 /// # Safety
 /// The identifier is NULL or NUL-terminated.
-unsafe fn who(given: &mcrs_acl_entry) -> Result<Who> {
+unsafe fn who(rights: &acl_rights) -> Result<Who> {
     // SAFETY: as this function's contract says.
-    let name = || unsafe { name(given.identifier) };
-    match given.who {
-        MCRS_WHO_ANYONE => Ok(Who::Anyone),
-        MCRS_WHO_AUTHENTICATED => Ok(Who::Authenticated),
-        MCRS_WHO_GROUP => Ok(Who::Group(name()?)),
-        MCRS_WHO_OWNER => Ok(Who::Owner),
-        MCRS_WHO_USER => Ok(Who::User(name()?)),
-        MCRS_WHO_GROUP_OVERRIDE => Ok(Who::GroupOverride(name()?)),
+    let name = || unsafe { name(rights.identifier) };
+    match rights.id_type {
+        dc::ACL_ID_ANYONE => Ok(Who::Anyone),
+        dc::ACL_ID_AUTHENTICATED => Ok(Who::Authenticated),
+        dc::ACL_ID_GROUP => Ok(Who::Group(name()?)),
+        dc::ACL_ID_OWNER => Ok(Who::Owner),
+        dc::ACL_ID_USER => Ok(Who::User(name()?)),
+        dc::ACL_ID_GROUP_OVERRIDE => Ok(Who::GroupOverride(name()?)),
         _ => Err(missing()),
     }
 }
@@ -323,4 +309,34 @@ unsafe fn name(text: *const c_char) -> Result<String> {
         .to_str()
         .map_err(|_| Error::corrupt("a name that isn't UTF-8"))?;
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::ptr::null;
+
+    fn rights(list: *const *const c_char) -> acl_rights {
+        // SAFETY: plain data, for which all-zero is valid.
+        let mut rights: acl_rights = unsafe { std::mem::zeroed() };
+        rights.id_type = dc::ACL_ID_OWNER;
+        rights.rights = list;
+        rights
+    }
+
+    #[test]
+    fn only_the_right_to_read_is_reading_and_no_rights_are_not_an_empty_list() {
+        let with = |list: *const *const c_char| {
+            // SAFETY: the lists below and their texts end as they must, or it is NULL.
+            let entry = unsafe { acl_entry(&rights(list)) }.unwrap();
+            assert_eq!(entry.denied, None);
+            entry.read
+        };
+        let [read, lookup, other] = [c"read", c"lookup", c"read-only"].map(CStr::as_ptr);
+        assert_eq!(with([lookup, read, null()].as_ptr()), Some(true));
+        assert_eq!(with([lookup, other, null()].as_ptr()), Some(false));
+        assert_eq!(with([null()].as_ptr()), Some(false));
+        assert_eq!(with(null()), None);
+    }
 }

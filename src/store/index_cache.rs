@@ -6,6 +6,8 @@
 //! entry is ignored; the mail is then opened the long way. The bytes are in docs/format.md.
 #![forbid(unsafe_code)]
 
+use std::ffi::CStr;
+
 use super::attributes::Guid;
 use super::key_source::FileState;
 use crate::crypto::cipher::{Cipher, MARGIN, TAG_LEN};
@@ -13,6 +15,24 @@ use crate::crypto::{Secret, random};
 use crate::error::Result;
 use crate::key::PrivateKey;
 use crate::stream::{ContentKey, Opener, SMALL, Verified};
+
+/// The fields' names, by their numbers: [`CONTENT_KEY_FIELD`], [`CHUNK_TAGS_FIELD`], [`PLACE_FIELD`]. The packaged
+/// plugin neither knows them nor minds.
+pub const NAMES: [&CStr; 3] = [
+    c"mail_crypt.content-key",
+    c"mail_crypt.chunk-tags",
+    c"mail_crypt.place",
+];
+/// For the content key, where it takes public-key cryptography to find it.
+pub const CONTENT_KEY_FIELD: usize = 0;
+/// For a large mail's chunk tags.
+pub const CHUNK_TAGS_FIELD: usize = 1;
+/// For a mail's [`Place`].
+pub const PLACE_FIELD: usize = 2;
+
+/// Names from a release that could write entries into other fields: nothing in a cache with one of these can be
+/// trusted.
+pub const SPOILT_NAMES: [&CStr; 2] = [c"mail_crypt.content_key", c"mail_crypt.chunk_tags"];
 
 /// First byte of an entry, authenticated too: no entry can be taken for one of the other kind, and a
 /// later layout gets another.

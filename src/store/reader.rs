@@ -5,17 +5,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::attributes::Attributes;
-use super::index_cache;
+use super::index_cache::{self, CHUNK_TAGS_FIELD, CONTENT_KEY_FIELD};
 use super::key_source::{FileState, KeySource, Memory, VerifiedFile, in_use};
 use crate::crypto::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyType;
 use crate::stream::{Body, Feed, Opener, Verified, Window};
-
-/// The index cache's field for the content key, where it takes public-key cryptography to find it.
-pub const CONTENT_KEY: usize = 0;
-/// The index cache's field for a large mail's chunk tags.
-pub const CHUNK_TAGS: usize = 1;
 
 /// What Dovecot's index cache has about a mail, by field.
 type Entries = [Option<Vec<u8>>; 2];
@@ -263,7 +258,7 @@ impl Reader {
                 let content = remember(memory, header, self.file, *verified);
                 if let Some(secret) = &sealing {
                     let entry = index_cache::seal_chunk_tags(secret, &header, self.file, &content);
-                    self.cacheable[CHUNK_TAGS] = entry.unwrap_or_default();
+                    self.cacheable[CHUNK_TAGS_FIELD] = entry.unwrap_or_default();
                 }
                 State::Large(content, Window::default())
             }
@@ -273,7 +268,7 @@ impl Reader {
             return Ok(());
         };
         if let Some(secret) = sealing.filter(|_| self.expensive) {
-            self.cacheable[CONTENT_KEY] =
+            self.cacheable[CONTENT_KEY_FIELD] =
                 index_cache::seal_content_key(&secret, &header, &block).ok();
         }
         memory.content_keys.insert(header, block);

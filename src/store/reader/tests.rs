@@ -163,7 +163,7 @@ fn a_file_that_may_have_changed_is_verified_whole() {
             .unwrap()
     );
     let mut damaged = later(&first, &file, 1);
-    damaged.cached[CHUNK_TAGS].as_mut().unwrap()[40] ^= 1;
+    damaged.cached[CHUNK_TAGS_FIELD].as_mut().unwrap()[40] ^= 1;
     assert!(!damaged.feed(&file[..START], None).unwrap());
     assert!(damaged.feed(&file[START..], None).unwrap());
 }

@@ -47,7 +47,7 @@ enum Stage {
     Reading,
     /// The ACL was read, and users are looked up.
     Asking,
-    /// Keys were changed.
+    /// Keys are as the ACL will be.
     Applied,
 }
 
@@ -78,6 +78,10 @@ impl AclChange {
         loop {
             match self.stage {
                 Stage::New => return Ok(self.read()),
+                // Nearly every folder: nobody waits for a lock where a key is shared with nobody.
+                Stage::Reading if self.update.is_none() && self.entries.is_empty() => {
+                    self.stage = Stage::Applied;
+                }
                 Stage::Reading => self.plan(ring, folder)?,
                 Stage::Asking => {
                     let sharing = self.sharing.as_mut().ok_or_else(out_of_order)?;
@@ -193,6 +197,15 @@ mod tests {
         Who::User("bob".to_owned())
     }
 
+    fn reading(who: Who) -> Entry {
+        Entry {
+            global: false,
+            who,
+            read: Some(true),
+            denied: None,
+        }
+    }
+
     fn granting() -> AclChange {
         let update = Update {
             who: bob(),
@@ -243,19 +256,25 @@ mod tests {
         let mut user = user();
         let mut change = AclChange::new("alice".to_owned(), None);
         assert_eq!(user.next(&mut change).unwrap(), Next::ReadAcl);
+        change.entry(reading(Who::Owner)).unwrap();
         assert_eq!(user.next(&mut change).unwrap(), Next::ReadAcl);
-        let entry = Entry {
-            global: false,
-            who: bob(),
-            read: Some(true),
-            denied: None,
-        };
-        change.entry(entry).unwrap();
+        change.entry(reading(bob())).unwrap();
         let look_up = Next::LookUp("bob".to_owned());
         assert_eq!(user.next(&mut change).unwrap(), look_up);
         change.answer(found(), &mut user.session).unwrap();
         assert_eq!(user.next(&mut change).unwrap(), Next::Done);
         assert_eq!(copies(&user), 1);
+    }
+
+    #[test]
+    fn a_new_key_of_a_folder_without_an_acl_waits_for_no_lock() {
+        let mut user = user();
+        let lock = user.folder.lock(Level::Folder).unwrap();
+        let mut change = AclChange::new("alice".to_owned(), None);
+        assert_eq!(user.next(&mut change).unwrap(), Next::ReadAcl);
+        assert_eq!(user.next(&mut change).unwrap(), Next::Done);
+        drop(lock);
+        assert_eq!(copies(&user), 0);
     }
 
     #[test]
@@ -274,12 +293,6 @@ mod tests {
         let mut change = granting();
         assert!(change.answer(found(), &mut user.session).is_err());
         assert!(change.undo(&mut user.folder).is_err());
-        let entry = Entry {
-            global: false,
-            who: bob(),
-            read: None,
-            denied: None,
-        };
-        assert!(change.entry(entry).is_err());
+        assert!(change.entry(reading(bob())).is_err());
     }
 }
