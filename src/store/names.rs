@@ -34,10 +34,16 @@ pub enum Setting {
     GlobalPublic,
     /// Global mode: what decrypts.
     GlobalPrivate,
+    /// How often a user key's password is stretched.
+    PasswordRounds,
+    /// What stretches it.
+    PasswordKdf,
+    /// Public keys that get a copy of each user's key.
+    EscrowPublic,
 }
 
-/// The one table of names: 2.3's, 2.4's.
-const NAMES: [(Setting, &str, &str); 8] = [
+/// The one table of names: 2.3's, 2.4's. A setting that has more than one is called by the first.
+const NAMES: [(Setting, &str, &str); 14] = [
     (
         Setting::Write,
         "mail_crypt_save_version",
@@ -74,6 +80,36 @@ const NAMES: [(Setting, &str, &str); 8] = [
         "mail_crypt_global_private_key",
         "crypt_global_private_key",
     ),
+    (
+        Setting::PasswordRounds,
+        "mail_crypt_password_rounds",
+        "crypt_password_rounds",
+    ),
+    (
+        Setting::PasswordKdf,
+        "mail_crypt_password_kdf",
+        "crypt_password_kdf",
+    ),
+    (
+        Setting::EscrowPublic,
+        "mail_crypt_escrow_public_key",
+        "crypt_escrow_public_key_file",
+    ),
+    (
+        Setting::EscrowPublic,
+        "mail_crypt_escrow_public_key2",
+        "crypt_escrow_public_key2_file",
+    ),
+    (
+        Setting::EscrowPublic,
+        "mail_crypt_escrow_public_key3",
+        "crypt_escrow_public_key3_file",
+    ),
+    (
+        Setting::EscrowPublic,
+        "mail_crypt_escrow_public_key4",
+        "crypt_escrow_public_key4_file",
+    ),
 ];
 
 impl Line {
@@ -81,21 +117,31 @@ impl Line {
     pub fn name(self, setting: Setting) -> &'static str {
         let found = NAMES.iter().find(|(known, _, _)| *known == setting);
         // A test makes sure that every setting is in the table.
-        found.map_or("", |(_, old, new)| match self {
-            Line::V2_3 => old,
-            Line::V2_4 => new,
-        })
+        found.map_or("", |row| self.of(row))
     }
 
     /// The names of all settings.
-    pub fn names(self) -> [&'static str; 8] {
-        NAMES.map(|(setting, _, _)| self.name(setting))
+    pub fn names(self) -> [&'static str; NAMES.len()] {
+        NAMES.map(|row| self.of(&row))
     }
 
     /// The setting of that name.
     pub fn setting_of(self, name: &str) -> Option<Setting> {
-        let found = NAMES.iter().find(|(s, _, _)| self.name(*s) == name);
+        let found = NAMES.iter().find(|row| self.of(row) == name);
         found.map(|(setting, _, _)| *setting)
+    }
+
+    /// All names of `setting`: 2.3's, and what an administrator of this line knows.
+    pub fn names_of(self, setting: Setting) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let rows = NAMES.iter().filter(move |(known, _, _)| *known == setting);
+        rows.map(move |row| (row.1, self.of(row)))
+    }
+
+    fn of(self, (_, old, new): &(Setting, &'static str, &'static str)) -> &'static str {
+        match self {
+            Line::V2_3 => old,
+            Line::V2_4 => new,
+        }
     }
 
     /// The 2.4 name of the 2.3 setting `name`, which may be numbered or end in `_password`; `None` if there
@@ -105,17 +151,26 @@ impl Line {
             let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit());
             digits.is_empty() || digits == "_password"
         };
-        NAMES.iter().find_map(|(_, old, new)| {
-            let rest = name.strip_prefix(old)?;
-            rest_is_ours(rest).then_some(*new)
-        })
+        let exact = NAMES.iter().find(|(_, old, _)| *old == name);
+        let numbered = || {
+            NAMES.iter().find(|(_, old, _)| {
+                let rest = name.strip_prefix(old);
+                rest.is_some_and(rest_is_ours)
+            })
+        };
+        exact.or_else(numbered).map(|(_, _, new)| *new)
     }
 }
 
-/// The one of `names` that is most like `name`: first by the words that they share, then by letters.
+/// The one of `names` that is most like `name`: first by the words that they share, then by letters. What ends
+/// in `password` was meant for one, and not for something about passwords.
 pub fn nearest<const N: usize>(name: &str, names: [&'static str; N]) -> &'static str {
-    let by_both = |known: &&'static str| (other_words(name, known), distance(name, known));
-    names.into_iter().min_by_key(by_both).unwrap_or_default()
+    let password = |name: &str| name.ends_with("password");
+    let by_all = |known: &&'static str| {
+        let lost = password(name) && !password(known);
+        (lost, other_words(name, known), distance(name, known))
+    };
+    names.into_iter().min_by_key(by_all).unwrap_or_default()
 }
 
 /// How many words only one of the names has.
@@ -157,8 +212,9 @@ mod tests {
     #[test]
     fn every_setting_has_a_name_in_both_lines() {
         for (setting, old, new) in NAMES {
-            assert_eq!(Line::V2_3.name(setting), old);
-            assert_eq!(Line::V2_4.name(setting), new);
+            assert_eq!(Line::V2_3.setting_of(old), Some(setting));
+            assert_eq!(Line::V2_4.setting_of(new), Some(setting));
+            assert!(Line::V2_4.names_of(setting).any(|row| row == (old, new)));
             assert!(old.starts_with("mail_crypt_") && new.starts_with("crypt_"));
             assert_eq!(Line::renamed(old), Some(new));
         }
@@ -179,6 +235,14 @@ mod tests {
                 "mail_crypt_global_private_key_password",
                 Some("crypt_global_private_key"),
             ),
+            (
+                "mail_crypt_escrow_public_key2",
+                Some("crypt_escrow_public_key2_file"),
+            ),
+            (
+                "mail_crypt_escrow_public_key5",
+                Some("crypt_escrow_public_key_file"),
+            ),
             ("mail_crypt_private_keys", None),
             ("mail_crypt", None),
             ("crypt_user_key_curve", None),
@@ -197,6 +261,9 @@ mod tests {
                 "crypt_user_key_private_key",
                 "crypt_user_key_encryption_key",
             ),
+            ("crypt_password", "crypt_user_key_password"),
+            ("crypt_password_round", "crypt_password_rounds"),
+            ("crypt_escrow_public_key2", "crypt_escrow_public_key2_file"),
             ("crypt_global_public_key", "crypt_global_public_key_file"),
             ("crypt_global_private_keys", "crypt_global_private_key"),
         ] {

@@ -3,14 +3,16 @@
 
 mod ask;
 mod fields;
+mod user_keys;
 
 use zeroize::Zeroizing;
 
 use self::ask::Ask;
 pub(super) use self::ask::{global_keys, private_keys, public_key, writing};
+pub use self::user_keys::PasswordKdf;
 use super::names::{Line, Setting};
 use crate::error::{Error, Result};
-use crate::key::{KeyId, PrivateKey, PublicKey};
+use crate::key::{KeyId, PASSWORD_ROUNDS, PrivateKey, PublicKey};
 use crate::stream::Algorithm;
 
 /// `mail_crypt_save_version`; under 2.4 an empty `crypt_write_algorithm` is 0, any other 2.
@@ -80,6 +82,9 @@ pub struct Settings {
     writing: Result<Writing>,
     curve: Result<Option<String>>,
     global_public: Result<Option<PublicKey>>,
+    password_rounds: Result<u32>,
+    password_kdf: Result<PasswordKdf>,
+    escrow: Result<Vec<PublicKey>>,
     /// Who has logged in as this user.
     master_user: Option<String>,
     /// A userdb field that was perhaps meant to protect the user's key.
@@ -141,6 +146,9 @@ impl Settings {
             writing: ask.writing(),
             curve: ask.curve(),
             global_public,
+            password_rounds: ask.password_rounds(),
+            password_kdf: ask.password_kdf(user_keys::address_space),
+            escrow: ask.escrow(&fields),
             master_user: ask.text_at(MASTER_USER).map(|name| name.to_string()),
             ignored_field: fields.ignored(),
             unusable: None,
@@ -153,6 +161,9 @@ impl Settings {
             writing: Err(error.clone()),
             curve: Err(error.clone()),
             global_public: Err(error.clone()),
+            password_rounds: Err(error.clone()),
+            password_kdf: Err(error.clone()),
+            escrow: Err(error.clone()),
             unusable: Some(error),
             ..Self::reading(line)
         }
@@ -173,6 +184,9 @@ impl Settings {
             }),
             curve: Ok(None),
             global_public: Ok(None),
+            password_rounds: Ok(PASSWORD_ROUNDS),
+            password_kdf: Ok(PasswordKdf::Pbkdf2),
+            escrow: Ok(Vec::new()),
             master_user: None,
             ignored_field: None,
             unusable: None,
@@ -213,6 +227,33 @@ impl Settings {
     pub fn global_public(&self) -> Result<Option<&PublicKey>> {
         match &self.global_public {
             Ok(key) => Ok(key.as_ref()),
+            Err(e) => Err(e.clone()),
+        }
+    }
+
+    /// PBKDF2 rounds that the password of a user's key is stretched with, where one is put under it.
+    ///
+    /// # Errors
+    /// As [`Settings::load`]; no user key may then be written.
+    pub fn password_rounds(&self) -> Result<u32> {
+        self.password_rounds.clone()
+    }
+
+    /// What the password of a user's key is stretched with, where one is put under it.
+    ///
+    /// # Errors
+    /// As [`Settings::load`]; no user key may then be written.
+    pub fn password_kdf(&self) -> Result<PasswordKdf> {
+        self.password_kdf.clone()
+    }
+
+    /// Public keys that get a copy of each user's key.
+    ///
+    /// # Errors
+    /// As [`Settings::load`]; no user key may then be made.
+    pub fn escrow(&self) -> Result<&[PublicKey]> {
+        match &self.escrow {
+            Ok(keys) => Ok(keys),
             Err(e) => Err(e.clone()),
         }
     }

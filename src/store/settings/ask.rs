@@ -72,6 +72,10 @@ impl<'a, 'b> Ask<'a, 'b> {
 }
 
 impl Ask<'_, '_> {
+    pub(super) fn line(&self) -> Line {
+        self.line
+    }
+
     /// Empty where it is set to nothing.
     pub(super) fn text_at(&mut self, name: &str) -> Option<Zeroizing<String>> {
         (self.lookup)(name).as_ref().map(text)
@@ -150,7 +154,11 @@ impl Ask<'_, '_> {
     }
 
     /// The key under `name`, which errors call `shown_as`: the name that the administrator knows.
-    fn public_key_at(&mut self, name: &str, shown_as: &str) -> Result<Option<PublicKey>> {
+    pub(super) fn public_key_at(
+        &mut self,
+        name: &str,
+        shown_as: &str,
+    ) -> Result<Option<PublicKey>> {
         let Some(text) = self.text_at(name) else {
             return Ok(None);
         };
@@ -232,6 +240,7 @@ impl Ask<'_, '_> {
     }
 }
 
-fn shown(text: &str) -> String {
+/// What is shown of a value in an error.
+pub(super) fn shown(text: &str) -> String {
     text.escape_default().take(MAX_SHOWN).collect()
 }

@@ -48,13 +48,15 @@ impl Fields {
         Fields { line, fields }
     }
 
-    /// Under 2.4 an empty setting looks as if it weren't set. Returns an error where the field of `setting`
+    /// Under 2.4 an empty setting looks as if it weren't set. Returns an error where a field of `setting`
     /// is there and empty.
     pub(super) fn empty(&self, setting: Setting) -> Option<Error> {
-        let name = Line::V2_4.name(setting);
-        let is_empty = |field: &Field| field.empty && field.name == name;
-        let found = self.line == Line::V2_4 && self.fields.iter().any(is_empty);
-        found.then(|| {
+        if self.line != Line::V2_4 {
+            return None;
+        }
+        let mut names = Line::V2_4.names_of(setting).map(|(_, name)| name);
+        let is_empty = |name| self.fields.iter().any(|f| f.empty && f.name == name);
+        names.find(|name| is_empty(*name)).map(|name| {
             Error::setting(format!(
                 "userdb field {name} is empty: give it a value, or leave it out"
             ))
