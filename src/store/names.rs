@@ -20,10 +20,6 @@ pub enum Setting {
     Curve,
     /// The password of the user's key.
     Password,
-    /// STUB
-    PasswordKdf,
-    /// STUB
-    EscrowPublic,
     /// Keys that the user's key is encrypted to.
     UserKeyKey,
     /// No user key without protection.

@@ -39,22 +39,6 @@ pub struct Writing {
 /// under it as under a password.
 pub const NOT_A_PASSWORD: &[u8] = b"yes";
 
-/// STUB
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PasswordKdf {
-    /// PBKDF2
-    Pbkdf2,
-    /// Argon2id
-    Argon2id {
-        /// KiB
-        memory_kib: u32,
-        /// passes
-        passes: u32,
-        /// lanes
-        lanes: u32,
-    },
-}
-
 /// The password of the user's key.
 #[derive(Clone)]
 pub struct Password {
@@ -332,21 +316,6 @@ impl Settings {
             )));
         }
         self.ignored_field.clone().map_or(Ok(()), Err)
-    }
-
-    /// STUB
-    pub fn password_rounds(&self) -> Result<u32> {
-        Ok(crate::key::PASSWORD_ROUNDS)
-    }
-
-    /// STUB
-    pub fn password_kdf(&self) -> Result<PasswordKdf> {
-        Ok(PasswordKdf::Pbkdf2)
-    }
-
-    /// STUB
-    pub fn escrow(&self) -> Result<&[PublicKey]> {
-        Ok(&[])
     }
 
     /// What the administrator calls `setting`.
