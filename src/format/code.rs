@@ -182,13 +182,13 @@ mod tests {
         }
         // Two check digits: one in 1024 mistakes isn't found.
         assert!(found >= 27, "{found}");
-        let (left, right) = (code.replacen('-', "", 7), "-".repeat(40));
+        let (short, dashes) = (code.trim_end_matches(|c| c != '-'), "-".repeat(40));
         for text in [
             "",
             "secret",
             "correct horse battery staple",
-            &left[1..],
-            &right,
+            short,
+            &dashes,
             "7UUU",
         ] {
             assert!(read(text.as_bytes()).unwrap().is_none(), "{text}");

@@ -65,6 +65,7 @@ pub struct Keyring {
     outdated: Vec<(KeyId, Zeroizing<String>)>,
     /// User keys that are known to have their escrow copies, or could not get them.
     escrowed: HashSet<KeyId>,
+    warned_escrow: bool,
 }
 
 impl Keyring {
@@ -86,6 +87,7 @@ impl Keyring {
             slots: OpenSlots::default(),
             outdated: Vec::new(),
             escrowed: HashSet::new(),
+            warned_escrow: false,
         }
     }
 

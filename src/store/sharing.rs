@@ -9,18 +9,17 @@
 #![forbid(unsafe_code)]
 
 mod change;
+mod copies;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zeroize::Zeroizing;
-
+use self::copies::{Changes, folder_keys, hex_folder, names, under};
 use super::acl::{self, Entry, Readers, Update, Who};
 use super::attributes::{Access, Attributes, BY_ID, Change, Host, Level, Scope, shared_with};
 use super::filing::{self, Active};
 use super::keyring::Keyring;
 use super::names::Setting;
 use crate::error::{Error, ErrorKind, Result};
-use crate::hex;
 use crate::key::{KeyId, PrivateKey, Protect, PublicKey};
 
 pub use change::{AclChange, Next};
@@ -50,6 +49,8 @@ pub struct Sharing {
     keys: Vec<KeyId>,
     /// What there is under [`Level::private_prefix`] in [`Scope::Shared`].
     copies: BTreeSet<String>,
+    /// What the users' copies among them are under, where nothing else is changed: users rotate their keys.
+    under: BTreeMap<String, KeyId>,
     /// Nothing to share here, now or later.
     idle: bool,
     /// Whom the caller asked about; `None` where it can't be told.
@@ -78,6 +79,11 @@ impl Sharing {
             None => entries.to_vec(),
         };
         let keys = folder_keys(folder)?;
+        let copies = folder.list(Scope::Shared, &Level::Folder.private_prefix())?;
+        let under = match update {
+            None => under(folder, &copies)?,
+            Some(_) => BTreeMap::new(),
+        };
         // Keys of public folders belong to nobody; a global key is shared by configuration.
         let global = ring.settings().is_global() && keys.is_empty();
         Ok(Sharing {
@@ -87,9 +93,8 @@ impl Sharing {
             grants: update.as_ref().is_some_and(|u| acl::gives(&later, &u.who)),
             update,
             keys,
-            copies: BTreeSet::from_iter(
-                folder.list(Scope::Shared, &Level::Folder.private_prefix())?,
-            ),
+            copies: BTreeSet::from_iter(copies),
+            under,
             idle: global || folder.access() == Access::Public,
             found: BTreeMap::new(),
             undo: Vec::new(),
@@ -121,7 +126,8 @@ impl Sharing {
                 names.push(user);
             }
         }
-        let lacking = |user: &&str| *user != self.owner && self.lacks(user);
+        let may_be_older = |user: &str| self.update.is_none() && self.has_copies(user);
+        let lacking = |user: &&str| *user != self.owner && (self.lacks(user) || may_be_older(user));
         names.extend(self.after.users.iter().map(String::as_str).filter(lacking));
         let new = names.into_iter().find(|n| !self.found.contains_key(*n));
         new.map(str::to_owned)
@@ -326,14 +332,26 @@ impl Sharing {
     fn recipients(&self) -> impl Iterator<Item = Recipient<'_>> {
         self.found.iter().filter_map(|(asked, found)| match found {
             Some(Sharee::User { name, key }) if self.after.users.contains(asked) => {
+                let key = key.as_ref()?;
+                let granted = self.grants && self.updated_user() == Some(asked);
                 Some(Recipient {
                     name,
-                    key: key.as_ref()?,
-                    anew: self.grants && self.updated_user() == Some(asked),
+                    key,
+                    anew: granted || self.is_older(name, key),
                 })
             }
             _ => None,
         })
+    }
+
+    /// Whether a copy of that user is under another key than the active one.
+    fn is_older(&self, user: &str, key: &PublicKey) -> bool {
+        let folder = hex_folder(user);
+        let mut copies = self
+            .under
+            .iter()
+            .filter(|(copy, _)| copy.starts_with(&folder));
+        copies.any(|(_, by)| !key.matches(by))
     }
 
     /// Encrypts `keys` to the users who lack them.
@@ -419,55 +437,6 @@ enum Open {
     Store,
     Remove,
     Leave,
-}
-
-/// Attributes to change, each once, in [`Scope::Shared`].
-#[derive(Default)]
-struct Changes(BTreeMap<String, Option<Zeroizing<String>>>);
-
-impl Changes {
-    fn set(&mut self, name: String, value: Zeroizing<String>) {
-        self.0.insert(name, Some(value));
-    }
-
-    /// `copy` is what follows [`Level::private_prefix`].
-    fn unset(&mut self, copy: &str) {
-        let name = format!("{}{copy}", Level::Folder.private_prefix());
-        self.0.insert(name, None);
-    }
-
-    fn into_list(self) -> Vec<Change> {
-        let change = |(name, value)| match value {
-            Some(value) => Change::set(Scope::Shared, name, value),
-            None => Change::unset(Scope::Shared, name),
-        };
-        self.0.into_iter().map(change).collect()
-    }
-}
-
-/// The ids of the folder's keys. Only the owner sees the private ones.
-fn folder_keys(folder: &mut dyn Attributes) -> Result<Vec<KeyId>> {
-    let level = Level::Folder;
-    match folder.access() {
-        Access::Own => filing::ids(folder, Scope::Private, &level.private_prefix()),
-        Access::Shared => filing::ids(folder, Scope::Shared, &level.public_prefix()),
-        Access::Public => Ok(Vec::new()),
-    }
-}
-
-/// Under which ids a key is shared. A mail may name a key by its new id where the owner keeps it
-/// under the old one, and a sharee has no list of keys to look through.
-fn names<'a>(id: &KeyId, key: &'a PrivateKey) -> Vec<(KeyId, &'a PrivateKey)> {
-    let mut ids = vec![(*id, key)];
-    if key.id() != *id {
-        ids.push((key.id(), key));
-    }
-    ids
-}
-
-/// What the copies for `user` begin with, after [`Level::private_prefix`].
-fn hex_folder(user: &str) -> String {
-    hex::encode(user.as_bytes()) + "/"
 }
 
 /// The active key of the user whose INBOX is `inbox`; `None` for a user without keys.

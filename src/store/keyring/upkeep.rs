@@ -74,8 +74,12 @@ impl Keyring {
 
     /// Makes copies for escrow of the user's keys that this session has opened.
     fn escrow_at_hand(&mut self, host: &mut dyn Host) -> Result<()> {
-        if self.settings.escrow()?.is_empty() {
-            return Ok(());
+        match self.settings.escrow() {
+            Ok([]) => return Ok(()),
+            Ok(_) => {}
+            // Once a session.
+            Err(_) if std::mem::replace(&mut self.warned_escrow, true) => return Ok(()),
+            Err(e) => return Err(e),
         }
         let escrowed = &self.escrowed;
         let user_keys = self.slots.user_keys.iter();
