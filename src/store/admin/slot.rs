@@ -335,7 +335,7 @@ pub(super) fn test(ring: &mut Keyring, host: &mut dyn Host, request: &Request) -
     if rows.is_empty() {
         return Err(Error::new(
             ErrorKind::WrongPassword,
-            format!("it opens no key of user {}", host.username()),
+            format!("the secret opens no key of user {}", host.username()),
         ));
     }
     ring.forget();

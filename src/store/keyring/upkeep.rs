@@ -143,6 +143,10 @@ impl Keyring {
         let names: Vec<String> = found.slots().map(|slot| slot.name.clone()).collect();
         let mut changed = false;
         for name in names.iter().filter(|name| !is_login(name)) {
+            // The key whose seal it has was given up: it waits for reopen.
+            if slots::find(&found, name).is_some_and(|slot| found.is_locked(&slot.sealed_by)) {
+                continue;
+            }
             match self.extend_slot(&mut found, name, inbox, host, new) {
                 Ok(()) => changed = true,
                 Err(e) => host.warn(&format!(
