@@ -28,7 +28,9 @@ use zeroize::Zeroizing;
 use super::attributes::{Attributes, Change, Host, Level, Scope, owner};
 use super::filing::{self, Filed};
 use super::keyring::Keyring;
+use super::slots;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::slots::Slots;
 use crate::key::{KeyId, PublicKey, StoredKey};
 
 pub use command::Command;
@@ -67,6 +69,8 @@ pub struct Entry {
     pub name: String,
     /// New data is encrypted to this one.
     pub active: bool,
+    /// A user's key that nothing opens, since `reset --abandon`.
+    pub locked: bool,
 }
 
 /// The private keys of `level` that are stored for the user at `at`, the active one first; none
@@ -83,8 +87,14 @@ pub fn list(level: Level, at: &mut dyn Attributes) -> Result<Vec<Entry>> {
             .collect(),
         Level::Folder => at.list(Scope::Private, &level.private_prefix())?,
     };
+    // A dict without a place for slots has none.
+    let slots = match level {
+        Level::User => slots::read(at).unwrap_or_default(),
+        Level::Folder => Slots::default(),
+    };
     let entry = |name: String| Entry {
         active: active.as_ref() == Some(&name),
+        locked: key_id(&name).is_ok_and(|id| slots.is_locked(&id.0)),
         name,
     };
     let mut entries: Vec<Entry> = names.into_iter().map(entry).collect();
@@ -128,6 +138,7 @@ pub fn list_without_folder(
     let entry = |id: KeyId| Entry {
         name: id.to_string(),
         active: false,
+        locked: false,
     };
     Ok(ids.into_iter().map(entry).collect())
 }

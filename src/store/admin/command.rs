@@ -380,7 +380,11 @@ impl Command {
     fn list(&mut self, level: Level, at: &mut dyn Attributes) -> Result<()> {
         for key in list(level, at)? {
             self.listed.extend(key.name.parse::<KeyId>());
-            let active = if key.active { "yes" } else { "no" };
+            let active = match (key.active, key.locked) {
+                (true, _) => "yes",
+                (false, true) => "locked",
+                (false, false) => "no",
+            };
             let row = Row::of([&name(level, at), active, &key.name]);
             self.rows.push_back(row);
         }
@@ -403,6 +407,10 @@ impl Command {
     ) -> Result<()> {
         for key in list(level, at)? {
             let exported = export(ring, level, at, host, &key.name);
+            let exported = exported.map_err(|e| match key.locked {
+                true => e.context("it is locked, see reopen"),
+                false => e,
+            });
             let mailbox = name(level, at);
             self.rows.push_back(match exported {
                 // openssl wants BEGIN at the beginning of a line.

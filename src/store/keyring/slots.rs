@@ -41,6 +41,7 @@ impl OpenSlots {
         self.serial = None;
         self.open.clear();
         self.user_keys.clear();
+        self.used = None;
     }
 }
 

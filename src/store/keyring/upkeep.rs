@@ -8,11 +8,11 @@ use super::super::filing::Filed;
 use super::super::settings::SaveVersion;
 use super::super::slots;
 use super::Keyring;
-use super::protect::{is_login, user_key_change};
+use super::protect::{is_login, open_login, user_key_change};
 use crate::error::{Error, Result};
 use crate::format::slots::{Record, Slot, SlotType, Slots};
 use crate::key::slot::SlotLock;
-use crate::key::{KeyId, PrivateKey, PublicKey, StoredKey};
+use crate::key::{KeyId, PrivateKey, Protection, PublicKey, StoredKey};
 
 impl Keyring {
     /// Does what is due. The caller holds no lock. What can't be done is logged; the session goes on.
@@ -59,9 +59,7 @@ impl Keyring {
         }
         let new = self.under_password(inbox.as_mut(), &key, &password)?;
         // Before the old one goes.
-        if StoredKey::parse(&new)?.password_rounds().is_some() {
-            StoredKey::parse(&new)?.unlock_with_password(&password)?;
-        }
+        check_opens(inbox.as_mut(), &new, &password)?;
         inbox.commit(vec![user_key_change(id, new.clone())])?;
         if inbox.get(Scope::Private, &name)? != Some(new) {
             let old = Zeroizing::new(text.to_owned());
@@ -188,6 +186,21 @@ impl Keyring {
         }
         slots::update(found, name, |slot| slot.seal(new))
     }
+}
+
+/// Makes sure that `password` opens the user key's string `text`.
+fn check_opens(inbox: &mut dyn Attributes, text: &str, password: &[u8]) -> Result<()> {
+    let stored = StoredKey::parse(text)?;
+    let opened = match stored.protection() {
+        Protection::Key(by) => {
+            let found = slots::read(inbox)?;
+            let login = open_login(&found, &by, [password].into_iter());
+            let missing = || Error::internal("the password's slot is not there");
+            stored.unlock_with_key(&login.ok_or_else(missing)??)
+        }
+        Protection::Password | Protection::None => stored.unlock_with_password(password),
+    };
+    opened.map(|_| ())
 }
 
 fn has_escrow(found: &Slots, escrow: &[PublicKey], id: &KeyId) -> bool {
