@@ -15,6 +15,8 @@ fetch() {
     rm -rf "$folder/partial" "$folder/lock"
 }
 
+# bookworm-backports has none for its Dovecot: an administrator has to take it out as well.
+apt-get -q -y purge dovecot-fts-xapian >/dev/null
 apt-get -q update >/dev/null
 mirror=$(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' | awk '$2 == "bookworm" { print $1; exit }')
 echo "deb $mirror bookworm-backports main" >/etc/apt/sources.list.d/backports.list
