@@ -8,7 +8,7 @@ import time
 from itertools import count
 
 import pytest
-from harness import CryptConfig, Mail, UserConfig
+from harness import CryptConfig, DovecotVersion, Mail, UserConfig
 from harness.moment import Moments
 from test_doveadm import cryptokey, rows
 from test_doveadm_keys import new_verb, readable
@@ -104,6 +104,8 @@ def test_an_appended_mail_is_never_left_under_a_deleted_key(dovecot, storage):
 @pytest.mark.parametrize("storage, locked", [*((s, False) for s in STORAGES), ("maildir", True)])
 def test_a_delivered_mail_is_never_left_under_a_deleted_key(dovecot, storage, locked):
     """`locked`: somebody else has locked the Maildir, and delivery doesn't wait for that."""
+    if locked and DovecotVersion.installed() >= DovecotVersion.parse("2.4.5"):
+        pytest.skip("this Dovecot's delivery waits for the lock, with and without a plugin")
     server, moments = server_of(dovecot, storage, "lmtp")
     server.log.expect("was deleted while a mail was being encrypted to it")
     refused = set()
