@@ -83,7 +83,7 @@ pub enum Kdf {
 
 /// What a private key string is protected by.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Lock {
+pub enum Encryption {
     /// Nothing.
     None,
     /// A password.
@@ -105,8 +105,8 @@ pub struct PrivateString {
     /// Curve or RSA.
     pub algorithm: AlgorithmName,
     /// Protection.
-    pub lock: Lock,
-    /// The key, encrypted unless `lock` is [`Lock::None`]. Version 1: the big-endian number;
+    pub encryption: Encryption,
+    /// The key, encrypted unless `encryption` is [`Encryption::None`]. Version 1: the big-endian number;
     /// version 2: MPI, PKCS#1 or raw.
     pub key: Secret,
     /// The id that the key must have.
@@ -164,25 +164,25 @@ fn parse_v1(fields: &[&str]) -> Result<KeyString> {
             id: id(key_id)?,
         }));
     }
-    let (nid, key, lock, key_id) = match *fields {
-        [nid, "0", key, key_id] => (nid, key, Lock::None, key_id),
+    let (nid, key, encryption, key_id) = match *fields {
+        [nid, "0", key, key_id] => (nid, key, Encryption::None, key_id),
         [nid, "2", key, salt, key_id] => {
             let salt = bytes(salt, "salt", MAX_SALT)?.to_vec();
-            (nid, key, Lock::Password(Kdf::V1 { salt }), key_id)
+            (nid, key, Encryption::Password(Kdf::V1 { salt }), key_id)
         }
         [nid, "1", key, ephemeral, by, key_id] => {
-            let lock = Lock::Key {
+            let encryption = Encryption::Key {
                 kdf: Kdf::V1 { salt: Vec::new() },
                 ephemeral: bytes(ephemeral, "ephemeral key", MAX_EPHEMERAL)?.to_vec(),
                 by: id(by)?,
             };
-            (nid, key, lock, key_id)
+            (nid, key, encryption, key_id)
         }
         _ => return Err(wrong_fields(fields)),
     };
     Ok(KeyString::Private(PrivateString {
         algorithm: AlgorithmName::Nid(number(nid, "curve number", i32::MAX as u32)?),
-        lock,
+        encryption,
         key: bytes(key, "private key", MAX_KEY)?,
         id: id(key_id)?,
     }))
@@ -195,11 +195,11 @@ fn parse_v2(fields: &[&str]) -> Result<KeyString> {
             id: id(key_id)?,
         }));
     }
-    let (oid, key, lock, key_id) = match *fields {
-        [oid, "0", key, key_id] => (oid, key, Lock::None, key_id),
+    let (oid, key, encryption, key_id) = match *fields {
+        [oid, "0", key, key_id] => (oid, key, Encryption::None, key_id),
         [oid, "2", cipher, salt, hash, rounds, key, key_id] => {
-            let lock = Lock::Password(kdf(cipher, salt, hash, rounds)?);
-            (oid, key, lock, key_id)
+            let encryption = Encryption::Password(kdf(cipher, salt, hash, rounds)?);
+            (oid, key, encryption, key_id)
         }
         [
             oid,
@@ -213,18 +213,18 @@ fn parse_v2(fields: &[&str]) -> Result<KeyString> {
             by,
             key_id,
         ] => {
-            let lock = Lock::Key {
+            let encryption = Encryption::Key {
                 kdf: kdf(cipher, salt, hash, rounds)?,
                 ephemeral: bytes(ephemeral, "ephemeral key", MAX_EPHEMERAL)?.to_vec(),
                 by: id(by)?,
             };
-            (oid, key, lock, key_id)
+            (oid, key, encryption, key_id)
         }
         _ => return Err(wrong_fields(fields)),
     };
     Ok(KeyString::Private(PrivateString {
         algorithm: AlgorithmName::Oid(name(oid, "algorithm", 80)?),
-        lock,
+        encryption,
         key: bytes(key, "private key", MAX_KEY)?,
         id: id(key_id)?,
     }))
@@ -299,15 +299,20 @@ pub fn write_public(spki: &[u8], id: &Id) -> String {
     format!("2:{}:{}", hex::encode(spki), hex::encode(id))
 }
 
-/// A version 2 private key string. `key` is encrypted already if `lock` says so.
+/// A version 2 private key string. `key` is encrypted already if `encryption` says so.
 ///
 /// # Errors
 /// Unsupported for what only version 1 can say: that version is read, never written.
-pub fn write_private(oid: &str, lock: &Lock, key: &[u8], id: &Id) -> Result<Zeroizing<String>> {
-    let (kind, kdf, ephemeral) = match lock {
-        Lock::None => ("0", None, None),
-        Lock::Password(kdf) => ("2", Some(kdf), None),
-        Lock::Key { kdf, ephemeral, by } => ("1", Some(kdf), Some((ephemeral, by))),
+pub fn write_private(
+    oid: &str,
+    encryption: &Encryption,
+    key: &[u8],
+    id: &Id,
+) -> Result<Zeroizing<String>> {
+    let (kind, kdf, ephemeral) = match encryption {
+        Encryption::None => ("0", None, None),
+        Encryption::Password(kdf) => ("2", Some(kdf), None),
+        Encryption::Key { kdf, ephemeral, by } => ("1", Some(kdf), Some((ephemeral, by))),
     };
     let ephemeral_len = ephemeral.map_or(0, |(e, _)| e.len());
     let len = 2 * (key.len() + ephemeral_len + MAX_SALT) + oid.len() + 256;

@@ -15,7 +15,7 @@ use crate::crypto::xdh::{XCurve, XPrivate};
 use crate::crypto::{self, Secret};
 use crate::error::{Error, Result};
 use crate::format::keyinfo::{self, AlgorithmIdentifier, PrivateKeyInfo};
-use crate::format::keystring::{self, Lock};
+use crate::format::keystring::{self, Encryption};
 use crate::format::pem;
 
 /// RSA's object identifier in key strings.
@@ -240,12 +240,12 @@ impl PrivateKey {
             AnyPrivate::X(key) => (key.public().curve().oid_text(), key.to_bytes()?),
             AnyPrivate::Rsa(key) => (RSA_OID, key.to_pkcs1()?),
         };
-        let (lock, key) = match protect {
-            Protect::None => (Lock::None, key),
+        let (encryption, key) = match protect {
+            Protect::None => (Encryption::None, key),
             Protect::Password { password, rounds } => wrap::under_password(&key, password, rounds)?,
             Protect::Key(other) => wrap::under_key(&key, other)?,
         };
-        keystring::write_private(oid, &lock, &key, &self.id().0)
+        keystring::write_private(oid, &encryption, &key, &self.id().0)
     }
 
     /// PEM (PKCS#8); under a password PBES2 with PBKDF2-HMAC-SHA256 and AES-256-CBC.

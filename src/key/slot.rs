@@ -20,7 +20,7 @@ const SALT: usize = 16;
 const SEAL: &[u8] = b"mail_crypt slot seal 1";
 
 /// What opens a slot.
-pub enum SlotLock<'a> {
+pub enum SlotOpener<'a> {
     /// A secret, stretched as the slot says.
     Secret(&'a Stretch, &'a Secret),
     /// The private half of this key, which is elsewhere.
@@ -80,7 +80,7 @@ impl Slot {
     /// As libcrypto.
     pub fn new(
         (name, slot_type, label): (&str, SlotType, &str),
-        lock: SlotLock<'_>,
+        opener: SlotOpener<'_>,
         owner: &PrivateKey,
     ) -> Result<Self> {
         let mut slot = Slot {
@@ -94,12 +94,12 @@ impl Slot {
             sealed_by: [0; 32],
             seal: [0; 32],
         };
-        match lock {
-            SlotLock::Key(public) => slot.public = public.to_dovecot(),
-            SlotLock::Secret(stretch, stretched) => {
+        match opener {
+            SlotOpener::Key(public) => slot.public = public.to_dovecot(),
+            SlotOpener::Secret(stretch, stretched) => {
                 let key = PrivateKey::generate(CURVE)?;
                 slot.public = key.public().to_dovecot();
-                slot.lock(&key, stretch, stretched)?;
+                slot.put_under(&key, stretch, stretched)?;
             }
         }
         slot.seal(owner)?;
@@ -110,7 +110,12 @@ impl Slot {
     ///
     /// # Errors
     /// As libcrypto.
-    pub fn lock(&mut self, key: &PrivateKey, stretch: &Stretch, stretched: &Secret) -> Result<()> {
+    pub fn put_under(
+        &mut self,
+        key: &PrivateKey,
+        stretch: &Stretch,
+        stretched: &Secret,
+    ) -> Result<()> {
         let protect = Protect::Password {
             password: stretched,
             rounds: wrap::RANDOM_ROUNDS,
@@ -250,7 +255,7 @@ mod tests {
 
     fn paper(secret: &Secret, owner: &PrivateKey) -> Slot {
         let about = ("paper", SlotType::Recovery, "");
-        Slot::new(about, SlotLock::Secret(&Stretch::None, secret), owner).unwrap()
+        Slot::new(about, SlotOpener::Secret(&Stretch::None, secret), owner).unwrap()
     }
 
     #[test]

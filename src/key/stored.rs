@@ -5,7 +5,7 @@ use super::private::KeyEncoding;
 use super::{KeyId, PrivateKey, as_setting, is_public, jwk, wrap};
 use crate::crypto::{Secret, pkcs8};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::keystring::{self, KeyString, Lock, PrivateString};
+use crate::format::keystring::{self, Encryption, KeyString, PrivateString};
 use crate::format::{base64, keyinfo, pem};
 
 /// A private key that has been parsed, and may still be locked.
@@ -63,10 +63,10 @@ impl StoredKey {
     /// What it takes to unlock it.
     pub fn protection(&self) -> Protection {
         match &self.0 {
-            Form::String(string) => match &string.lock {
-                Lock::None => Protection::None,
-                Lock::Password(_) => Protection::Password,
-                Lock::Key { by, .. } => Protection::Key(KeyId(*by)),
+            Form::String(string) => match &string.encryption {
+                Encryption::None => Protection::None,
+                Encryption::Password(_) => Protection::Password,
+                Encryption::Key { by, .. } => Protection::Key(KeyId(*by)),
             },
             Form::Encrypted(_) => Protection::Password,
             Form::Ready(_) => Protection::None,
@@ -76,10 +76,10 @@ impl StoredKey {
     /// The PBKDF2 rounds that its password is stretched with; `None` where it is under none, and for PEM.
     pub fn password_rounds(&self) -> Option<u32> {
         match &self.0 {
-            Form::String(string) => match &string.lock {
-                Lock::Password(keystring::Kdf::V2 { rounds, .. }) => Some(*rounds),
-                Lock::Password(keystring::Kdf::V1 { .. }) => Some(0),
-                Lock::None | Lock::Key { .. } => None,
+            Form::String(string) => match &string.encryption {
+                Encryption::Password(keystring::Kdf::V2 { rounds, .. }) => Some(*rounds),
+                Encryption::Password(keystring::Kdf::V1 { .. }) => Some(0),
+                Encryption::None | Encryption::Key { .. } => None,
             },
             Form::Encrypted(_) | Form::Ready(_) => None,
         }
@@ -98,7 +98,7 @@ impl StoredKey {
     pub fn unlock(&self) -> Result<PrivateKey> {
         match &self.0 {
             Form::Ready(key) => Ok(key.clone()),
-            Form::String(string) if string.lock == Lock::None => {
+            Form::String(string) if string.encryption == Encryption::None => {
                 let algorithm = KeyEncoding::of(&string.algorithm)?;
                 let key = PrivateKey::from_string_bytes(&algorithm, &string.key)
                     .map_err(|e| e.context(self.name()))?;
@@ -133,13 +133,13 @@ impl StoredKey {
                 }
                 PrivateKey::from_pkcs8(&pkcs8::decrypt(der, password)?)
             }
-            Form::String(string) => match &string.lock {
-                Lock::Password(kdf) => {
+            Form::String(string) => match &string.encryption {
+                Encryption::Password(kdf) => {
                     let open = wrap::with_password(kdf, &string.key, password);
                     opened(string, open, wrong)
                 }
-                Lock::None => self.unlock(),
-                Lock::Key { .. } => Err(self.locked()),
+                Encryption::None => self.unlock(),
+                Encryption::Key { .. } => Err(self.locked()),
             },
             Form::Ready(_) => self.unlock(),
         }
@@ -154,7 +154,7 @@ impl StoredKey {
         let Form::String(string) = &self.0 else {
             return self.unlock();
         };
-        let Lock::Key { kdf, ephemeral, by } = &string.lock else {
+        let Encryption::Key { kdf, ephemeral, by } = &string.encryption else {
             return self.unlock();
         };
         let wrong = || {

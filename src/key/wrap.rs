@@ -10,7 +10,7 @@ use crate::crypto::ec::Curve;
 use crate::crypto::{self, Secret};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::der;
-use crate::format::keystring::{Kdf, Lock};
+use crate::format::keystring::{Encryption, Kdf};
 use crate::hex;
 
 /// PBKDF2 rounds for a password, paid once per login: 25 ms on a CPU with SHA instructions, 50 ms
@@ -43,17 +43,21 @@ fn kdf_with(rounds: u32) -> Result<Kdf> {
 }
 
 /// Encrypts `key` under a password.
-pub(super) fn under_password(key: &[u8], password: &[u8], rounds: u32) -> Result<(Lock, Secret)> {
+pub(super) fn under_password(
+    key: &[u8],
+    password: &[u8],
+    rounds: u32,
+) -> Result<(Encryption, Secret)> {
     if password.is_empty() {
         return Err(Error::setting("an empty password protects nothing"));
     }
     let kdf = kdf_with(rounds)?;
     let sealed = KeyCipher::derive(&kdf, KeyMaterial::Password(password))?.encrypt(key)?;
-    Ok((Lock::Password(kdf), sealed))
+    Ok((Encryption::Password(kdf), sealed))
 }
 
 /// Encrypts `key` to another key.
-pub(super) fn under_key(key: &[u8], other: &PublicKey) -> Result<(Lock, Secret)> {
+pub(super) fn under_key(key: &[u8], other: &PublicKey) -> Result<(Encryption, Secret)> {
     let (ephemeral, secret) = if other.key_type() == super::KeyType::Rsa {
         let mut secret = Secret::zeroed(RSA_SECRET_LEN);
         crypto::random(&mut secret)?;
@@ -63,12 +67,12 @@ pub(super) fn under_key(key: &[u8], other: &PublicKey) -> Result<(Lock, Secret)>
     };
     let kdf = kdf_with(RANDOM_ROUNDS)?;
     let sealed = KeyCipher::derive(&kdf, KeyMaterial::Agreed(&secret))?.encrypt(key)?;
-    let lock = Lock::Key {
+    let encryption = Encryption::Key {
         kdf,
         ephemeral,
         by: other.id().0,
     };
-    Ok((lock, sealed))
+    Ok((encryption, sealed))
 }
 
 /// Decrypts what is under a password.

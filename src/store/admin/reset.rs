@@ -13,7 +13,7 @@ use super::{Generated, folder_key};
 use crate::crypto::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::slots::{Record, Slot, SlotType, Slots, Stretch};
-use crate::key::slot::{SlotLock, new_code};
+use crate::key::slot::{SlotOpener, new_code};
 use crate::key::{KeyId, PrivateKey};
 
 /// Puts the user's keys under a new password, opened by whatever was given in place of the old one. A recovery code
@@ -112,7 +112,7 @@ fn replace_code(
     let (secret, text) = new_code()?;
     let owner = keys.active(host.username())?;
     let about = (used.name.as_str(), used.slot_type, used.label.as_str());
-    let slot = Slot::new(about, SlotLock::Secret(&Stretch::None, &secret), owner)?;
+    let slot = Slot::new(about, SlotOpener::Secret(&Stretch::None, &secret), owner)?;
     let wrapped: Vec<_> = keys
         .open
         .iter()

@@ -18,7 +18,7 @@ use crate::format::code;
 use crate::format::slots::{
     MAX_LABEL, MAX_NAME, Record, Slot, SlotType, Slots, Stretch, is_label, is_name,
 };
-use crate::key::slot::{SlotLock, new_code};
+use crate::key::slot::{SlotOpener, new_code};
 use crate::key::{KeyId, PrivateKey, Protection, PublicKey, StoredKey};
 
 /// What a new slot is opened with.
@@ -163,11 +163,11 @@ fn make(
     owner: &PrivateKey,
 ) -> Result<Slot> {
     match opens {
-        Opens::Key(key) => Slot::new(about, SlotLock::Key(&key), owner),
+        Opens::Key(key) => Slot::new(about, SlotOpener::Key(&key), owner),
         Opens::Secret(stretch, secret) => {
             let stretch = shared_stretch(found, stretch);
             let stretched = stretch.stretch(&secret)?;
-            Slot::new(about, SlotLock::Secret(&stretch, &stretched), owner)
+            Slot::new(about, SlotOpener::Secret(&stretch, &stretched), owner)
         }
     }
 }

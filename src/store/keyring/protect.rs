@@ -10,7 +10,7 @@ use super::super::slots;
 use super::Keyring;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::slots::{Record, Slot, SlotType, Slots, Stretch};
-use crate::key::slot::SlotLock;
+use crate::key::slot::SlotOpener;
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
 
 impl Keyring {
@@ -65,7 +65,7 @@ impl Keyring {
                 let stretched = stretch.stretch(password)?;
                 let name = slots::free_name(&found, slots::LOGIN);
                 let about = (name.as_str(), SlotType::Password, "");
-                let slot = Slot::new(about, SlotLock::Secret(&stretch, &stretched), key)?;
+                let slot = Slot::new(about, SlotOpener::Secret(&stretch, &stretched), key)?;
                 found.records.push(Record::Slot(slot.clone()));
                 slots::write(inbox, &mut found)?;
                 slot

@@ -11,7 +11,7 @@ use super::Keyring;
 use super::protect::{is_login, open_login, user_key_change};
 use crate::error::{Error, Result};
 use crate::format::slots::{Record, Slot, SlotType, Slots};
-use crate::key::slot::SlotLock;
+use crate::key::slot::SlotOpener;
 use crate::key::{KeyId, PrivateKey, Protection, PublicKey, StoredKey};
 
 impl Keyring {
@@ -219,7 +219,7 @@ fn add_escrow(found: &mut Slots, escrow: &[PublicKey], user_key: &PrivateKey) ->
             None => {
                 let name = slots::free_name(found, SlotType::Escrow.name());
                 let about = (name.as_str(), SlotType::Escrow, "");
-                let slot = Slot::new(about, SlotLock::Key(key), user_key)?;
+                let slot = Slot::new(about, SlotOpener::Key(key), user_key)?;
                 found.records.push(Record::Slot(slot.clone()));
                 slot
             }

@@ -1,7 +1,7 @@
 //! Keys as text: key strings, PEM, base64, JSON Web Keys.
 
 use mail_crypt_core::ErrorKind;
-use mail_crypt_core::format::keystring::{self, Kdf, KeyString, Lock};
+use mail_crypt_core::format::keystring::{self, Encryption, Kdf, KeyString};
 use mail_crypt_core::key::{PrivateKey, Protect, Protection, PublicKey, StoredKey};
 
 use super::{Input, test_keys, vectors};
@@ -98,9 +98,9 @@ fn is_fast(text: &str) -> bool {
     let Ok(KeyString::Private(string)) = keystring::parse(text.trim()) else {
         return false;
     };
-    match string.lock {
-        Lock::None => true,
-        Lock::Password(kdf) | Lock::Key { kdf, .. } => match kdf {
+    match string.encryption {
+        Encryption::None => true,
+        Encryption::Password(kdf) | Encryption::Key { kdf, .. } => match kdf {
             Kdf::V1 { .. } => true,
             Kdf::V2 { rounds, .. } => rounds <= FAST_ROUNDS,
         },
