@@ -17,7 +17,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x9c621b90u
+#define MCRS_VERSION 0x0753af14u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -739,6 +739,15 @@ int mcrs_refuse_damaged(bool known,
                         size_t size,
                         struct mcrs_sizes sizes,
                         struct mcrs_error *error);
+
+/*
+ Refuses a mail that isn't encrypted, if the user's settings say so. Returns 0, or -1 where it must not be served.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `error` is valid.
+ */
+int mcrs_refuse_plain(struct mcrs_user *user,
+                      struct mcrs_error *error);
 
 /*
  Refuses a decrypted mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it is encrypted

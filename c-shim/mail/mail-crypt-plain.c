@@ -51,6 +51,8 @@ static uint64_t mail_crypt_recorded_size(struct mail *mail)
 int mail_crypt_check_plain(struct mail *mail, struct istream *input,
 			   struct mcrs_error *error_r)
 {
+	struct mail_crypt_user *muser =
+		MAIL_CRYPT_USER_CONTEXT(mail->box->storage->user);
 	struct mcrs_sizes sizes = { .actual = UINT64_MAX };
 	const unsigned char *data;
 	uoff_t stream_size;
@@ -60,6 +62,8 @@ int mail_crypt_check_plain(struct mail *mail, struct istream *input,
 	/* a mail that is being saved, or whose storage has nothing encrypted, may begin with anything */
 	if (mail->saving || MAIL_CRYPT_BOX_CONTEXT(mail->box) == NULL)
 		return 0;
+	if (muser->scan == NULL && mcrs_refuse_plain(muser->user, error_r) < 0)
+		return -1;
 	known = mail_crypt_cache_knows(mail);
 	data = i_stream_get_data(input, &size);
 	if (!known && mcrs_begins_as_text(data, size))

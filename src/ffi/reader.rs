@@ -13,7 +13,7 @@ use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::reader::{Reader, Served};
-use crate::store::{Attributes, FileState};
+use crate::store::{Attributes, FileState, in_use};
 use crate::stream::{
     Sizes, begins_as_text, is_encrypted, may_be_ciphertext_size, refuse_damaged, refuse_twice,
 };
@@ -105,6 +105,20 @@ pub unsafe extern "C" fn mcrs_refuse_damaged(
     };
     // SAFETY: `error` is valid, by the contract.
     unsafe { only_this_mail(entry_new(error, look), true, error) }
+}
+
+/// Refuses a mail that isn't encrypted, if the user's settings say so. Returns 0, or -1 where it must not be served.
+///
+/// # Safety
+/// `user` is from `mcrs_user_new`; `error` is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_refuse_plain(user: *mut mcrs_user, error: *mut mcrs_error) -> c_int {
+    let check = |user: &mut Rc<RefCell<User>>| {
+        let user = user.try_borrow().map_err(|_| in_use())?;
+        user.ring.settings().check_plain().map(|()| 0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { only_this_mail(entry(user, error, check), true, error) }
 }
 
 /// Refuses a decrypted mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it is encrypted

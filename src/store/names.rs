@@ -36,10 +36,12 @@ pub enum Setting {
     PasswordKdf,
     /// Public keys that get a copy of each user's key.
     EscrowPublic,
+    /// Whether mail is served that is stored in plaintext.
+    ReadPlain,
 }
 
 /// The one table of names: 2.3's, 2.4's. A setting that has more than one is called by the first.
-const NAMES: [(Setting, &str, &str); 14] = [
+const NAMES: [(Setting, &str, &str); 15] = [
     (
         Setting::Write,
         "mail_crypt_save_version",
@@ -105,6 +107,11 @@ const NAMES: [(Setting, &str, &str); 14] = [
         Setting::EscrowPublic,
         "mail_crypt_escrow_public_key4",
         "crypt_escrow_public_key4_file",
+    ),
+    (
+        Setting::ReadPlain,
+        "mail_crypt_read_plain",
+        "crypt_read_plain",
     ),
 ];
 

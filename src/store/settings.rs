@@ -63,6 +63,8 @@ pub struct Settings {
     pub require_secure_sharing: bool,
     /// Global mode: what decrypts.
     pub global_private: Vec<PrivateKey>,
+    /// Serve mail that is stored in plaintext.
+    pub read_plain: bool,
     writing: Result<Writing>,
     curve: Result<Option<String>>,
     global_public: Result<Option<PublicKey>>,
@@ -127,6 +129,7 @@ impl Settings {
             require_encrypted_user_key: ask.boolean(Setting::RequireEncrypted),
             require_secure_sharing: ask.boolean(Setting::RequireSecureSharing),
             global_private: ask.private_keys(Setting::GlobalPrivate)?,
+            read_plain: ask.boolean_or_true(Setting::ReadPlain),
             writing: ask.writing(),
             curve: ask.curve(),
             global_public,
@@ -162,6 +165,7 @@ impl Settings {
             require_encrypted_user_key: true,
             require_secure_sharing: true,
             global_private: Vec::new(),
+            read_plain: true,
             writing: Ok(Writing {
                 version: SaveVersion::ReadOnly,
                 algorithm: Algorithm::default(),
@@ -245,6 +249,23 @@ impl Settings {
     /// Whether mail is encrypted to a global key, and not to folders' keys.
     pub fn is_global(&self) -> bool {
         !matches!(self.global_public, Ok(None))
+    }
+
+    /// Whether a mail may be served that is stored in plaintext.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Tampered`], with what to do: somebody may have planted it.
+    pub fn check_plain(&self) -> Result<()> {
+        if self.read_plain {
+            return Ok(());
+        }
+        Err(Error::new(
+            crate::ErrorKind::Tampered,
+            format!(
+                "it is stored in plaintext, and {} = no: if it is the user's own, from before, set {0} = yes for this user",
+                self.name(Setting::ReadPlain)
+            ),
+        ))
     }
 
     /// Why the private key of one of `ids` isn't there, where that is the global key.

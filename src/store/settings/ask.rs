@@ -143,6 +143,11 @@ impl Ask<'_, '_> {
         value.is_some_and(|v| !matches!(v.first(), Some(b'n' | b'N' | b'f' | b'F' | b'0')))
     }
 
+    /// The same, but true where it isn't set.
+    pub(super) fn boolean_or_true(&mut self, setting: Setting) -> bool {
+        self.value(setting).is_none() || self.boolean(setting)
+    }
+
     pub(super) fn public_key(&mut self, setting: Setting) -> Result<Option<PublicKey>> {
         let (name, shown_as) = (Line::V2_3.name(setting), self.line.name(setting));
         self.public_key_at(name, shown_as)

@@ -18,6 +18,7 @@ SETTINGS = {
     "mail_crypt_acl_require_secure_key_sharing": "crypt_acl_require_secure_key_sharing",
     "mail_crypt_global_public_key": "crypt_global_public_key_file",
     "mail_crypt_global_private_key": "crypt_global_private_key",
+    "mail_crypt_read_plain": "crypt_read_plain",
     "mail_attribute_dict": "mail_attribute",
     "zlib_save_level = 1": "compress_gz_level = 1",
 }
