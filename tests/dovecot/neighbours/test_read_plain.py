@@ -107,9 +107,9 @@ def test_it_is_served_once_the_user_says_so(server, planted):
 
 def test_it_stops_a_sync_and_gets_to_no_other_side(server, dovecot, planted):
     user, mails = planted
-    with dovecot(users={user: user_of("maildir")}) as other:
-        there = ["env", "-i", "PATH=/usr/bin:/bin", "doveadm", "-c", str(other.places.config), "dsync-server", "-u", user]
-        done = server.doveadm("sync", "-u", user, *there, check=False)
-        assert done.returncode != 0 and b"Can't lookup body for UID=2" in done.stderr
-        with other.imap(user) as session:
-            assert mails[1].data not in session.bodies()
+    other = dovecot(users={user: user_of("maildir")})
+    there = ["env", "-i", "PATH=/usr/bin:/bin", "doveadm", "-c", str(other.places.config), "dsync-server", "-u", user]
+    done = server.doveadm("sync", "-u", user, *there, check=False)
+    assert done.returncode != 0 and b"Can't lookup body for UID=2" in done.stderr
+    with other.imap(user) as session:
+        assert mails[1].data not in session.bodies()
