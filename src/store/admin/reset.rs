@@ -134,18 +134,28 @@ fn replace_code(
 /// Makes a new user key under `new`. The keys that don't open stay, and are known to be locked from now on. Done once
 /// more after an interruption, it goes on.
 fn abandon(ring: &mut Keyring, host: &mut dyn Host, new: &Secret) -> Result<Vec<Row>> {
-    // With the configured one first: what opens needn't be abandoned.
-    refuse_if_open(ring, host)?;
+    let opens = ring.opens_own(host);
     ring.give(Some(new), None);
     let mut inbox = host.inbox()?;
     let _lock = inbox.lock(Level::User)?;
     let mut found = slots::read(inbox.as_mut())?;
     let (open, locked) = partition(ring, inbox.as_mut(), host, &found)?;
     let active = filing::active(Level::User, inbox.as_mut())?;
-    if active.is_some_and(|active| open.iter().any(|key| key.matches(&active.id))) {
-        return Ok(vec![Row::note(
-            "the user's key is under the new password already".to_owned(),
-        )]);
+    let is_done = active.is_some_and(|active| open.iter().any(|key| key.matches(&active.id)));
+    let was_begun = locked.iter().any(|id| found.is_locked(&id.0));
+    match (is_done, was_begun, opens) {
+        (true, true, _) => {
+            let text = "the user's key is under the new password already: folders get new keys where nothing opens theirs";
+            return Ok(vec![Row::note(text.to_owned())]);
+        }
+        // What opens needn't be abandoned.
+        (true, false, _) | (false, _, true) => {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                "the user's key opens with what is configured or given: change its password instead",
+            ));
+        }
+        (false, _, false) => {}
     }
     let marks = locked.iter().filter(|id| !found.is_locked(&id.0));
     let marks: Vec<Record> = marks.map(|id| Record::Locked(id.0)).collect();
@@ -160,16 +170,6 @@ fn abandon(ring: &mut Keyring, host: &mut dyn Host, new: &Secret) -> Result<Vec<
         made.id(),
         locked.len()
     ))])
-}
-
-fn refuse_if_open(ring: &mut Keyring, host: &mut dyn Host) -> Result<()> {
-    if !ring.opens_own(host) {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Refused,
-        "the user's key opens with what is configured: change its password instead",
-    ))
 }
 
 /// The user's keys that open, and the names of those that don't.

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::keystring::Id;
 use crate::format::slots::{Record, Replaced, Slots};
 use crate::key::slot::now;
-use crate::key::{KeyId, PrivateKey, Protect};
+use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
 
 /// What the user's keys are to be under.
 #[derive(Clone, Copy)]
@@ -85,7 +85,8 @@ impl UserKeys {
     }
 }
 
-/// The names of the user's keys: those that are stored, and those that only slots have.
+/// The names of the user's keys: those that are stored, and those whose private half only slots have. One without a
+/// public half was never in use: whoever made it died before it was stored.
 pub(super) fn all_ids(inbox: &mut dyn Attributes, slots: &Slots) -> Result<Vec<KeyId>> {
     let mut ids = match user_keys(inbox) {
         Ok(ids) => ids,
@@ -98,9 +99,10 @@ pub(super) fn all_ids(inbox: &mut dyn Attributes, slots: &Slots) -> Result<Vec<K
         let Some(id) = key.id().filter(|id| !ids.contains(id)) else {
             continue;
         };
-        let public = filing::public(Level::User, inbox, &id);
-        let known = |other: &KeyId| matches!(&public, Ok(Some((key, _))) if key.matches(other));
-        if !ids.iter().any(known) {
+        let Some((public, _)) = filing::public(Level::User, inbox, &id)? else {
+            continue;
+        };
+        if !ids.iter().any(|other| public.matches(other)) {
             ids.push(id);
         }
     }
@@ -146,6 +148,10 @@ pub(super) fn put_under(
     let mut changes = Vec::new();
     let mut replaced = Vec::new();
     for (id, key) in keys {
+        // Done already, by a command that was interrupted: what it replaced can still be brought back.
+        if is_under(ring, inbox, id, new)? {
+            continue;
+        }
         let text = match new {
             NewPassword::Set(password) => ring.under_password(inbox, key, password)?,
             NewPassword::Clear => key.to_dovecot(Protect::None)?,
@@ -174,6 +180,27 @@ pub(super) fn put_under(
     }
     ring.forget();
     Ok(())
+}
+
+/// Whether the user key `id` is stored as it would be under the new password.
+fn is_under(
+    ring: &Keyring,
+    inbox: &mut dyn Attributes,
+    id: &KeyId,
+    new: NewPassword<'_>,
+) -> Result<bool> {
+    let filed = Filed::read(inbox, Scope::Private, &Level::User.private(id))?;
+    let mut texts = filed.texts();
+    let (Some(text), None) = (texts.next(), texts.next()) else {
+        return Ok(false);
+    };
+    match new {
+        NewPassword::Set(password) => ring.is_under_password(inbox, &text, password),
+        NewPassword::Clear => {
+            let stored = StoredKey::parse(&text);
+            Ok(stored.is_ok_and(|key| key.protection() == Protection::None))
+        }
+    }
 }
 
 fn remember(inbox: &mut dyn Attributes, replaced: Vec<Replaced>, keep: Keep) -> Result<()> {

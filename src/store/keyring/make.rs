@@ -150,7 +150,12 @@ impl Keyring {
         let key = self.new_key(inbox)?;
         let text = self.protected_user_key(inbox, host, &key)?;
         self.extend_slots(inbox, host, &key)?;
-        self.store_made(Level::User, inbox, host, key, text)
+        let made = self.store_made(Level::User, inbox, host, key.clone(), text)?;
+        // A dict may have no place for slots, and need none.
+        if let Err(e) = self.seal_slots(inbox, host, &key) {
+            host.debug(&|| format!("the slots keep their older seals: {e}"));
+        }
+        Ok(made)
     }
 
     /// Warns once in a session that a new user key is unprotected.

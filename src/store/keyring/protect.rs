@@ -74,6 +74,32 @@ impl Keyring {
         Ok(slot.wrap(key)?.text)
     }
 
+    /// Whether `password` opens a user key's string, and the settings want it no other way.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Store`], where it takes a slot.
+    pub(in crate::store) fn is_under_password(
+        &self,
+        inbox: &mut dyn Attributes,
+        text: &str,
+        password: &[u8],
+    ) -> Result<bool> {
+        let Ok(stored) = StoredKey::parse(text) else {
+            return Ok(false);
+        };
+        let wanted = self.settings.password_kdf()? != PasswordKdf::Pbkdf2;
+        match stored.protection() {
+            Protection::Password if !wanted && !self.is_outdated(text) => {
+                Ok(stored.unlock_with_password(password).is_ok())
+            }
+            Protection::Key(by) if wanted => {
+                let login = open_login(&slots::read(inbox)?, &by, [password].into_iter());
+                Ok(matches!(login, Some(Ok(_))))
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// Whether a user key's string, which the password opens, is weaker than the settings want it.
     pub(super) fn is_outdated(&self, text: &str) -> bool {
         let Ok(stored) = StoredKey::parse(text) else {

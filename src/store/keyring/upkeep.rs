@@ -4,7 +4,7 @@
 use zeroize::Zeroizing;
 
 use super::super::attributes::{Attributes, Host, Level, Scope};
-use super::super::filing::Filed;
+use super::super::filing::{self, Filed};
 use super::super::settings::SaveVersion;
 use super::super::slots;
 use super::Keyring;
@@ -116,7 +116,7 @@ impl Keyring {
         Ok(())
     }
 
-    /// Puts the new user key under all slots whose seals can be checked, seals them anew, and makes the copies for
+    /// Puts the new user key, before it is stored, under all slots whose seals can be checked, and makes the copies for
     /// escrow. The caller holds the lock.
     ///
     /// # Errors
@@ -139,7 +139,7 @@ impl Keyring {
             Err(e) => return Err(e),
         };
         let names: Vec<String> = found.slots().map(|slot| slot.name.clone()).collect();
-        let mut changed = false;
+        let mut changed = drop_never_stored(&mut found, inbox)?;
         for name in names.iter().filter(|name| !is_login(name)) {
             // The key whose seal it has was given up: it waits for reopen.
             if slots::find(&found, name).is_some_and(|slot| found.is_locked(&slot.sealed_by)) {
@@ -173,18 +173,63 @@ impl Keyring {
         let Some(slot) = slots::find(found, name).cloned() else {
             return Ok(());
         };
-        let sealed_by = KeyId(slot.sealed_by);
-        let owner = if new.matches(&sealed_by) {
-            new.clone()
-        } else {
-            let filed = Filed::read(inbox, Scope::Private, &Level::User.private(&sealed_by))?;
-            self.unlock_filed(Level::User, &sealed_by, inbox, &filed, host, 0)?
-        };
-        slot.check_seal(&owner)?;
+        if self.is_configured(&slot) {
+            return Ok(());
+        }
+        self.check_seal(&slot, inbox, host)?;
         if !slots::opens(found, name, &new.id()) {
             found.records.push(Record::Key(slot.wrap(new)?));
         }
-        slots::update(found, name, |slot| slot.seal(new))
+        Ok(())
+    }
+
+    /// Whether the settings say which key it is, so that no seal has to.
+    fn is_configured(&self, slot: &Slot) -> bool {
+        let escrow = self.settings.escrow().unwrap_or_default();
+        let public = slot.public_key().map(|key| key.id());
+        slot.slot_type == SlotType::Escrow
+            && escrow
+                .iter()
+                .any(|key| public.as_ref().is_ok_and(|id| key.id() == *id))
+    }
+
+    fn check_seal(
+        &mut self,
+        slot: &Slot,
+        inbox: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<()> {
+        let sealed_by = KeyId(slot.sealed_by);
+        let filed = Filed::read(inbox, Scope::Private, &Level::User.private(&sealed_by))?;
+        let owner = self.unlock_filed(Level::User, &sealed_by, inbox, &filed, host, 0)?;
+        slot.check_seal(&owner)
+    }
+
+    /// Seals all slots with the user key `owner`, whose other seals are in order. Only once the key is stored: nobody
+    /// could check the seals of a key that was lost. The caller holds the lock.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Store`]: the seals are then as they were.
+    pub(in crate::store) fn seal_slots(
+        &mut self,
+        inbox: &mut dyn Attributes,
+        host: &mut dyn Host,
+        owner: &PrivateKey,
+    ) -> Result<()> {
+        let mut found = slots::read(inbox)?;
+        let others = |slot: &&Slot| !is_login(&slot.name) && !owner.matches(&KeyId(slot.sealed_by));
+        let others: Vec<Slot> = found.slots().filter(others).cloned().collect();
+        let mut changed = false;
+        for slot in others {
+            if self.is_configured(&slot) || self.check_seal(&slot, inbox, host).is_ok() {
+                slots::update(&mut found, &slot.name, |slot| slot.seal(owner))?;
+                changed = true;
+            }
+        }
+        match changed {
+            true => slots::write(inbox, &mut found),
+            false => Ok(()),
+        }
     }
 }
 
@@ -201,6 +246,28 @@ fn check_opens(inbox: &mut dyn Attributes, text: &str, password: &[u8]) -> Resul
         Protection::Password | Protection::None => stored.unlock_with_password(password),
     };
     opened.map(|_| ())
+}
+
+/// Drops copies of keys that were never stored, since their maker died. The caller holds the lock. Returns whether there
+/// were some.
+fn drop_never_stored(found: &mut Slots, inbox: &mut dyn Attributes) -> Result<bool> {
+    let mut never = Vec::new();
+    for record in &found.records {
+        let Record::Key(key) = record else { continue };
+        let Some(id) = key.id().filter(|id| !never.contains(id)) else {
+            continue;
+        };
+        let public = filing::public_text(Level::User, inbox, &id)?;
+        let private = Filed::read(inbox, Scope::Private, &Level::User.private(&id))?;
+        if public.is_none() && private.is_none() {
+            never.push(id);
+        }
+    }
+    let mut dropped = false;
+    for id in &never {
+        dropped |= slots::forget_key(found, id);
+    }
+    Ok(dropped)
 }
 
 fn has_escrow(found: &Slots, escrow: &[PublicKey], id: &KeyId) -> bool {

@@ -104,7 +104,9 @@ def no_room(folder: Path, argv: list[str], times: int, file: str) -> list[str]:
     return _wrapped(folder, argv, CRASH_FAIL=times, CRASH_FILE=file)
 
 
-def crashes(server, folder: Path, *args: str, file: str = "dovecot-attributes", gone: int = 0):
+def crashes(
+    server, folder: Path, *args: str, file: str = "dovecot-attributes", gone: int = 0, stdin: bytes | None = None
+):
     """Runs a doveadm command again and again, dying each time a moment later, until it gets through.
 
     Yields after every crash. `file` is what is renamed to, `gone` the exit code where nothing is left to be done.
@@ -112,7 +114,7 @@ def crashes(server, folder: Path, *args: str, file: str = "dovecot-attributes", 
     doveadm = ["doveadm", "-c", str(server.places.config), *args]
     for at in range(1, 1000):
         argv = _wrapped(folder, doveadm, CRASH_AT=at, CRASH_FILE=file)
-        done = server.run_program(argv, check=False)
+        done = server.run_program(argv, stdin, check=False)
         # The next one would wait for what is left until it is old. A dict leaves nothing.
         assert not list(server.store.path.rglob("dovecot-attributes.lock"))
         for lock in server.store.path.rglob("dovecot-uidlist.lock"):
