@@ -41,7 +41,7 @@ RECIPES = {
         "wrong password for key", "printf '%s\\n' \"$password\" | doveadm mailbox cryptokey slot test", "--abandon",
         "cryptokey reopen", "--no-undo", "--needed", "doveadm move", "slot add -u jane -n phone", "auth_password_verify",
         "driver = lua", "passdb lua", "slot remove -u jane phone", "openssl rand", "-g -n sso", "AS mail_crypt_private_password",
-        "AS crypt_user_key_password", "pass_attrs", "driver = oauth2", "passdb oauth2", "pattern = ",
+        "AS crypt_user_key_password", "pass_attrs", "driver = oauth2", "passdb oauth2", "pattern = ", "dict_map",
     )
 }  # fmt: skip
 
@@ -465,54 +465,70 @@ def test_a_secret_from_oauth2(dovecot, store, guide):
     provider.shutdown()
 
 
-def test_slots_in_sql_have_a_place(dovecot, guide):
-    """With the map there is one; with those of the packaged plugin alone there is none, and nothing is lost."""
+@pytest.mark.parametrize("there", (True, False))
+def test_slots_in_sql_have_a_place(dovecot, guide, there):
+    """With the map there is one; with those of the packaged plugin's keys alone there is none, and nothing is lost."""
     need("../dict/libdriver_sqlite.so", "dovecot-sqlite")
-    if words.is_24():
-        pytest.skip("2.4 says this in another way: see tests/docker/scenarios/maps.sh")
-    slots = block("pattern = ")
+    slots_map = block({"2.3": "pattern = ", "2.4": "dict_map"}[LINE])
     (name,) = re.findall(r"^(priv/\S+/slots)$", GUIDE, re.MULTILINE)
-    assert re.findall(r"pattern = (\S+)\$name", slots) == [name.removesuffix("slots")]
-    for map_of_slots in (slots, ""):
-        server = guide.server = dovecot(users={"jane": jane("the-old-one")}, attribute_dict=None, extra=sql_dict(guide, map_of_slots))
-        mail = Mail.make()
-        server.deliver("jane", mail)
-        there = bool(map_of_slots)
-        if not there:
-            server.log.expect("Error: ", "can't be undone")
-        done = server.doveadm("mailbox", "cryptokey", "slot", "add", "-u", "jane", "recovery", check=False)
-        assert (done.returncode == 0) == there, done.stderr
-        done = server.doveadm("mailbox", "cryptokey", "password", "-u", "jane", "-n", "-", stdin=b"the-new-one\n")
-        assert (b"can't be undone" in done.stderr) == (not there)
-        server.set_user("jane", jane("the-new-one"))
-        with server.imap("jane") as imap:
-            assert imap.bodies()[0].endswith(mail.data)
-        (guide.folder / "keys.db").unlink()
+    assert name.removesuffix("slots") + "$name" in slots_map
+    settings = sql_dict(guide, slots_map if there else "")
+    server = guide.server = dovecot(users={"jane": jane("the-old-one")}, attribute_dict=None, extra=settings)
+    mail = Mail.make()
+    server.deliver("jane", mail)
+    if not there:
+        server.log.expect("Error: ", "can't be undone")
+    done = server.doveadm("mailbox", "cryptokey", "slot", "add", "-u", "jane", "recovery", stdin=b"", check=False)
+    assert (done.returncode == 0) == there, done.stderr
+    done = server.doveadm("mailbox", "cryptokey", "password", "-u", "jane", "-n", "-", stdin=b"the-new-one\n")
+    assert (b"can't be undone" in done.stderr) == (not there)
+    assert reads(server, "the-new-one", mail)
 
 
-def sql_dict(guide: Guide, map_of_slots: str) -> str:
+def test_without_a_place_for_escrow_no_user_key_is_made(dovecot, guide):
+    need("../dict/libdriver_sqlite.so", "dovecot-sqlite")
+    settings = escrow(guide) + sql_dict(guide, "")
+    server = guide.server = dovecot(users={"jane": jane("the-old-one")}, attribute_dict=None, extra=settings)
+    server.log.expect("Error: ")
+    assert server.try_deliver("jane", Mail.make())
+
+
+def sql_map(pattern: str, table: str, key: str, of_user: bool) -> str:
+    """A map of names with one variable word."""
+    user = "username_field = username\n" if of_user else ""
+    if words.is_24():
+        fields = "".join(f"key_field {name} {{\nvalue = ${name}\n}}\n" for name in ("mailbox", key))
+        return f"dict_map {pattern} {{\nsql_table = {table}\n{user}{fields}value_field value {{\n}}\n}}\n"
+    return (
+        f"map {{\npattern = {pattern}\ntable = {table}\n{user}value_field = value\n"
+        f"fields {{\nmailbox = $mailbox\n{key} = ${key}\n}}\n}}\n"
+    )
+
+
+def sql_dict(guide: Guide, slots_map: str) -> str:
     """Attributes in SQL, by the maps of the packaged plugin's keys and this one."""
     pvt = "vendor/vendor.dovecot/pvt"
-    text = f"connect = {guide.folder}/keys.db\n"
-    tables = {"user_slots": "mailbox, name, username"}
+    tables, maps = {"user_slots": ("mailbox", "name", "username")}, ""
     for owner, crypt in (("folder", f"{pvt}/crypt"), ("user", f"{pvt}/server/{pvt}/crypt")):
-        for table, pattern, field, more in (
-            ("pubkeys", f"shared/$mailbox/{crypt}/pubkeys/$id", "id", ""),
-            ("privkeys", f"priv/$mailbox/{crypt}/privkeys/$id", "id", "username_field = username\n"),
-            ("active", f"shared/$mailbox/{crypt}/$name", "name", ""),
+        for kind, pattern, key in (
+            ("pubkeys", f"shared/$mailbox/{crypt}/pubkeys/$id", "id"),
+            ("privkeys", f"priv/$mailbox/{crypt}/privkeys/$id", "id"),
+            ("active", f"shared/$mailbox/{crypt}/$name", "name"),
         ):
-            tables[f"{owner}_{table}"] = f"mailbox, {field}" + (", username" if more else "")
-            text += (
-                f"map {{\npattern = {pattern}\ntable = {owner}_{table}\n{more}value_field = value\n"
-                f"fields {{\nmailbox = $mailbox\n{field} = ${field}\n}}\n}}\n"
-            )
-    (guide.folder / "maps").write_text(text + map_of_slots)
-    with sqlite3.connect(guide.folder / "keys.db") as database:
-        for table, key in tables.items():
-            columns = ", ".join(f"{column} TEXT" for column in key.split(", "))
-            database.execute(f"CREATE TABLE {table} ({columns}, value TEXT, PRIMARY KEY ({key}))")
-    (guide.folder / "keys.db").chmod(0o666)
-    return (
-        f"mail_attribute_dict = proxy::attributes\ndict {{\nattributes = sqlite:{guide.folder}/maps\n}}\n"
-        "service dict {\nunix_listener dict {\nmode = 0666\n}\n}\n"
-    )
+            of_user = kind == "privkeys"
+            tables[f"{owner}_{kind}"] = ("mailbox", key, "username") if of_user else ("mailbox", key)
+            maps += sql_map(pattern, f"{owner}_{kind}", key, of_user)
+    file = guide.folder / "keys.db"
+    with sqlite3.connect(file) as database:
+        for table, columns in tables.items():
+            typed = ", ".join(f"{column} TEXT" for column in columns)
+            database.execute(f"CREATE TABLE {table} ({typed}, value TEXT, PRIMARY KEY ({', '.join(columns)}))")
+    file.chmod(0o666)
+    service = "service dict {\nunix_listener dict {\nmode = 0666\n}\n}\n"
+    if words.is_24():
+        return (
+            f"dict_server {{\ndict attributes {{\ndriver = sql\nsql_driver = sqlite\nsqlite_path = {file}\n{maps}{slots_map}}}\n}}\n"
+            f"mail_attribute {{\ndict proxy {{\nname = attributes\n}}\n}}\n{service}"
+        )
+    (guide.folder / "maps").write_text(f"connect = {file}\n{maps}{slots_map}")
+    return f"mail_attribute_dict = proxy::attributes\ndict {{\nattributes = sqlite:{guide.folder}/maps\n}}\n{service}"
