@@ -532,3 +532,23 @@ def sql_dict(guide: Guide, slots_map: str) -> str:
         )
     (guide.folder / "maps").write_text(f"connect = {file}\n{maps}{slots_map}")
     return f"mail_attribute_dict = proxy::attributes\ndict {{\nattributes = sqlite:{guide.folder}/maps\n}}\n{service}"
+
+
+def test_argon2id_and_the_way_back_to_the_packaged_plugin(dovecot):
+    """What docs/security.md says of it."""
+    argon2id = ((words.setting("mail_crypt_password_kdf"), "argon2id"),)
+    server = dovecot(users={"jane": jane("the-old-one", extra=argon2id)})
+    mail = Mail.make()
+    server.deliver("jane", mail)
+    server.restart(plugin="packaged")
+    server.log.expect("Error: ")
+    mark = server.log.mark()
+    with server.imap("jane") as imap, pytest.raises(imaplib.IMAP4.abort):
+        imap.bodies()
+    assert server.log.lines("Private key (not available|[0-9a-f]+ not available)", mark)
+    server.restart(plugin="ours")
+    server.set_user("jane", jane("the-old-one"))
+    server.doveadm("mailbox", "cryptokey", "password", "-u", "jane", "--compat")
+    server.restart(plugin="packaged")
+    with server.imap("jane") as imap:
+        assert imap.bodies()[0].endswith(mail.data)
