@@ -24,7 +24,7 @@ case $step in
     test) packages+=("${demo[@]}" dovecot-sieve python3-pytest python3-pytest-xdist
         python3-pytest-timeout openssl)
         # Plugins that are tried beside ours; a Debian that lacks one, or has it for another Dovecot, goes without.
-        optional=(dovecot-auth-lua dovecot-flatcurve dovecot-fts-xapian) ;;
+        optional=(dovecot-auth-lua dovecot-flatcurve dovecot-fts-xapian dovecot-sqlite) ;;
     # Only the pure part is fuzzed. libFuzzer is C++.
     fuzz) packages=(g++ libc6-dev make pkg-config libssl-dev ca-certificates) ;;
     # The engine itself is the machine's own affair.

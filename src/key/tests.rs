@@ -3,6 +3,7 @@
 
 mod made;
 mod refused;
+mod slots;
 mod spki;
 mod survived;
 

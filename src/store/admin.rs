@@ -37,6 +37,7 @@ pub use command::Command;
 pub use plan::{Folders, Step, Task};
 pub use request::{Request, Verb};
 pub use row::{Column, Layout, Row, columns};
+pub use slot::list as list_slots;
 
 pub use delete::KeyDeletion;
 pub use generate::{

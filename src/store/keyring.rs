@@ -97,7 +97,7 @@ impl Keyring {
     }
 
     /// Takes what came with a command in place of the configured password: a secret, or a private key.
-    pub(super) fn give(&mut self, secret: Option<&[u8]>, key: Option<PrivateKey>) {
+    pub fn give(&mut self, secret: Option<&[u8]>, key: Option<PrivateKey>) {
         if let Some(secret) = secret {
             self.settings.password = Some(Password {
                 value: Zeroizing::new(secret.to_vec()),

@@ -247,7 +247,7 @@ def test_output_that_fails_is_an_error_and_leaves_no_half_of_it(tmp_path):
 def test_every_command_takes_help(flag, tmp_path):
     told = tool(flag)
     commands = re.findall(rb"^  mail-crypt ((?:key )?[a-z]+) ", told, re.MULTILINE)
-    assert len(commands) == 6
+    assert len(commands) == 7
     out = tmp_path / "out"
     for command in (*commands, b"key"):
         words = command.decode().split()

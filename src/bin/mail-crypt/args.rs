@@ -15,6 +15,7 @@ mail-crypt: encrypted mail and its keys, without a Dovecot
                           [--key KEYFILE | --attributes DICTFILE..] [--user NAME] [PASSWORD]
   mail-crypt decrypt FILE (--key KEYFILE | --attributes DICTFILE..) [--user NAME]
                           [--message N] [--raw | --twice] [-o OUT] [PASSWORD]
+  mail-crypt slots --attributes DICTFILE.. [--key KEYFILE] [--json] [PASSWORD]
   mail-crypt encrypt [FILE] --to PUBLICKEY [--algorithm NAME] [-o OUT]
   mail-crypt keygen --curve NAME [--format pem|dovecot] [-o OUT] [PASSWORD]
   mail-crypt key show KEYFILE [--json] [PASSWORD]
@@ -22,6 +23,8 @@ mail-crypt: encrypted mail and its keys, without a Dovecot
 
   PASSWORD is --password-stdin (the first line), --password-fd N or --password-prompt.
   It is never an argument. --new-password-fd N protects what `key convert` writes.
+  With --attributes a recovery code or an app's secret is taken as the password is, and KEYFILE
+  may have the private key of escrow or of another slot.
   FILE is a mail of a Maildir, an sdbox or mdbox file, an attachment; - is standard input
   (decrypt reads it twice, and wants a file).
 

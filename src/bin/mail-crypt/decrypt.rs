@@ -4,9 +4,10 @@
 use std::io::{self, Read};
 
 use mail_crypt_core::crypto::Secret;
-use mail_crypt_core::error::Error;
+use mail_crypt_core::error::{Error, ErrorKind};
+use mail_crypt_core::format::code;
 use mail_crypt_core::format::stream::MAX_HEADER;
-use mail_crypt_core::key::PrivateKey;
+use mail_crypt_core::key::{KeyId, PrivateKey};
 use mail_crypt_core::store::names::Line;
 use mail_crypt_core::store::{Keyring, Password, Settings};
 use mail_crypt_core::stream::{Body, Feed, Limits, Opener, SecretCache, Verified, refuse_twice};
@@ -102,21 +103,59 @@ fn failed_copy(e: io::Error) -> Failure {
 
 /// The keyring, and the dict that it reads.
 pub(crate) struct Keys {
-    ring: Keyring,
-    dict: FileDict,
+    pub ring: Keyring,
+    pub dict: FileDict,
 }
 
-fn key_source(options: &Options) -> Result<Keys> {
+impl Keys {
+    /// The private key that one of `ids` names, opened by whichever user's keys open it.
+    fn private_key(&mut self, ids: &[KeyId]) -> Result<PrivateKey> {
+        let mut error: Option<Error> = None;
+        for mut host in self.dict.each() {
+            if self.dict.is_many() {
+                // Another user's slots.
+                self.ring.forget();
+            }
+            match self.ring.private_key(ids, &mut self.dict, &mut host) {
+                Ok(key) => return Ok(key),
+                Err(e) if error.is_none() || !is_none(&e) => error = Some(e),
+                Err(_) => {}
+            }
+        }
+        self.check_code()?;
+        let error = error.unwrap_or_else(|| Error::internal("there is no dict"));
+        Err(error.into())
+    }
+
+    /// # Errors
+    /// What was given in place of a password is a mistyped code: that is why it opens nothing.
+    fn check_code(&self) -> Result<()> {
+        if let Some(secret) = &self.ring.settings().password {
+            code::read(&secret.value)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the key isn't there, or nothing that was given is for it.
+fn is_none(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::NoKey | ErrorKind::Locked)
+}
+
+/// The keys that were given, and where others are looked for.
+pub(crate) fn key_source(options: &Options) -> Result<Keys> {
     let password = options.password.read()?;
+    let mut given = None;
     let mut settings = Settings::reading(Line::default());
     if let Some(path) = &options.key {
         let text = secret::key_text(path)?;
         let name = path.display();
         let key =
             PrivateKey::parse_setting(&text, password.as_deref()).map_err(|e| e.context(name))?;
-        // The mail's own key, or the one above the user's key in the dict.
+        // The mail's own key, the one above the user's key in the dict, or that of a slot, such as escrow's.
         settings.global_private.push(key.clone());
-        settings.user_key_keys.push(key);
+        settings.user_key_keys.push(key.clone());
+        given = Some(key);
     }
     settings.password = password.map(|value| Password {
         value: Zeroizing::new(value.to_vec()),
@@ -128,7 +167,8 @@ fn key_source(options: &Options) -> Result<Keys> {
     }
     let user = options.user.as_deref().unwrap_or_default();
     let dict = FileDict::read(&options.attributes, user)?;
-    let ring = Keyring::new(settings);
+    let mut ring = Keyring::new(settings);
+    ring.give(None, given);
     Ok(Keys { ring, dict })
 }
 
@@ -142,8 +182,7 @@ fn open(mail: &mut impl Read, mut opener: Opener, keys: &mut Keys) -> Result<Bod
         let Feed::NeedKey(ids) = opener.feed(&buf[..read])? else {
             continue;
         };
-        let mut host = keys.dict.clone();
-        let key = keys.ring.private_key(&ids, &mut keys.dict, &mut host)?;
+        let key = keys.private_key(&ids)?;
         opener.unlock(&key, &mut SecretCache::default())?;
         opener.feed(&[])?;
     }

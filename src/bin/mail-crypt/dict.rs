@@ -17,10 +17,12 @@ use crate::{Result, secret};
 
 type Entries = BTreeMap<String, Zeroizing<String>>;
 
-/// All keys of a user, whichever mailbox they belong to: ids are unique.
+/// All keys of the users whose files these are, whichever mailbox they belong to: ids are unique.
 #[derive(Clone)]
 pub(crate) struct FileDict {
-    entries: Rc<Entries>,
+    files: Rc<Vec<Entries>>,
+    /// Look only in the file with this number.
+    only: Option<usize>,
     /// Look only under this GUID.
     guid: Option<String>,
     /// Whose copies of shared keys are used.
@@ -30,26 +32,42 @@ pub(crate) struct FileDict {
 impl FileDict {
     /// Reads the dict files at `paths`; with none there are no keys.
     pub(crate) fn read(paths: &[PathBuf], user: &str) -> Result<Self> {
-        let mut entries = Entries::new();
+        let mut files = Vec::new();
         for path in paths {
             let text = secret::key_text(path)?;
             let mut lines = text.lines();
-            let known = entries.len();
+            let mut entries = Entries::new();
             while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
                 if name.contains("/crypt/") {
                     entries.insert(unescape(name).to_string(), unescape(value));
                 }
             }
-            if entries.len() == known {
+            if entries.is_empty() {
                 let text = format!("{}: no keys of mail_crypt in it", path.display());
                 return Err(Error::corrupt(text).into());
             }
+            files.push(entries);
         }
         Ok(FileDict {
-            entries: Rc::new(entries),
+            files: Rc::new(files),
+            only: None,
             guid: None,
             user: user.to_owned(),
         })
+    }
+
+    /// Each of the files alone: a user's own keys and slots are in one of them.
+    pub(crate) fn each(&self) -> impl Iterator<Item = FileDict> + use<> {
+        let all = self.clone();
+        (0..self.files.len().max(1)).map(move |number| FileDict {
+            only: Some(number),
+            ..all.clone()
+        })
+    }
+
+    /// Whether there is more than one file.
+    pub(crate) fn is_many(&self) -> bool {
+        self.files.len() > 1
     }
 
     /// What stands after `tree/GUID/` in each name of the tree.
@@ -58,7 +76,10 @@ impl FileDict {
             Scope::Private => "priv/",
             Scope::Shared => "shared/",
         };
-        self.entries.iter().filter_map(move |(name, value)| {
+        let files = self.files.iter().enumerate();
+        let files = files.filter(|(number, _)| self.only.is_none_or(|only| only == *number));
+        let entries = files.flat_map(|(_, entries)| entries);
+        entries.filter_map(move |(name, value)| {
             let (guid, rest) = name.strip_prefix(tree)?.split_once('/')?;
             let wanted = self.guid.as_ref().is_none_or(|wanted| wanted == guid);
             wanted.then_some((rest, value))

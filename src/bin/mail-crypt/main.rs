@@ -12,6 +12,7 @@ mod failure;
 mod inspect;
 mod keys;
 mod secret;
+mod slots;
 mod wiped;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ fn run() -> Result<()> {
     match command.as_str() {
         "inspect" => inspect::run(&options),
         "decrypt" => decrypt::run(&options),
+        "slots" => slots::run(&options),
         "encrypt" => encrypt::run(&options),
         "keygen" => keys::generate(&options),
         "key show" => keys::show(&options),

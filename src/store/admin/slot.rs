@@ -346,7 +346,7 @@ pub(super) fn test(ring: &mut Keyring, host: &mut dyn Host, request: &Request) -
 ///
 /// # Errors
 /// [`ErrorKind::Store`]; corrupt where nothing of what is stored can be read.
-pub(super) fn list(ring: &mut Keyring, host: &mut dyn Host) -> Result<Vec<Row>> {
+pub fn list(ring: &mut Keyring, host: &mut dyn Host) -> Result<Vec<Row>> {
     let mut inbox = host.inbox()?;
     let found = slots::read(inbox.as_mut())?;
     let mut rows = Vec::new();

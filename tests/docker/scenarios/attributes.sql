@@ -42,6 +42,13 @@ CREATE TABLE user_privkeys (
     value text NOT NULL,
     PRIMARY KEY (username, mailbox, id)
 );
+CREATE TABLE user_slots (
+    username text NOT NULL,
+    mailbox text NOT NULL,
+    name text NOT NULL,
+    value text NOT NULL,
+    PRIMARY KEY (username, mailbox, name)
+);
 CREATE TABLE plain_private (
     username text NOT NULL,
     mailbox text NOT NULL,

@@ -6,6 +6,8 @@ for owner in folder user; do
     [ $owner = folder ] || crypt=$pvt/server/$pvt/crypt
     map "shared/\$mailbox/$crypt/pubkeys/\$id" "${owner}_pubkeys" "mailbox id"
     map "priv/\$mailbox/$crypt/privkeys/\$id" "${owner}_privkeys" "mailbox id" username
+    # The user's slots; what else stands there is in the table above.
+    [ $owner = folder ] || map "priv/\$mailbox/$crypt/\$name" user_slots "mailbox name" username
     # There is one name, "active", but Dovecot can't list where a pattern ends in a word.
     map "shared/\$mailbox/$crypt/\$name" "${owner}_active" "mailbox name"
 done

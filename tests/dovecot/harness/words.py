@@ -19,6 +19,9 @@ SETTINGS = {
     "mail_crypt_global_public_key": "crypt_global_public_key_file",
     "mail_crypt_global_private_key": "crypt_global_private_key",
     "mail_crypt_read_plain": "crypt_read_plain",
+    "mail_crypt_password_rounds": "crypt_password_rounds",
+    "mail_crypt_password_kdf": "crypt_password_kdf",
+    "mail_crypt_escrow_public_key": "crypt_escrow_public_key_file",
     "mail_attribute_dict": "mail_attribute",
     "zlib_save_level = 1": "compress_gz_level = 1",
 }
