@@ -159,6 +159,9 @@ fn check_each(
 ) -> Result<Vec<KeyId>> {
     for id in &names {
         let filed = Filed::read(at, Scope::Private, &Level::Folder.private(id))?;
+        if waits_for_reopen(host, &filed)? {
+            continue;
+        }
         let opened = if rekey {
             let key = ring.unlock_filed(Level::Folder, id, at, &filed, host, 0);
             key.map(|_| ())
@@ -187,9 +190,6 @@ fn user_key_opens(
         let Err(e) = ring.unlocking_key(id, &by, host, 0) else {
             return Ok(());
         };
-        if is_locked(host, &by)? {
-            return Ok(());
-        }
         let name = Level::User.private(&by);
         let user_key = Filed::read(host.inbox()?.as_mut(), Scope::Private, &name)?;
         if !user_key.is_none() {
@@ -197,6 +197,19 @@ fn user_key_opens(
         }
     }
     locked.map_or(Ok(()), Err)
+}
+
+/// Whether a folder key is under a user key that is known to be locked: it stays there.
+fn waits_for_reopen(host: &mut dyn Host, filed: &Filed) -> Result<bool> {
+    for text in filed.texts() {
+        let protection = StoredKey::parse(&text).map(|key| key.protection());
+        if let Ok(Protection::Key(by)) = protection {
+            if is_locked(host, &by)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the user key `id` is known to be locked: what it opens waits for `reopen`.
@@ -323,6 +336,9 @@ fn rekeyed(
         .iter()
         .all(|by| matches!(by, Protection::Key(by) if user.matches(by)))
     {
+        return Ok(None);
+    }
+    if waits_for_reopen(host, &filed)? {
         return Ok(None);
     }
     let key = ring.unlock_filed(Level::Folder, id, at, &filed, host, 0)?;

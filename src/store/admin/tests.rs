@@ -4,6 +4,7 @@ mod command;
 mod delete;
 mod import;
 mod password_changes;
+mod sequences;
 
 use super::super::testing::{Mailbox, Session, SharedDict, keyring};
 use super::user_keys::NewPassword;

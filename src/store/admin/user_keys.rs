@@ -243,8 +243,12 @@ pub(super) fn undo(ring: &mut Keyring, host: &mut dyn Host) -> Result<usize> {
     slots::forget_replaced(&mut found, now());
     let mut changes = Vec::new();
     for record in &found.records {
-        if let Record::Undo(old) = record {
-            changes.extend(undone(inbox.as_mut(), old)?);
+        match record {
+            // What was given up has no part in later changes.
+            Record::Undo(old) if !found.is_locked(&old.id) => {
+                changes.extend(undone(inbox.as_mut(), old)?);
+            }
+            _ => {}
         }
     }
     if changes.is_empty() {
@@ -253,16 +257,37 @@ pub(super) fn undo(ring: &mut Keyring, host: &mut dyn Host) -> Result<usize> {
             "nothing to undo: no password was changed within the last day",
         ));
     }
+    let ids = user_keys(inbox.as_mut())?;
+    check_all_go_back(&found, &ids)?;
     let count = changes.len();
     commit_and_verify(inbox.as_mut(), changes)?;
     found
         .records
         .retain(|record| !matches!(record, Record::Undo(_)));
-    let ids = user_keys(inbox.as_mut())?;
     drop_unused_logins(inbox.as_mut(), &mut found, &ids)?;
     slots::write(inbox.as_mut(), &mut found)?;
     ring.forget();
     Ok(count)
+}
+
+/// Some keys under an older password than others could never be changed together again.
+fn check_all_go_back(found: &Slots, ids: &[KeyId]) -> Result<()> {
+    let goes_back = |id: &KeyId| {
+        let is_its = |record: &Record| matches!(record, Record::Undo(old) if old.id == id.0);
+        found.records.iter().any(is_its)
+    };
+    match ids
+        .iter()
+        .find(|id| !found.is_locked(&id.0) && !goes_back(id))
+    {
+        None => Ok(()),
+        Some(id) => Err(Error::new(
+            ErrorKind::Refused,
+            format!(
+                "key {id} was made since the password was changed: change it once more instead"
+            ),
+        )),
+    }
 }
 
 /// The change that brings `old` back; `None` for one that never took place, or was undone.
