@@ -27,6 +27,23 @@ from test_doveadm_keys import (  # noqa: F401
 
 
 @new_verb
+def test_a_code_opens_a_user_key_that_is_imported_later(server, user):
+    mail = Mail.make()
+    server.deliver(user, mail)
+    slot = ("mailbox", "cryptokey", "slot")
+    code = server.doveadm(*slot, "add", "-u", user, "recovery", stdin=b"").stdout
+    refused = Key.ec()
+    fails(server, "import", "-U", user=user, stdin=refused.pem().encode())
+    other = Key.ec()
+    cryptokey(server, "import", "-U", "-f", user=user, stdin=other.pem().encode())
+    told = server.doveadm(*slot, "test", "-u", user, stdin=code).stdout.decode()
+    assert all(key_id in told for key_id in stored(server, user, USER))
+    cryptokey(server, "reset", user=user, stdin=code + b"secreu\n")
+    server.set_user(user, UserConfig(CryptConfig(password="secreu")))
+    assert readable(server, user, mail)
+
+
+@new_verb
 @pytest.mark.parametrize("way", ["stdin", "file", "socket", "http"])
 @pytest.mark.parametrize("level", ["user", "folder"])
 def test_a_lost_key_is_restored_from_its_export(server, user, level, way):

@@ -49,6 +49,15 @@ pub fn import(
         }
     };
     let imported = store(level, at, host, &key, text, force)?;
+    if level == Level::User {
+        // A code that doesn't open all of the user's keys can set no new password.
+        if let Err(e) = ring.extend_slots(at, host, &key) {
+            host.warn(&format!(
+                "the user's slots don't open key {}: {e}",
+                imported.id
+            ));
+        }
+    }
     ring.forget();
     Ok(imported)
 }
