@@ -146,6 +146,10 @@ impl Slot {
             if stored.protection() != Protection::Password {
                 return Err(Error::corrupt("its key is not under a secret"));
             }
+            // Every login tries slots: whoever writes the dict must not make it take long.
+            if stored.password_rounds() != Some(wrap::RANDOM_ROUNDS) {
+                return Err(Error::corrupt("its key takes more than one round"));
+            }
             stored.unlock_with_password(stretched)
         };
         let key = open().map_err(|e| self.named(e))?;
@@ -319,5 +323,21 @@ mod tests {
         let plain = owner.to_dovecot(Protect::None).unwrap();
         slot.private = Some(plain);
         assert_eq!(slot.open(&secret).err().unwrap().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_slot_is_not_stretched_twice() {
+        let owner = owner();
+        let (secret, _) = new_code().unwrap();
+        let mut slot = paper(&secret, &owner);
+        let key = slot.open(&secret).unwrap();
+        for (rounds, opens) in [(1, true), (2, false), (100, false)] {
+            let under = Protect::Password {
+                password: &secret,
+                rounds,
+            };
+            slot.private = Some(key.to_dovecot(under).unwrap());
+            assert_eq!(slot.open(&secret).is_ok(), opens, "{rounds}");
+        }
     }
 }

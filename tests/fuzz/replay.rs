@@ -13,7 +13,7 @@ use std::fs;
 /// Every file in `tests/vectors`, and each with some of its bytes changed.
 fn inputs() -> Vec<Vec<u8>> {
     let mut inputs = vec![Vec::new()];
-    for folder in ["keys", "streams"] {
+    for folder in ["keys", "slots", "streams"] {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/").to_owned() + folder;
         let files = fs::read_dir(folder).unwrap();
         inputs.extend(files.map(|file| fs::read(file.unwrap().path()).unwrap()));

@@ -1,8 +1,9 @@
-//! DER, PEM, base64, hexadecimal, JSON Web Keys, stream headers: what is read is written the same.
+//! DER, PEM, base64, hexadecimal, JSON Web Keys, stream headers, slots and codes: what is read is written the same.
 
 use mail_crypt_core::crypto::SecretText;
+use mail_crypt_core::format::slots::{Record, Slots};
 use mail_crypt_core::format::stream::{Header, header_len};
-use mail_crypt_core::format::{base64, der, jwk, keyinfo, keystring, pem};
+use mail_crypt_core::format::{base64, code, der, jwk, keyinfo, keystring, pem};
 use mail_crypt_core::hex;
 use zeroize::Zeroizing;
 
@@ -98,6 +99,11 @@ fn texts(text: &str) {
         };
         assert_eq!(digits(&again), digits(text));
     }
+    slots(text);
+    if let Ok(Some(secret)) = code::read(text.as_bytes()) {
+        let again = code::write(&secret).unwrap();
+        assert!(code::read(again.as_bytes()).unwrap() == Some(secret));
+    }
     let _ = base64::decode_url(text);
     let _ = keystring::parse(text);
     if let Ok(block) = pem::first(text, &["EC PARAMETERS"]) {
@@ -108,6 +114,31 @@ fn texts(text: &str) {
     if let Ok(key) = jwk::Jwk::parse(text) {
         for name in ["kty", "crv", "x", "y", "d", "n", "e", "p", "q"] {
             assert!(key.bytes(name).is_err() || key.get(name).is_some());
+        }
+    }
+}
+
+/// Damaged lines are kept, the others are what they were.
+fn slots(text: &str) {
+    let Ok(found) = Slots::parse(text) else {
+        return;
+    };
+    let Ok(written) = found.write() else {
+        return;
+    };
+    let again = Slots::parse(&written).unwrap();
+    assert!(*again.write().unwrap() == *written && again.serial == found.serial);
+    let unread = |slots: &Slots| {
+        let is_unread = |record: &&Record| matches!(record, Record::Unread { .. });
+        slots.records.iter().filter(is_unread).count()
+    };
+    assert_eq!(unread(&again), unread(&found));
+    for slot in found.slots() {
+        let _ = slot.public_key();
+        // Whatever it says, it takes no long time.
+        let _ = slot.open(&b"any secret".iter().copied().collect());
+        for key in found.keys_of(&slot.name) {
+            let _ = key.id();
         }
     }
 }
