@@ -46,7 +46,7 @@ MODULES :=
 # What is there for one release line only: 2.4 has all settings in one interface, and one fs driver; 2.3 tells two
 # of them everything in a string, and keeps a copy of doveadm's arguments.
 ifeq ($(DOVECOT_LINE),2.4)
-settings := common/crypt-settings
+settings := common/crypt-settings common/own-settings
 else
 settings := common/plugin-settings
 doveadm_args := doveadm/doveadm-args
@@ -59,6 +59,9 @@ MODULES += $(1)
 SOURCES_$(1) := $(2)
 endef
 
+ifeq ($(DOVECOT_LINE),2.4)
+$(eval $(call module,settings/libmail_crypt_settings.so,settings/mail-crypt-settings common/own-settings))
+endif
 $(eval $(call module,lib05_mail_crypt_acl_plugin.so,$(addprefix acl/,mail-crypt-acl-plugin mail-crypt-acl-sharee)))
 $(eval $(call module,lib10_mail_crypt_plugin.so,$(addprefix mail/,mail-crypt-plugin mail-crypt-mail mail-crypt-plain mail-crypt-cache mail-crypt-attachment mail-crypt-unpack mail-crypt-binary mail-crypt-save mail-crypt-copy mail-crypt-guid istream-spool spool-cache) $(streams) $(settings)))
 $(eval $(call module,doveadm/libdoveadm_mail_crypt_plugin.so,$(addprefix doveadm/,doveadm-mail-crypt doveadm-mail-crypt-input doveadm-mail-crypt-secrets doveadm-mail-crypt-run doveadm-mail-crypt-scan doveadm-mail-crypt-common) $(doveadm_args)))
@@ -98,9 +101,10 @@ STAGED_CORE := mail-crypt-core
 MANPAGES = $(patsubst man/%.scd,$(BUILD)/man/%,$(wildcard man/*.scd))
 
 comma := ,
-# $(1): the folder in which the module finds the core
-shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
-	-Wl,--no-as-needed $(CORE)
+# $(1): the module, $(2): the folder in which it finds the core. What every doveconf loads has none: without it no
+# Dovecot would start.
+shim_ldflags = -shared -Wl,-z,relro,-z,now $(LDFLAGS) $(if $(filter settings/%,$(1)),, \
+	-Wl,--enable-new-dtags -Wl,-rpath,$(2) -Wl,--no-as-needed $(CORE))
 
 .PHONY: all bench bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core demo demo-stop docker-bench docker-chaos docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-install tool uninstall
 all: build
@@ -152,10 +156,10 @@ $(BUILD)/obj/%.o: c-shim/%.c
 define module_rules
 $(BUILD)/modules/$(1): $(SOURCES_$(1):%=$(BUILD)/obj/%.o) Makefile
 	@mkdir -p $$(@D)
-	$$(CC) -o $$@ $$(filter %.o,$$^) $$(call shim_ldflags,$$(COREDIR))
+	$$(CC) -o $$@ $$(filter %.o,$$^) $$(call shim_ldflags,$(1),$$(COREDIR))
 $(BUILD)/staged/$(1): $(SOURCES_$(1):%=$(BUILD)/obj/%.o) Makefile
 	@mkdir -p $$(@D)
-	$$(CC) -o $$@ $$(filter %.o,$$^) $$(call shim_ldflags,'$$$$ORIGIN/$(if $(findstring /,$(1)),../)$(STAGED_CORE)')
+	$$(CC) -o $$@ $$(filter %.o,$$^) $$(call shim_ldflags,$(1),'$$$$ORIGIN/$(if $(findstring /,$(1)),../)$(STAGED_CORE)')
 endef
 $(foreach m,$(MODULES),$(eval $(call module_rules,$(m))))
 

@@ -150,6 +150,7 @@ check_built() {
     [ -n "$MODULEDIR" ] || die "no dovecot-config says where modules belong: install dovecot-dev, or set DOVECOT_CONFIG"
     for file in $MODULES; do
         [ -r "$BUILT/modules/$file" ] || die "$BUILT/modules/$file is not there: run 'make' first"
+        [ "${file%/*}" != settings ] || continue
         grep -qF "$COREDIR" "$BUILT/modules/$file" ||
             die "$BUILT/modules/$file was built for another COREDIR: run 'make COREDIR=$COREDIR' first"
     done
@@ -248,7 +249,7 @@ do_uninstall() {
         for file in $PACKAGED_MODULES; do bring_back "$moduledir/$file"; done
     done
     # Dovecot may be gone, and its folders kept only by what was in them.
-    { entries moduledir | while read -r folder; do printf '%s\n' "${folder%/*}" "$folder" "$folder/doveadm"; done
+    { entries moduledir | while read -r folder; do printf '%s\n' "${folder%/*}" "$folder" "$folder/doveadm" "$folder/settings"; done
       entries folder
       entries coredir
     } | remove_empty

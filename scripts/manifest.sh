@@ -71,6 +71,8 @@ adopt() {
             for file in $PACKAGED_MODULES; do
                 if names_core "${DESTDIR:-}$modules/$file"; then printf '%s\n' "$modules/$file"; fi
             done
+            # No package has a file of this name, and it needs no core to tell it by.
+            printf '%s\n' "$modules/settings/libmail_crypt_settings.so"
             for file in "${DESTDIR:-}$core"/libmail_crypt_core.so.*; do printf '%s\n' "${file#"${DESTDIR:-}"}"; done
             grep -v "^$modules/" "${DESTDIR:-}$core/manifest" 2>/dev/null || true
             printf '%s\n' "$core/manifest"

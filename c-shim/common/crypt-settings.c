@@ -6,6 +6,7 @@
 #include "settings.h"
 #include "settings-parser.h"
 #include "master-service-private.h"
+#include "own-settings.h"
 
 struct crypt_private_key_settings {
 	pool_t pool;
@@ -318,6 +319,47 @@ compat_settings_add_user(struct compat_settings *set, struct event *event,
 	return compat_settings_add_acl(set, event, error_r);
 }
 
+static void
+compat_settings_add_own_read(struct compat_settings *set, struct event *event)
+{
+	const struct own_read_settings *own;
+	const char *error;
+
+	if (settings_get(event, &own_read_info, 0, &own, &error) < 0) {
+		compat_settings_add(set, COMPAT_OWN_READ_ERROR, error);
+		return;
+	}
+	compat_settings_add_always(set, "mail_crypt_read_plain",
+				   own->crypt_read_plain ? "yes" : "no");
+	settings_free(own);
+}
+
+static void
+compat_settings_add_own_keys(struct compat_settings *set, struct event *event)
+{
+	const struct own_key_settings *own;
+	const char *error;
+
+	if (settings_get(event, &own_key_info, 0, &own, &error) < 0) {
+		compat_settings_add(set, COMPAT_OWN_KEY_ERROR, error);
+		return;
+	}
+	/* never empty, unless they are set so */
+	compat_settings_add_always(set, "mail_crypt_password_rounds",
+				   own->crypt_password_rounds);
+	compat_settings_add_always(set, "mail_crypt_password_kdf",
+				   own->crypt_password_kdf);
+	compat_settings_add_file(set, "mail_crypt_escrow_public_key",
+				 own->crypt_escrow_public_key_file);
+	compat_settings_add_file(set, "mail_crypt_escrow_public_key2",
+				 own->crypt_escrow_public_key2_file);
+	compat_settings_add_file(set, "mail_crypt_escrow_public_key3",
+				 own->crypt_escrow_public_key3_file);
+	compat_settings_add_file(set, "mail_crypt_escrow_public_key4",
+				 own->crypt_escrow_public_key4_file);
+	settings_free(own);
+}
+
 static struct compat_settings *compat_settings_alloc(void)
 {
 	/* wiped when it is freed */
@@ -391,6 +433,8 @@ struct compat_settings *compat_settings_get(struct mail_user *user)
 
 	if (compat_settings_add_all(set, user->event, &error) < 0)
 		compat_settings_add(set, COMPAT_ERROR, error);
+	compat_settings_add_own_read(set, user->event);
+	compat_settings_add_own_keys(set, user->event);
 	compat_settings_add_fields(set, user->userdb_fields);
 	if (master != NULL)
 		compat_settings_add(set, COMPAT_MASTER_USER, master);

@@ -1,15 +1,17 @@
 //! Argon2id (RFC 9106), for passwords.
 #![forbid(unsafe_code)]
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use zeroize::Zeroizing;
 
 use super::Secret;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// 32 bytes from `password`: `memory` in KiB, `passes` over it, in `lanes`.
 ///
 /// # Errors
-/// Internal for parameters that Argon2 doesn't allow; the caller has checked them.
+/// Internal for parameters that Argon2 doesn't allow; the caller has checked them. [`ErrorKind::Crypto`] where the
+/// process may not have that much memory.
 pub fn argon2id(
     password: &[u8],
     salt: &[u8],
@@ -17,11 +19,28 @@ pub fn argon2id(
 ) -> Result<Secret> {
     let refused = |e: argon2::Error| Error::internal(format_args!("Argon2id: {e}"));
     let params = Params::new(memory, passes, lanes, Some(32)).map_err(refused)?;
+    let mut blocks = blocks(params.block_count())?;
     let mut out = Secret::zeroed(32);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(password, salt, &mut out)
+        .hash_password_into_with_memory(password, salt, &mut out, blocks.as_mut_slice())
         .map_err(refused)?;
     Ok(out)
+}
+
+/// Memory of its own, since Argon2's own way aborts the process where there isn't enough.
+fn blocks(count: usize) -> Result<Zeroizing<Vec<Block>>> {
+    let mut blocks = Vec::new();
+    blocks.try_reserve_exact(count).map_err(|_| {
+        Error::new(
+            ErrorKind::Crypto,
+            format!(
+                "no {} MiB of memory for Argon2id: give this service a higher vsz_limit",
+                count / 1024
+            ),
+        )
+    })?;
+    blocks.resize(count, Block::default());
+    Ok(Zeroizing::new(blocks))
 }
 
 #[cfg(test)]
@@ -38,6 +57,11 @@ mod tests {
             hex::encode(&key),
             "09316115d5cf24ed5a15a31a3ba326e5cf32edc24702987c02b6566f61913cf7"
         );
+    }
+
+    #[test]
+    fn memory_that_isnt_there_is_an_error() {
+        assert!(blocks(usize::MAX / 1024).is_err());
     }
 
     #[test]

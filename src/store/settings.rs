@@ -10,9 +10,10 @@ use zeroize::Zeroizing;
 use self::ask::Ask;
 pub(super) use self::ask::{global_keys, private_keys, public_key, writing};
 pub use self::user_keys::PasswordKdf;
+use self::user_keys::UserKeys;
 use super::names::{Line, Setting};
 use crate::error::{Error, Result};
-use crate::key::{KeyId, PASSWORD_ROUNDS, PrivateKey, PublicKey};
+use crate::key::{KeyId, PrivateKey, PublicKey};
 use crate::stream::Algorithm;
 
 /// `mail_crypt_save_version`; under 2.4 an empty `crypt_write_algorithm` is 0, any other 2.
@@ -68,9 +69,7 @@ pub struct Settings {
     writing: Result<Writing>,
     curve: Result<Option<String>>,
     global_public: Result<Option<PublicKey>>,
-    password_rounds: Result<u32>,
-    password_kdf: Result<PasswordKdf>,
-    escrow: Result<Vec<PublicKey>>,
+    user_keys: UserKeys,
     /// Who has logged in as this user.
     master_user: Option<String>,
     /// A userdb field that was perhaps meant to protect the user's key.
@@ -81,7 +80,7 @@ pub struct Settings {
 /// Looks a setting up by its 2.3 name, whatever the line; `None` where it isn't set, empty where it
 /// is set to nothing. Dovecot 2.3's "yes" for a userdb field without a value must not be answered.
 ///
-/// Also asked for: [`MASTER_USER`], [`GIVEN`] and [`FIELD`]. On a 2.4 host also [`FAILED`],
+/// Also asked for: [`MASTER_USER`], [`GIVEN`] and [`FIELD`]. On a 2.4 host also [`FAILED`], [`FAILED_READ`], [`FAILED_KEYS`],
 /// `crypt_write_algorithm`, and for each key `.._name`, the block that the administrator wrote, and
 /// `.._file`, the file that it is in.
 pub type Lookup<'a> = dyn FnMut(&str) -> Option<Value> + 'a;
@@ -97,6 +96,12 @@ const GIVEN: &str = "session_*given";
 
 /// Why the settings can't be read.
 const FAILED: &str = "error";
+
+/// Why the settings that the packaged plugin doesn't have can't be read: those for reading.
+const FAILED_READ: &str = "error_own_read";
+
+/// And those for making user keys.
+const FAILED_KEYS: &str = "error_own_keys";
 
 /// Followed by a number from 1: the name of a userdb field that could be meant for us. A field without a
 /// value has `=` at its end.
@@ -129,13 +134,11 @@ impl Settings {
             require_encrypted_user_key: ask.boolean(Setting::RequireEncrypted),
             require_secure_sharing: ask.boolean(Setting::RequireSecureSharing),
             global_private: ask.private_keys(Setting::GlobalPrivate)?,
-            read_plain: ask.boolean_or_true(Setting::ReadPlain),
+            read_plain: read_plain(&mut ask, &fields)?,
             writing: ask.writing(),
             curve: ask.curve(),
             global_public,
-            password_rounds: ask.password_rounds(),
-            password_kdf: ask.password_kdf(user_keys::address_space),
-            escrow: ask.escrow(&fields),
+            user_keys: UserKeys::load(&mut ask, &fields),
             master_user: ask.text_at(MASTER_USER).map(|name| name.to_string()),
             ignored_field: fields.ignored(),
             unusable: None,
@@ -148,9 +151,7 @@ impl Settings {
             writing: Err(error.clone()),
             curve: Err(error.clone()),
             global_public: Err(error.clone()),
-            password_rounds: Err(error.clone()),
-            password_kdf: Err(error.clone()),
-            escrow: Err(error.clone()),
+            user_keys: UserKeys::unusable(&error),
             unusable: Some(error),
             ..Self::reading(line)
         }
@@ -172,9 +173,7 @@ impl Settings {
             }),
             curve: Ok(None),
             global_public: Ok(None),
-            password_rounds: Ok(PASSWORD_ROUNDS),
-            password_kdf: Ok(PasswordKdf::Pbkdf2),
-            escrow: Ok(Vec::new()),
+            user_keys: UserKeys::default(),
             master_user: None,
             ignored_field: None,
             unusable: None,
@@ -224,7 +223,7 @@ impl Settings {
     /// # Errors
     /// As [`Settings::load`]; no user key may then be written.
     pub fn password_rounds(&self) -> Result<u32> {
-        self.password_rounds.clone()
+        self.user_keys.rounds.clone()
     }
 
     /// What the password of a user's key is stretched with, where one is put under it.
@@ -232,7 +231,7 @@ impl Settings {
     /// # Errors
     /// As [`Settings::load`]; no user key may then be written.
     pub fn password_kdf(&self) -> Result<PasswordKdf> {
-        self.password_kdf.clone()
+        self.user_keys.kdf.clone()
     }
 
     /// Public keys that get a copy of each user's key.
@@ -240,7 +239,7 @@ impl Settings {
     /// # Errors
     /// As [`Settings::load`]; no user key may then be made.
     pub fn escrow(&self) -> Result<&[PublicKey]> {
-        match &self.escrow {
+        match &self.user_keys.escrow {
             Ok(keys) => Ok(keys),
             Err(e) => Err(e.clone()),
         }
@@ -354,6 +353,17 @@ fn password(ask: &mut Ask<'_, '_>, fields: &fields::Fields) -> Option<Password> 
         None => "configured",
     };
     Some(Password { value, origin })
+}
+
+/// Whether mail in plaintext is served. Where that can't be told, nothing is.
+fn read_plain(ask: &mut Ask<'_, '_>, fields: &fields::Fields) -> Result<bool> {
+    if let Some(why) = ask.failed(FAILED_READ) {
+        return Err(Error::setting(why));
+    }
+    if ask.value(Setting::ReadPlain).is_none() {
+        fields.check_heard(Line::V2_3.name(Setting::ReadPlain))?;
+    }
+    Ok(ask.boolean_or_true(Setting::ReadPlain))
 }
 
 #[cfg(test)]

@@ -13,14 +13,20 @@ from harness import CryptConfig, Mail, UserConfig, modules
 pytestmark = pytest.mark.packaged_refuses("is about our own modules")
 
 #: what Dovecot's module loader and lib-fs look up, and what our other modules do
-LOOKED_UP = r"\w+_(init|deinit|version|dependencies)|fs_class_\w+|mail_crypt_user_(get|scan)"
+LOOKED_UP = r"\w+_(init|deinit|version|dependencies|set_infos)|fs_class_\w+|mail_crypt_user_(get|scan)"
 
 
-def ours() -> list[Path]:
+
+def with_core() -> list[Path]:
     """The staged modules that need our core."""
     found = [p for p in modules.staged_folder().rglob("*.so") if b"libmail_crypt_core" in p.read_bytes()]
     assert len(found) >= 4
     return found
+
+
+def ours() -> list[Path]:
+    """All of them."""
+    return with_core() + list(modules.staged_folder().glob(modules.SETTINGS))
 
 
 def symbols(file: Path, *which: str) -> set[str]:
@@ -40,7 +46,7 @@ def test_the_core_shows_nothing_but_its_boundary():
     (core,) = modules.staged_folder().glob("*/libmail_crypt_core.so.0")
     shown = symbols(core, "--defined-only")
     assert {s for s in shown if not s.startswith("mcrs_")} == set()
-    for file in ours():
+    for file in with_core():
         assert "mcrs_init" in symbols(file, "--undefined-only"), file
         assert {s for s in symbols(file, "--undefined-only") if s.startswith("mcrs_")} <= shown, file
 
@@ -48,6 +54,15 @@ def test_the_core_shows_nothing_but_its_boundary():
 def test_every_module_says_for_which_dovecot_it_was_built():
     for file in ours():
         assert any(s.endswith("_version") for s in symbols(file, "--defined-only")), file
+
+
+def test_what_every_doveconf_loads_needs_nothing():
+    for file in modules.staged_folder().glob(modules.SETTINGS):
+        dynamic = subprocess.run(["readelf", "-d", file], capture_output=True, text=True, check=True)
+        needed = set(re.findall(r"NEEDED.*\[(.*)\]", dynamic.stdout))
+        assert needed <= {"libc.so.6"}
+        own = {s for s in symbols(file, "--undefined-only") if not s.startswith(("_", "__"))}
+        assert own == set()
 
 
 def with_another_version(tmp_path: Path) -> Path:

@@ -13,6 +13,12 @@ use crate::stream::Algorithm;
 /// endless supply (a look-up gone wrong) has to end somewhere.
 const MAX_PRIVATE_KEYS: usize = 64;
 
+/// What 2.4 says where it was started before ours was installed.
+const NOT_DESCRIBED: &str = "no settings struct named";
+
+/// What 2.4 says where it was started with another release of ours.
+const DESCRIBED_OTHERWISE: &str = "mismatch";
+
 /// What is shown of a value in an error.
 const MAX_SHOWN: usize = 40;
 
@@ -79,6 +85,23 @@ impl Ask<'_, '_> {
     /// Empty where it is set to nothing.
     pub(super) fn text_at(&mut self, name: &str) -> Option<Zeroizing<String>> {
         (self.lookup)(name).as_ref().map(text)
+    }
+
+    /// 2.4: why settings of our own, of which `name` tells, can't be had. Where Dovecot was started before ours was
+    /// installed, it is none: none of them is in its configuration, and [`super::fields::Fields::check_heard`] finds
+    /// those in userdb.
+    pub(super) fn failed(&mut self, name: &str) -> Option<String> {
+        let why = self.text_at(name)?;
+        if why.contains(NOT_DESCRIBED) {
+            return None;
+        }
+        let hint = match why.contains(DESCRIBED_OTHERWISE) {
+            true => {
+                ". Dovecot has read its configuration with another release of the plugin: restart it"
+            }
+            false => "",
+        };
+        Some(format!("{}{hint}", &*why))
     }
 
     pub(super) fn value(&mut self, setting: Setting) -> Option<Value> {

@@ -63,6 +63,24 @@ impl Fields {
         })
     }
 
+    /// Whether the setting that 2.3 calls `old`, and that isn't set, isn't meant by a field.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Setting`], with what to do.
+    pub(super) fn check_heard(&self, old: &str) -> Result<()> {
+        let Some(new) = Line::renamed(old).filter(|new| self.has(new)) else {
+            return Ok(());
+        };
+        let what = match self.line {
+            Line::V2_3 => format!("is Dovecot 2.4's name, use {old}"),
+            // Its configuration was read before, or without, our description of the setting.
+            Line::V2_4 => "is unknown to this Dovecot. If the plugin is installed as a whole \
+                           (settings/libmail_crypt_settings.so), restart Dovecot"
+                .to_owned(),
+        };
+        Err(Error::setting(format!("userdb field {new} {what}")))
+    }
+
     /// 2.4: whether Dovecot knows all of them.
     ///
     /// # Errors

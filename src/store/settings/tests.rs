@@ -4,11 +4,11 @@
 use super::*;
 
 /// Why nothing is written, or no key is made, with settings that are good for reading.
-fn refused<T>(pairs: &[(&str, &str)], what: impl Fn(&Settings) -> Result<T>) -> String {
+pub(super) fn refused<T>(pairs: &[(&str, &str)], what: impl Fn(&Settings) -> Result<T>) -> String {
     refused_for(Line::V2_3, pairs, what)
 }
 
-fn refused_for<T>(
+pub(super) fn refused_for<T>(
     line: Line,
     pairs: &[(&str, &str)],
     what: impl Fn(&Settings) -> Result<T>,
@@ -27,11 +27,11 @@ fn global_public(set: &Settings) -> Result<bool> {
     Ok(set.global_public()?.is_some())
 }
 
-fn load(pairs: &[(&str, &str)]) -> Result<Settings> {
+pub(super) fn load(pairs: &[(&str, &str)]) -> Result<Settings> {
     load_for(Line::V2_3, pairs)
 }
 
-fn load_for(line: Line, pairs: &[(&str, &str)]) -> Result<Settings> {
+pub(super) fn load_for(line: Line, pairs: &[(&str, &str)]) -> Result<Settings> {
     Settings::load(line, &mut |name| {
         let found = pairs.iter().find(|(n, _)| *n == name);
         found.map(|(_, v)| Zeroizing::new(v.as_bytes().to_vec()))
@@ -330,7 +330,11 @@ fn every_setting_of_2_4_is_known_in_userdb() {
     let names = Line::V2_4.names();
     let more = names.map(|name| format!("{name}+"));
     for name in names.iter().copied().chain(more.iter().map(String::as_str)) {
-        let pairs = [("mail_crypt_save_version", "2"), ("userdb_*1", name)];
+        let pairs = [
+            ("mail_crypt_save_version", "2"),
+            ("mail_crypt_read_plain", "yes"),
+            ("userdb_*1", name),
+        ];
         assert!(load_for(Line::V2_4, &pairs).is_ok(), "{name}");
     }
 }
@@ -377,162 +381,23 @@ fn no_unprotected_key_is_made_beside_a_field_that_nobody_hears() {
 }
 
 #[test]
-fn rounds_are_what_is_set_or_the_default() {
-    let name = "mail_crypt_password_rounds";
-    let rounds = |pairs: &[(&str, &str)]| load(pairs).unwrap().password_rounds().unwrap();
-    assert_eq!(rounds(&[]), 100_000);
-    for (value, expected) in [("1", 1), ("2000000", 2_000_000), ("00500", 500)] {
-        assert_eq!(rounds(&[(name, value)]), expected);
-    }
-}
-
-#[test]
-fn rounds_that_are_none_make_no_user_key() {
-    for value in [
-        "",
-        "0",
-        "2000001",
-        "-1",
-        "+1",
-        "1 ",
-        "100k",
-        "99999999999999",
-    ] {
-        let old = refused(
-            &[("mail_crypt_password_rounds", value)],
-            Settings::password_rounds,
-        );
-        assert!(old.starts_with("mail_crypt_password_rounds is "), "{old}");
-        assert!(old.contains("use 100000 (1 to 2000000"), "{old}");
-        let pairs = [("mail_crypt_password_rounds", value)];
-        let new = refused_for(Line::V2_4, &pairs, Settings::password_rounds);
-        assert!(new.starts_with("crypt_password_rounds is "), "{new}");
-    }
-}
-
-#[test]
-fn a_password_is_stretched_as_the_setting_says() {
-    let kdf = |pairs: &[(&str, &str)]| load(pairs).unwrap().password_kdf().unwrap();
-    let argon2id = |memory_kib, passes| PasswordKdf::Argon2id {
-        memory_kib,
-        passes,
-        lanes: 1,
-    };
-    assert_eq!(kdf(&[]), PasswordKdf::Pbkdf2);
-    for (value, expected) in [
-        ("pbkdf2", PasswordKdf::Pbkdf2),
-        ("argon2id", argon2id(19_456, 2)),
-        ("argon2id-strong", argon2id(65_536, 3)),
-    ] {
-        assert_eq!(kdf(&[("mail_crypt_password_kdf", value)]), expected);
-    }
-}
-
-#[test]
-fn an_unknown_way_to_stretch_makes_no_user_key() {
-    for value in ["", "PBKDF2", "argon2", "argon2id-weak", "yes"] {
-        let pairs = [("mail_crypt_password_kdf", value)];
-        let old = refused(&pairs, Settings::password_kdf);
-        assert!(old.starts_with("mail_crypt_password_kdf is "), "{old}");
-        assert!(old.contains("use pbkdf2 (or argon2id"), "{old}");
-        let new = refused_for(Line::V2_4, &pairs, Settings::password_kdf);
-        assert!(new.starts_with("crypt_password_kdf is "), "{new}");
-    }
-}
-
-fn public_text() -> (PublicKey, String) {
-    let key = PrivateKey::generate("prime256v1").unwrap();
-    (key.public().clone(), key.public().to_dovecot())
-}
-
-fn escrow(set: &Settings) -> Result<usize> {
-    set.escrow().map(<[_]>::len)
-}
-
-#[test]
-fn up_to_four_keys_get_copies_whatever_their_numbers() {
-    let keys: Vec<_> = (0..4).map(|_| public_text()).collect();
-    let name = "mail_crypt_escrow_public_key";
-    let set = |numbers: &[usize]| {
-        let names: Vec<_> = ["", "2", "3", "4"].map(|n| format!("{name}{n}")).into();
-        let pairs: Vec<(&str, &str)> = numbers
-            .iter()
-            .map(|n| (names[*n].as_str(), keys[*n].1.as_str()))
-            .collect();
-        load(&pairs).unwrap()
-    };
-    assert_eq!(escrow(&set(&[])).unwrap(), 0);
-    assert_eq!(escrow(&set(&[0, 1, 2, 3])).unwrap(), 4);
-    let some = set(&[1, 3]);
-    let ids: Vec<_> = some.escrow().unwrap().iter().map(PublicKey::id).collect();
-    assert!(ids == [keys[1].0.id(), keys[3].0.id()]);
-    let twice = [
-        (name, keys[0].1.as_str()),
-        ("mail_crypt_escrow_public_key2", keys[0].1.as_str()),
-    ];
-    assert_eq!(escrow(&load(&twice).unwrap()).unwrap(), 1);
-}
-
-#[test]
-fn a_key_for_copies_that_is_none_makes_no_user_key_and_stays_secret() {
-    let (_, good) = public_text();
-    let private = PrivateKey::generate("prime256v1").unwrap();
-    let private = private.to_dovecot(crate::key::Protect::None).unwrap();
-    for (value, why) in [
-        ("", "is set, but empty"),
-        ("hunter2", "mail_crypt_escrow_public_key2: "),
-        (private.as_str(), "private key"),
-        ("/etc/escrow.pem", "Is it a path?"),
-    ] {
-        let pairs = [
-            ("mail_crypt_escrow_public_key", good.as_str()),
-            ("mail_crypt_escrow_public_key2", value),
-        ];
-        let text = refused(&pairs, escrow);
-        assert!(text.contains("mail_crypt_escrow_public_key2"), "{text}");
-        assert!(text.contains(why), "{text}");
-        assert!(value.is_empty() || !text.contains(value), "{text}");
-    }
-    let pairs = [
-        ("mail_crypt_save_version", "2"),
-        ("mail_crypt_escrow_public_key3", "hunter2"),
-    ];
-    let text = refused_for(Line::V2_4, &pairs, escrow);
-    assert!(text.contains("crypt_escrow_public_key3_file: "), "{text}");
-}
-
-#[test]
-fn a_key_for_copies_that_nobody_reads_is_noticed_at_once() {
-    let (_, good) = public_text();
-    for number in ["0", "1", "5"] {
-        let name = format!("mail_crypt_escrow_public_key{number}");
-        let text = refused(&[(&name, &good)], escrow);
-        assert!(text.contains(&format!("{name} is not used")), "{text}");
-    }
-    for field in [
-        "crypt_escrow_public_key_file=",
-        "crypt_escrow_public_key4_file=",
-    ] {
-        let pairs = [("mail_crypt_save_version", "2"), ("userdb_*1", field)];
-        let text = refused_for(Line::V2_4, &pairs, escrow);
-        assert!(
-            text.contains(&format!(
-                "userdb field {} is empty",
-                field.trim_end_matches('=')
-            )),
-            "{text}"
-        );
-    }
-}
-
-#[test]
-fn mistakes_about_user_keys_leave_mail_readable_and_writable() {
-    let set = load(&[
-        ("mail_crypt_save_version", "2"),
-        ("mail_crypt_password_rounds", "many"),
-        ("mail_crypt_password_kdf", "many"),
-        ("mail_crypt_escrow_public_key", "many"),
-    ])
-    .unwrap();
-    assert!(set.check().is_ok() && set.writing().is_ok());
+fn plaintext_is_not_served_where_nobody_knows_whether_it_may_be() {
+    let version = ("mail_crypt_save_version", "2");
+    let field = ("userdb_*1", "crypt_read_plain");
+    let none = (
+        "error_own_read",
+        "Configuration has no settings struct named",
+    );
+    let text = error_for(Line::V2_4, &[version, field, none]);
+    assert!(text.contains("crypt_read_plain is unknown"), "{text}");
+    assert!(error_for(Line::V2_3, &[version, field]).contains("use mail_crypt_read_plain"));
+    let text = error_for(Line::V2_4, &[version, ("error_own_read", "no luck")]);
+    assert_eq!(text, "no luck");
+    assert!(load_for(Line::V2_4, &[version, none]).unwrap().read_plain);
+    let no = ("mail_crypt_read_plain", "no");
+    assert!(
+        !load_for(Line::V2_4, &[version, field, no])
+            .unwrap()
+            .read_plain
+    );
 }

@@ -29,6 +29,9 @@ from .version import NotHere, module_dir
 CORE = "libmail_crypt_core.so"
 PACKAGED = "lib10_mail_crypt_plugin.so"
 
+#: what Dovecot 2.4's config process loads; no package has it
+SETTINGS = "settings/libmail_crypt_settings.so"
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 _copies: Path | None = None
@@ -79,6 +82,7 @@ def stage(plugin: str, under: Path) -> Path:
             shutil.copytree(source, unfinished, symlinks=plugin != "ours")
             if kind == "packaged":
                 _undo_diversions(unfinished)
+                (unfinished / SETTINGS).unlink(missing_ok=True)
             unfinished.chmod(0o755)
             unfinished.rename(target)
     return target

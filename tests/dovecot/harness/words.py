@@ -22,6 +22,9 @@ SETTINGS = {
     "mail_crypt_password_rounds": "crypt_password_rounds",
     "mail_crypt_password_kdf": "crypt_password_kdf",
     "mail_crypt_escrow_public_key": "crypt_escrow_public_key_file",
+    "mail_crypt_escrow_public_key2": "crypt_escrow_public_key2_file",
+    "mail_crypt_escrow_public_key3": "crypt_escrow_public_key3_file",
+    "mail_crypt_escrow_public_key4": "crypt_escrow_public_key4_file",
     "mail_attribute_dict": "mail_attribute",
     "zlib_save_level = 1": "compress_gz_level = 1",
 }
