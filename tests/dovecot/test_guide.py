@@ -262,7 +262,7 @@ def test_a_panel_written_for_the_packaged_plugin(server, guide):
 def test_drifted_passwords_are_found_and_mended(server, guide):
     mark = server.log.mark()
     assert not reads(server, "of-a-login", guide.mail)
-    assert server.log.lines(block("wrong password for key").strip(), mark)
+    server.log.wait_for(block("wrong password for key").strip(), mark)
     tell = "printf '%s\\n' \"$password\" | doveadm mailbox cryptokey slot test"
     assert guide.run(tell, check=False, password="of-a-login").returncode == 65
     guide.run(tell, password="the-old-one")
@@ -545,7 +545,7 @@ def test_argon2id_and_the_way_back_to_the_packaged_plugin(dovecot):
     mark = server.log.mark()
     with server.imap("jane") as imap, pytest.raises(imaplib.IMAP4.abort):
         imap.bodies()
-    assert server.log.lines("Private key (not available|[0-9a-f]+ not available)", mark)
+    server.log.wait_for("Private key (not available|[0-9a-f]+ not available)", mark)
     server.restart(plugin="ours")
     server.set_user("jane", jane("the-old-one"))
     server.doveadm("mailbox", "cryptokey", "password", "-u", "jane", "--compat")
