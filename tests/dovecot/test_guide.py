@@ -552,3 +552,17 @@ def test_argon2id_and_the_way_back_to_the_packaged_plugin(dovecot):
     server.restart(plugin="packaged")
     with server.imap("jane") as imap:
         assert imap.bodies()[0].endswith(mail.data)
+
+
+def test_the_manual_has_every_command_with_its_options():
+    source = (REPOSITORY / "c-shim" / "doveadm" / "doveadm-mail-crypt.c").read_text()
+    manual = (REPOSITORY / "man" / "doveadm-mailbox-cryptokey.1.scd").read_text()
+    synopsis = manual.split("# SYNOPSIS")[1].split("# DESCRIPTION")[0]
+    commands = source.split(".name = ")[1:]
+    assert len(commands) == 13
+    for command in commands:
+        name = re.match('"(.*?)"', command)[1]
+        lines = [line for line in synopsis.splitlines() if f"*{name}*" in line]
+        assert lines, name
+        for flag, _ in re.findall(r"DOVEADM_CMD_PARAM\('(\w)', \"([\w-]+)\"", command):
+            assert re.search(rf"\*(key )?-\w*{flag}\w*\*", " ".join(lines)), f"{name}: -{flag}"
