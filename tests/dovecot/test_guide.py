@@ -262,7 +262,7 @@ def test_a_panel_written_for_the_packaged_plugin(server, guide):
 def test_drifted_passwords_are_found_and_mended(server, guide):
     mark = server.log.mark()
     assert not reads(server, "of-a-login", guide.mail)
-    assert server.log.lines(block("wrong password for key").strip(), mark)
+    server.log.wait_for(block("wrong password for key").strip(), mark)
     tell = "printf '%s\\n' \"$password\" | doveadm mailbox cryptokey slot test"
     assert guide.run(tell, check=False, password="of-a-login").returncode == 65
     guide.run(tell, password="the-old-one")
@@ -545,10 +545,24 @@ def test_argon2id_and_the_way_back_to_the_packaged_plugin(dovecot):
     mark = server.log.mark()
     with server.imap("jane") as imap, pytest.raises(imaplib.IMAP4.abort):
         imap.bodies()
-    assert server.log.lines("Private key (not available|[0-9a-f]+ not available)", mark)
+    server.log.wait_for("Private key (not available|[0-9a-f]+ not available)", mark)
     server.restart(plugin="ours")
     server.set_user("jane", jane("the-old-one"))
     server.doveadm("mailbox", "cryptokey", "password", "-u", "jane", "--compat")
     server.restart(plugin="packaged")
     with server.imap("jane") as imap:
         assert imap.bodies()[0].endswith(mail.data)
+
+
+def test_the_manual_has_every_command_with_its_options():
+    source = (REPOSITORY / "c-shim" / "doveadm" / "doveadm-mail-crypt.c").read_text()
+    manual = (REPOSITORY / "man" / "doveadm-mailbox-cryptokey.1.scd").read_text()
+    synopsis = manual.split("# SYNOPSIS")[1].split("# DESCRIPTION")[0]
+    commands = source.split(".name = ")[1:]
+    assert len(commands) == 13
+    for command in commands:
+        name = re.match('"(.*?)"', command)[1]
+        lines = [line for line in synopsis.splitlines() if f"*{name}*" in line]
+        assert lines, name
+        for flag, _ in re.findall(r"DOVEADM_CMD_PARAM\('(\w)', \"([\w-]+)\"", command):
+            assert re.search(rf"\*(key )?-\w*{flag}\w*\*", " ".join(lines)), f"{name}: -{flag}"
