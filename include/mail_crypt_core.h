@@ -17,7 +17,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x9c621b90u
+#define MCRS_VERSION 0xfa231fbau
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -33,17 +33,22 @@ struct mailbox;
  The fields that Dovecot's index cache may have about a mail are numbered from 0 on. These many come first: a reader
  looks at them, and fills them.
  */
-#define MCRS_READER_FIELDS 2
+#define MCRS_READER_FIELDS 3
+
+/*
+ The field for what `mcrs_file_is_changed` says.
+ */
+#define MCRS_CACHE_CHANGED 2
 
 /*
  The field for a `struct mcrs_place`.
  */
-#define MCRS_CACHE_PLACE 2
+#define MCRS_CACHE_PLACE 3
 
 /*
  The number of fields.
  */
-#define MCRS_CACHE_FIELDS 3
+#define MCRS_CACHE_FIELDS 4
 
 /*
  From `mcrs_copy_raw`: always.
@@ -750,6 +755,17 @@ int mcrs_refuse_damaged(bool known,
 int mcrs_refuse_twice(const uint8_t *data,
                       size_t size,
                       struct mcrs_error *error);
+
+/*
+ Whether `file`, which was verified in an earlier session, was found to be another one in this session. Then
+ `entry_r`, which has as many bytes as a `struct mcrs_file`, is set to the entry that tells later sessions so.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `entry_r` has so many bytes.
+ */
+bool mcrs_file_is_changed(struct mcrs_user *user,
+                          struct mcrs_file file,
+                          uint8_t *entry_r);
 
 /*
  Makes a reader for a mail in `file`, of which the index cache has `cached`, by field. Returns 0 and sets
