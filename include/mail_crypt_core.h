@@ -17,7 +17,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0xfa231fbau
+#define MCRS_VERSION 0x5bb5a633u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -648,6 +648,17 @@ int mcrs_writer_new(struct mcrs_user *user,
                     struct mcrs_error *error);
 
 /*
+ Makes a writer for what is compressed before it is encrypted by the other one: it passes the mail on, and is refused
+ if that is encrypted already. Returns 1 and sets `writer_r`, 0 where nothing is encrypted, -1 on error.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `writer_r` and `error` are valid.
+ */
+int mcrs_writer_new_before_packing(struct mcrs_user *user,
+                                   struct mcrs_writer **writer_r,
+                                   struct mcrs_error *error);
+
+/*
  Takes `size` bytes of the mail; what is to be stored for them is lent until the next call.
  Returns 0, or -1: the mail must then not be stored.
 
@@ -674,7 +685,7 @@ int mcrs_writer_finish(struct mcrs_writer *writer,
                        struct mcrs_error *error);
 
 /*
- Whether the mail must not be stored because it only looks encrypted: 1 yes, 0 no, -1 error.
+ Whether the mail must not be stored because it is, or only looks, encrypted: 1 yes, 0 no, -1 error.
  `error` then holds the reason.
 
  # Safety
