@@ -80,7 +80,9 @@ impl Writer {
     pub fn before_packing(ring: &Keyring) -> Result<Option<Self>> {
         Ok(match ring.settings().writing()?.version {
             SaveVersion::ReadOnly => None,
-            SaveVersion::V1 | SaveVersion::V2 => Some(Self::new(Content::Watched(Watch::default()))),
+            SaveVersion::V1 | SaveVersion::V2 => {
+                Some(Self::new(Content::Watched(Watch::default())))
+            }
         })
     }
 
