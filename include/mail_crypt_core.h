@@ -17,7 +17,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x0753af14u
+#define MCRS_VERSION 0x9a216437u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -33,17 +33,22 @@ struct mailbox;
  The fields that Dovecot's index cache may have about a mail are numbered from 0 on. These many come first: a reader
  looks at them, and fills them.
  */
-#define MCRS_READER_FIELDS 2
+#define MCRS_READER_FIELDS 3
+
+/*
+ The field for what `mcrs_file_is_changed` says.
+ */
+#define MCRS_CACHE_CHANGED 2
 
 /*
  The field for a `struct mcrs_place`.
  */
-#define MCRS_CACHE_PLACE 2
+#define MCRS_CACHE_PLACE 3
 
 /*
  The number of fields.
  */
-#define MCRS_CACHE_FIELDS 3
+#define MCRS_CACHE_FIELDS 4
 
 /*
  From `mcrs_copy_raw`: always.
@@ -643,6 +648,17 @@ int mcrs_writer_new(struct mcrs_user *user,
                     struct mcrs_error *error);
 
 /*
+ Makes a writer for what is compressed before it is encrypted by the other one: it passes the mail on, and is refused
+ if that is encrypted already. Returns 1 and sets `writer_r`, 0 where nothing is encrypted, -1 on error.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `writer_r` and `error` are valid.
+ */
+int mcrs_writer_new_before_packing(struct mcrs_user *user,
+                                   struct mcrs_writer **writer_r,
+                                   struct mcrs_error *error);
+
+/*
  Takes `size` bytes of the mail; what is to be stored for them is lent until the next call.
  Returns 0, or -1: the mail must then not be stored.
 
@@ -669,7 +685,7 @@ int mcrs_writer_finish(struct mcrs_writer *writer,
                        struct mcrs_error *error);
 
 /*
- Whether the mail must not be stored because it only looks encrypted: 1 yes, 0 no, -1 error.
+ Whether the mail must not be stored because it is, or only looks, encrypted: 1 yes, 0 no, -1 error.
  `error` then holds the reason.
 
  # Safety
@@ -759,6 +775,17 @@ int mcrs_refuse_plain(struct mcrs_user *user,
 int mcrs_refuse_twice(const uint8_t *data,
                       size_t size,
                       struct mcrs_error *error);
+
+/*
+ Whether `file`, which was verified in an earlier session, was found to be another one in this session. Then
+ `entry_r`, which has as many bytes as a `struct mcrs_file`, is set to the entry that tells later sessions so.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `entry_r` has so many bytes.
+ */
+bool mcrs_file_is_changed(struct mcrs_user *user,
+                          struct mcrs_file file,
+                          uint8_t *entry_r);
 
 /*
  Makes a reader for a mail in `file`, of which the index cache has `cached`, by field. Returns 0 and sets

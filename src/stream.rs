@@ -30,7 +30,7 @@ pub use block::ContentKey;
 pub use chunk_cache::ChunkCache;
 pub use damage::{Sizes, begins_as_text, is_encrypted_mail, mended, refuse_damaged, refuse_twice};
 pub use encrypt::Encryptor;
-pub use guard::Guard;
+pub use guard::{Guard, Watch};
 pub use open::{Body, Feed, Limits, Opener, SMALL};
 pub use recorded_size::may_be_ciphertext_size;
 pub use secrets::SecretCache;

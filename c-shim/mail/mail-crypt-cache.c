@@ -155,6 +155,24 @@ void mail_crypt_cache_add(struct mail *mail, struct istream *stream)
 		index_mail_cache_add_idx(INDEX_MAIL(mail), idx, &place, sizeof(place));
 }
 
+void mail_crypt_cache_add_changed(struct mail *mail, struct mcrs_file file)
+{
+	struct mail_crypt_user *muser =
+		MAIL_CRYPT_USER_CONTEXT(mail->box->storage->user);
+	unsigned char entry[sizeof(file)];
+	struct mcrs_data old;
+	unsigned int idx;
+
+	if (file.size == 0 || mcrs_cache_fields(file.size) <= MCRS_CACHE_CHANGED ||
+	    !mcrs_file_is_changed(muser->user, file, entry) ||
+	    !mail_crypt_cache_usable(mail, MCRS_CACHE_CHANGED, &idx))
+		return;
+	if (mail_crypt_cache_get(mail, MCRS_CACHE_CHANGED, &old) &&
+	    old.size == sizeof(entry) && memcmp(old.data, entry, old.size) == 0)
+		return;
+	index_mail_cache_add_idx(INDEX_MAIL(mail), idx, entry, sizeof(entry));
+}
+
 bool mail_crypt_cache_knows(struct mail *mail)
 {
 	struct mcrs_data entry;

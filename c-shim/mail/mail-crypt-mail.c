@@ -20,6 +20,8 @@ struct mail_crypt_mail {
 	union mail_module_context module_ctx;
 	/* The size of the ciphertext that is open; 0 if the mail is stored in plaintext. */
 	uoff_t stored_size;
+	/* The file that is open; its size is 0 if it isn't decrypted by us. */
+	struct mcrs_file file;
 	bool attachments_checked;
 };
 
@@ -109,6 +111,8 @@ static int
 mail_crypt_decrypt(struct mcrs_user *user, struct mail *mail, bool as_stored,
 		   struct istream **stream, struct mcrs_error *error_r)
 {
+	struct mail_crypt_mail *mmail =
+		MAIL_CRYPT_MAIL_CONTEXT_REQUIRE((struct mail_private *)mail);
 	struct mcrs_data cached[MCRS_READER_FIELDS];
 	struct mcrs_reader *reader;
 	struct mcrs_file file;
@@ -127,6 +131,7 @@ mail_crypt_decrypt(struct mcrs_user *user, struct mail *mail, bool as_stored,
 	if (i_stream_mail_crypt_open(*stream, as_stored, error_r) < 0)
 		return -1;
 	mail_crypt_cache_add(mail, *stream);
+	mmail->file = file;
 	return 0;
 }
 
@@ -333,6 +338,8 @@ static void mail_crypt_mail_close(struct mail *_mail)
 	spool_cache_mail_close(&muser->unpacked, _mail);
 	if (!mmail->attachments_checked)
 		mail_crypt_explain_attachments(_mail);
+	mail_crypt_cache_add_changed(_mail, mmail->file);
+	i_zero(&mmail->file);
 	mmail->attachments_checked = FALSE;
 	mmail->stored_size = 0;
 	mmail->module_ctx.super.close(_mail);

@@ -108,6 +108,9 @@ void mail_crypt_cache_lookup(struct mail *mail, uint64_t file_size,
 			     struct mcrs_data cached_r[MCRS_READER_FIELDS]);
 /* Keeps what the stream has found out, now that the mail was verified. */
 void mail_crypt_cache_add(struct mail *mail, struct istream *stream);
+/* The mail from this file is about to be closed. If the file wasn't what it had been verified to be, that is kept, and
+   the next session verifies all of it again before the mail's size is announced. */
+void mail_crypt_cache_add_changed(struct mail *mail, struct mcrs_file file);
 /* Is it known that this mail was encrypted when it was read before? If not, it may still have been. */
 bool mail_crypt_cache_knows(struct mail *mail);
 

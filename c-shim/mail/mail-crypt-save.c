@@ -1,4 +1,4 @@
-/* Encrypts what is saved, and takes back what was stored under a key that was deleted meanwhile.
+/* Encrypts what is saved, refuses what is encrypted already, and takes back what was stored under a key that was deleted meanwhile.
 
    Whoever deletes a key takes the public one away first, and looks at the folder's mails then. So we
    look for the public key only once others can see the mail: if the key is gone by then, the mail may have
@@ -19,7 +19,7 @@
 
 struct mail_crypt_transaction {
 	union mailbox_transaction_module_context module_ctx;
-	/* The mail being saved looks encrypted and must not be stored. */
+	/* The mail being saved is, or looks, encrypted and must not be stored. */
 	bool refused;
 	/* That was seen too late to take the mail out: nothing may be stored. */
 	bool refused_late;
@@ -74,7 +74,7 @@ static void mail_crypt_transaction_free(struct mailbox_transaction_context *t)
 static int mail_crypt_save_fail_refused(struct mailbox *box)
 {
 	mail_storage_set_error(box->storage, MAIL_ERROR_NOTPOSSIBLE,
-		"Saving mails encrypted by client isn't supported");
+		"Saving mail that is encrypted already isn't supported");
 	return -1;
 }
 
@@ -280,6 +280,38 @@ mail_crypt_transaction_commit(struct mailbox_transaction_context *t,
 	return ret;
 }
 
+/* What another plugin packs is seen here, before that. */
+static int
+mail_crypt_outer_save_begin(struct mail_save_context *ctx, struct istream *input)
+{
+	struct mailbox *box = ctx->transaction->box;
+	struct mail_crypt_outer_box *obox = MAIL_CRYPT_OUTER_BOX_CONTEXT_REQUIRE(box);
+	struct mail_crypt_transaction *mt;
+	struct mcrs_writer *writer;
+	struct mcrs_error error;
+	struct ostream *output;
+	int ret;
+
+	if (obox->module_ctx.super.save_begin(ctx, input) < 0)
+		return -1;
+	if (MAIL_CRYPT_BOX_CONTEXT(box) == NULL ||
+	    !mail_crypt_packs(box->storage->user))
+		return 0;
+	ret = mcrs_writer_new_before_packing(
+		mail_crypt_user_get(box->storage->user), &writer, &error);
+	if (ret < 0)
+		mail_crypt_box_fail(box, &error);
+	if (ret <= 0)
+		return ret;
+	mt = mail_crypt_transaction_get(ctx->transaction);
+	output = o_stream_create_mail_crypt(ctx->data.output, &writer,
+					    &mt->refused);
+	o_stream_unref(&ctx->data.output);
+	ctx->data.output = output;
+	o_stream_cork(ctx->data.output);
+	return 0;
+}
+
 static int mail_crypt_outer_save_finish(struct mail_save_context *ctx)
 {
 	struct mailbox *box = ctx->transaction->box;
@@ -331,8 +363,10 @@ void mail_crypt_save_wrap(struct mailbox_vfuncs *v)
 
 void mail_crypt_outer_save_wrap(struct mailbox *box, struct mailbox_vfuncs *v)
 {
-	if (v->save_begin != NULL && mail_crypt_is_unfit(box))
-		v->save_begin = mail_crypt_unfit_save_begin;
+	if (v->save_begin != NULL) {
+		v->save_begin = mail_crypt_is_unfit(box) ?
+			mail_crypt_unfit_save_begin : mail_crypt_outer_save_begin;
+	}
 	v->save_finish = mail_crypt_outer_save_finish;
 	v->transaction_commit = mail_crypt_transaction_commit;
 }

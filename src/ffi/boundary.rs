@@ -210,7 +210,7 @@ fn client_text(kind: ErrorKind) -> &'static str {
         ErrorKind::NoKey => "There is no key for this mail",
         ErrorKind::Locked | ErrorKind::WrongPassword => "The key of this mail can't be unlocked",
         ErrorKind::Keyless => "This folder has no key that mail could be encrypted to",
-        ErrorKind::Refused => "Saving mails encrypted by client isn't supported",
+        ErrorKind::Refused => "Saving mail that is encrypted already isn't supported",
         ErrorKind::Setting | ErrorKind::Crypto => "Encryption is not usable",
         ErrorKind::Store => "Encryption keys are temporarily unavailable",
         ErrorKind::Internal => "A fault in the server's encryption prevents this",

@@ -8,14 +8,18 @@ use crate::store::index_cache::{self, CHUNK_TAGS_FIELD, CONTENT_KEY_FIELD, Place
 
 /// The fields that Dovecot's index cache may have about a mail are numbered from 0 on. These many come first: a reader
 /// looks at them, and fills them.
-pub const MCRS_READER_FIELDS: usize = 2;
+pub const MCRS_READER_FIELDS: usize = 3;
+/// The field for what `mcrs_file_is_changed` says.
+pub const MCRS_CACHE_CHANGED: usize = 2;
 /// The field for a `struct mcrs_place`.
-pub const MCRS_CACHE_PLACE: usize = 2;
+pub const MCRS_CACHE_PLACE: usize = 3;
 /// The number of fields.
-pub const MCRS_CACHE_FIELDS: usize = 3;
+pub const MCRS_CACHE_FIELDS: usize = 4;
 const _: () = assert!(
     CONTENT_KEY_FIELD < MCRS_READER_FIELDS
         && CHUNK_TAGS_FIELD < MCRS_READER_FIELDS
+        && MCRS_CACHE_CHANGED < MCRS_READER_FIELDS
+        && MCRS_CACHE_CHANGED == index_cache::CHANGED_FIELD
         && MCRS_CACHE_PLACE == index_cache::PLACE_FIELD
         && MCRS_CACHE_FIELDS == index_cache::NAMES.len()
 );

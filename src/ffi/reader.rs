@@ -13,7 +13,7 @@ use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::reader::{Reader, Served};
-use crate::store::{Attributes, FileState, in_use};
+use crate::store::{Attributes, FileState, KeySource, in_use};
 use crate::stream::{
     Sizes, begins_as_text, is_encrypted, may_be_ciphertext_size, refuse_damaged, refuse_twice,
 };
@@ -174,6 +174,32 @@ impl From<mcrs_file> for FileState {
         }
     }
 }
+
+/// Whether `file`, which was verified in an earlier session, was found to be another one in this session. Then
+/// `entry_r`, which has as many bytes as a `struct mcrs_file`, is set to the entry that tells later sessions so.
+///
+/// # Safety
+/// `user` is from `mcrs_user_new`; `entry_r` has so many bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_file_is_changed(
+    user: *mut mcrs_user,
+    file: mcrs_file,
+    entry_r: *mut u8,
+) -> bool {
+    let file = FileState::from(file);
+    let look = |user: &mut Rc<RefCell<User>>| {
+        let mut user = user.try_borrow_mut().map_err(|_| in_use())?;
+        if !user.memory().is_changed(file) {
+            return Ok(0);
+        }
+        // SAFETY: writable for so many bytes, by this function's contract.
+        unsafe { put(entry_r.cast::<[u8; FileState::BYTES]>(), file.to_bytes()) }?;
+        Ok(1)
+    };
+    // SAFETY: as this function's contract says; nobody asks why it can't be told.
+    unsafe { entry(user, std::ptr::null_mut(), look) == 1 }
+}
+const _: () = assert!(size_of::<mcrs_file>() == FileState::BYTES);
 
 /// Makes a reader for a mail in `file`, of which the index cache has `cached`, by field. Returns 0 and sets
 /// `reader_r`, or -1.

@@ -72,6 +72,30 @@ pub unsafe extern "C" fn mcrs_writer_new(
     }
 }
 
+/// Makes a writer for what is compressed before it is encrypted by the other one: it passes the mail on, and is refused
+/// if that is encrypted already. Returns 1 and sets `writer_r`, 0 where nothing is encrypted, -1 on error.
+///
+/// # Safety
+/// `user` is from `mcrs_user_new`; `writer_r` and `error` are valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_writer_new_before_packing(
+    user: *mut mcrs_user,
+    writer_r: *mut *mut mcrs_writer,
+    error: *mut mcrs_error,
+) -> c_int {
+    let make = |user: &mut Rc<RefCell<User>>| {
+        let user = user.try_borrow().map_err(|_| in_use())?;
+        let Some(writer) = Writer::before_packing(&user.ring)? else {
+            return Ok(0);
+        };
+        // SAFETY: valid, by this function's contract.
+        unsafe { put(writer_r, mcrs_writer::give(writer)) }?;
+        Ok(1)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(user, error, make) }
+}
+
 /// # Safety
 /// `saves` is valid, and `*saves` NULL or from here.
 unsafe fn note_key(saves: *mut *mut mcrs_saves, key: FolderKey, now: i64) -> Result<()> {
@@ -135,7 +159,7 @@ pub unsafe extern "C" fn mcrs_writer_finish(
     unsafe { entry(writer, error, finish) }
 }
 
-/// Whether the mail must not be stored because it only looks encrypted: 1 yes, 0 no, -1 error.
+/// Whether the mail must not be stored because it is, or only looks, encrypted: 1 yes, 0 no, -1 error.
 /// `error` then holds the reason.
 ///
 /// # Safety

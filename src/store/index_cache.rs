@@ -16,19 +16,22 @@ use crate::error::Result;
 use crate::key::PrivateKey;
 use crate::stream::{ContentKey, Opener, SMALL, Verified};
 
-/// The fields' names, by their numbers: [`CONTENT_KEY_FIELD`], [`CHUNK_TAGS_FIELD`], [`PLACE_FIELD`]. The packaged
-/// plugin neither knows them nor minds.
-pub const NAMES: [&CStr; 3] = [
+/// The fields' names, by their numbers: [`CONTENT_KEY_FIELD`], [`CHUNK_TAGS_FIELD`], [`CHANGED_FIELD`],
+/// [`PLACE_FIELD`]. The packaged plugin neither knows them nor minds.
+pub const NAMES: [&CStr; 4] = [
     c"mail_crypt.content-key",
     c"mail_crypt.chunk-tags",
+    c"mail_crypt.changed",
     c"mail_crypt.place",
 ];
 /// For the content key, where it takes public-key cryptography to find it.
 pub const CONTENT_KEY_FIELD: usize = 0;
 /// For a large mail's chunk tags.
 pub const CHUNK_TAGS_FIELD: usize = 1;
+/// For the state of a file that isn't what its chunk tags say: they don't count then, and all of it is verified.
+pub const CHANGED_FIELD: usize = 2;
 /// For a mail's [`Place`].
-pub const PLACE_FIELD: usize = 2;
+pub const PLACE_FIELD: usize = 3;
 
 /// Names from a release that could write entries into other fields: nothing in a cache with one of these can be
 /// trusted.
@@ -48,7 +51,7 @@ const MAX_ENTRY: usize = 33 * 1024;
 
 /// How many fields, the content key's first, help to read a file of `size` bytes: a small one has no chunks.
 pub fn fields(size: u64) -> usize {
-    if size > SMALL as u64 { 2 } else { 1 }
+    if size > SMALL as u64 { 3 } else { 1 }
 }
 
 /// Where a mail is that was encrypted when it was read. A copy of it gets all that is cached of it, and is in another
@@ -356,8 +359,8 @@ mod tests {
     #[test]
     fn a_small_mail_has_no_chunk_tags() {
         assert_eq!(fields(SMALL as u64), 1);
-        assert_eq!(fields(SMALL as u64 + 1), 2);
-        assert_eq!(fields(u64::MAX), 2);
+        assert_eq!(fields(SMALL as u64 + 1), 3);
+        assert_eq!(fields(u64::MAX), 3);
     }
 
     #[test]

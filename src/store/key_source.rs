@@ -64,7 +64,7 @@ pub struct Memory {
     pub chunks: ChunkCache,
     /// Files that weren't what they had been verified to be, by the hash of their header: when they
     /// are opened again, all of them is verified.
-    pub changed: Bounded<[u8; 32], ()>,
+    pub changed: Bounded<[u8; 32], FileState>,
     /// Content keys of files that were found unchanged in this session, by the hash of their header.
     pub content_keys: Bounded<[u8; 32], ContentKey>,
 }
@@ -79,6 +79,11 @@ impl Memory {
             changed: Bounded::new(MAX_CHANGED),
             content_keys: Bounded::new(MAX_CONTENT_KEYS),
         }
+    }
+
+    /// Whether a file was found not to be what it had been verified to be, in this state.
+    pub fn is_changed(&self, file: FileState) -> bool {
+        self.changed.values().any(|state| *state == file)
     }
 }
 

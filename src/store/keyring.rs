@@ -154,11 +154,17 @@ impl Keyring {
         for key in std::mem::take(&mut self.unsettled) {
             if let Err(e) = self.settle_one(&key, folder, host) {
                 self.unfiled.insert(key.id);
-                if !std::mem::replace(&mut self.warned_unsettled, true) {
-                    host.warn(&format!(
-                        "key {} of mailbox {} can't be filed in both of its places: {e}",
-                        key.id, key.mailbox
-                    ));
+                let text = || {
+                    let (id, mailbox) = (&key.id, &key.mailbox);
+                    format!(
+                        "key {id} of mailbox {mailbox} can't be filed in both of its places: {e}"
+                    )
+                };
+                // Users often may not write where the locks of a public folder are.
+                if key.level == Level::Folder && folder.access() == Access::Public {
+                    host.debug(&text);
+                } else if !std::mem::replace(&mut self.warned_unsettled, true) {
+                    host.warn(&text());
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::attributes::Attributes;
-use super::index_cache::{self, CHUNK_TAGS_FIELD, CONTENT_KEY_FIELD};
+use super::index_cache::{self, CHANGED_FIELD, CHUNK_TAGS_FIELD, CONTENT_KEY_FIELD};
 use super::key_source::{FileState, KeySource, Memory, VerifiedFile, in_use};
 use crate::crypto::Secret;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,7 +13,7 @@ use crate::key::KeyType;
 use crate::stream::{Body, Feed, Opener, Verified, Window};
 
 /// What Dovecot's index cache has about a mail, by field.
-type Entries = [Option<Vec<u8>>; 2];
+type Entries = [Option<Vec<u8>>; CHANGED_FIELD + 1];
 
 /// A mail, from its first ciphertext byte to its last plaintext byte.
 pub struct Reader {
@@ -96,8 +96,8 @@ impl Reader {
             file,
             fed: 0,
             header: [0; 32],
-            cached: [None, None],
-            cacheable: [None, None],
+            cached: Entries::default(),
+            cacheable: Entries::default(),
             sealing: None,
             remembered: false,
             expensive: false,
@@ -152,7 +152,7 @@ impl Reader {
                 let memory = keys.memory();
                 memory.verified.remove(&self.header);
                 memory.chunks.of(&self.header).clear();
-                memory.changed.insert(self.header, ());
+                memory.changed.insert(self.header, self.file);
             }
             self.state = state.failed();
         }
@@ -206,8 +206,9 @@ impl Reader {
                 return Ok(true);
             }
         }
-        let [known_key, mut known_tags] = std::mem::take(&mut self.cached);
-        if memory.changed.get(&header).is_some() {
+        let [known_key, mut known_tags, changed] = std::mem::take(&mut self.cached);
+        let is_changed = changed.is_some_and(|state| state == self.file.to_bytes());
+        if is_changed || memory.changed.get(&header).is_some() {
             known_tags = None;
         }
         if let (None, Some(block)) = (&known_tags, memory.content_keys.get(&header)) {

@@ -25,6 +25,8 @@ pub struct Dict {
     pub cannot_list: bool,
     /// Commits fail after this many more.
     pub commits_left: Option<usize>,
+    /// The first commit that fails is applied all the same, as when a database's answer is lost.
+    pub answer_lost: bool,
     pub inbox_opened: usize,
     pub warnings: Vec<String>,
     pub decisions: Vec<String>,
@@ -144,11 +146,11 @@ impl Attributes for Mailbox {
     fn commit(&mut self, changes: Vec<Change>) -> Result<()> {
         let mut dict = self.dict.borrow_mut();
         dict.check()?;
-        match &mut dict.commits_left {
-            Some(0) => return Err(Error::store("the dict failed")),
-            Some(left) => *left -= 1,
-            None => {}
+        let failed = dict.commits_left == Some(0);
+        if failed && !std::mem::take(&mut dict.answer_lost) {
+            return Err(Error::store("the dict failed"));
         }
+        dict.commits_left = dict.commits_left.map(|left| left.saturating_sub(1));
         for change in changes {
             let mut paths = vec![self.path(change.scope, &change.name)];
             if let Some((scope, name)) = change.filed_by_id() {
@@ -160,6 +162,9 @@ impl Attributes for Mailbox {
                     None => dict.entries.remove(&path),
                 };
             }
+        }
+        if failed {
+            return Err(Error::store("the dict's answer is lost"));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::keyring::Keyring;
 use super::settings::SaveVersion;
 use crate::error::Result;
 use crate::key::KeyId;
-use crate::stream::{Encryptor, Guard, Version};
+use crate::stream::{Encryptor, Guard, Version, Watch};
 
 /// What becomes of the bytes of a mail.
 pub struct Writer {
@@ -19,7 +19,9 @@ pub struct Writer {
 }
 
 enum Content {
-    Encrypted(Box<Encryptor>),
+    Encrypted(Box<Encryptor>, Option<Watch>),
+    /// Passed on, and refused if it is encrypted already.
+    Watched(Watch),
     /// Passed on, unless it begins like an encrypted mail.
     Plain(Guard),
 }
@@ -63,9 +65,24 @@ impl Writer {
             id: sender.id(),
             old_id: sender.old_id(),
         });
+        let watch = Some(Watch::default());
         Ok(Writer {
             folder_key,
-            ..Self::encrypting(encryptor)
+            ..Self::new(Content::Encrypted(Box::new(encryptor), watch))
+        })
+    }
+
+    /// A writer that passes on what is compressed, and then encrypted: only here it can be seen whether that is
+    /// encrypted already. `None` where nothing is encrypted.
+    ///
+    /// # Errors
+    /// The mail must not be stored.
+    pub fn before_packing(ring: &Keyring) -> Result<Option<Self>> {
+        Ok(match ring.settings().writing()?.version {
+            SaveVersion::ReadOnly => None,
+            SaveVersion::V1 | SaveVersion::V2 => {
+                Some(Self::new(Content::Watched(Watch::default())))
+            }
         })
     }
 
@@ -76,7 +93,7 @@ impl Writer {
 
     /// A writer that encrypts.
     pub fn encrypting(encryptor: Encryptor) -> Self {
-        Self::new(Content::Encrypted(Box::new(encryptor)))
+        Self::new(Content::Encrypted(Box::new(encryptor), None))
     }
 
     fn new(content: Content) -> Self {
@@ -94,7 +111,16 @@ impl Writer {
     pub fn update(&mut self, data: &[u8]) -> Result<&[u8]> {
         self.out.clear();
         match &mut self.content {
-            Content::Encrypted(encryptor) => encryptor.update(data, &mut self.out)?,
+            Content::Encrypted(encryptor, watch) => {
+                if let Some(watch) = watch {
+                    watch.update(data);
+                }
+                encryptor.update(data, &mut self.out)?;
+            }
+            Content::Watched(watch) => {
+                watch.update(data);
+                self.out.extend_from_slice(data);
+            }
             Content::Plain(guard) => guard.update(data, &mut self.out),
         }
         Ok(&self.out)
@@ -107,7 +133,8 @@ impl Writer {
     pub fn finish(&mut self) -> Result<&[u8]> {
         self.out.clear();
         match &mut self.content {
-            Content::Encrypted(encryptor) => encryptor.finish(&mut self.out)?,
+            Content::Encrypted(encryptor, _) => encryptor.finish(&mut self.out)?,
+            Content::Watched(_) => {}
             Content::Plain(guard) => guard.finish(&mut self.out)?,
         }
         Ok(&self.out)
@@ -116,10 +143,11 @@ impl Writer {
     /// Makes sure that what was written so far may be stored.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Refused`] for plaintext that looks encrypted.
+    /// [`crate::ErrorKind::Refused`] for what is encrypted already, and for plaintext that only looks so.
     pub fn check(&mut self) -> Result<()> {
         match &mut self.content {
             Content::Plain(guard) if guard.refused() => guard.finish(&mut self.out),
+            Content::Encrypted(_, Some(watch)) | Content::Watched(watch) => watch.check(),
             _ => Ok(()),
         }
     }
@@ -162,6 +190,27 @@ mod tests {
         assert_eq!(key.old_id, active.borrow().old_id());
         assert_eq!(ring.memory.content_keys.values().count(), 1);
         writer.check().unwrap();
+    }
+
+    #[test]
+    fn a_mail_that_is_encrypted_already_is_refused_before_and_after_it_is_packed() {
+        let (mut folder, mut session) = folder();
+        let mut ring = unprotected();
+        let mut first = Writer::for_mail(&mut ring, &mut folder, &mut session).unwrap();
+        let mut encrypted = first.update(b"Subject: hi\n\n").unwrap().to_vec();
+        encrypted.extend_from_slice(first.finish().unwrap());
+        let mut before = Writer::before_packing(&ring).unwrap().unwrap();
+        let mut whole = Writer::for_mail(&mut ring, &mut folder, &mut session).unwrap();
+        assert_eq!(before.update(b"Subject: hi\n").unwrap(), b"Subject: hi\n");
+        assert_eq!(before.finish().unwrap(), b"");
+        before.check().unwrap();
+        let mut before = Writer::before_packing(&ring).unwrap().unwrap();
+        for writer in [&mut before, &mut whole] {
+            writer.update(&encrypted).unwrap();
+            assert_eq!(writer.check().unwrap_err().kind(), ErrorKind::Refused);
+        }
+        let off = keyring(&[("mail_crypt_save_version", "0")]);
+        assert!(Writer::before_packing(&off).unwrap().is_none());
     }
 
     #[test]

@@ -124,6 +124,31 @@ def test_tampered_mail_is_never_served(server, three, storage, place):
     check_isolated(server, user, mails, 2, reason)
 
 
+#: What a client asks for, and what Dovecot answers of a mail of which it has cached nothing.
+ITEMS = ("ENVELOPE", "BODY", "BODYSTRUCTURE", "ALL", "BODY.PEEK[HEADER]", "BODY.PEEK[HEADER.FIELDS (SUBJECT)]", "RFC822.TEXT")
+ITEMS += ("BODY.PEEK[1]", "BINARY.PEEK[1]", "BINARY.SIZE[1]", "(UID PREVIEW)")
+
+
+@pytest.mark.packaged_defect("hands out tampered mail")
+@pytest.mark.parametrize("storage", STORAGES)
+def test_whatever_is_asked_of_a_tampered_mail_the_session_goes_on(server, three, storage):
+    user, _ = three(storage)
+    server.store.stored(user)[1].flip(-1)
+    server.log.expect("Error:")
+    for item in ITEMS:
+        for path in server.store.files(user):
+            if path.name == "dovecot.index.cache":
+                path.unlink()
+        with server.imap(user, timeout=15) as session:
+            session.folder()
+            status, lines = session.raw(f"FETCH 1:* {item}")
+            assert status.startswith("NO"), (item, status)
+            fetched = [line for line in lines if " FETCH (" in line]
+            assert [line.split()[1] for line in fetched] == ["1", "2", "3"], (item, fetched)
+            assert not re.search("ENVELOPE|BODY|RFC822.TEXT|BINARY|PREVIEW", fetched[1]), (item, fetched)
+            assert session.noop()[0] == "OK"
+
+
 @pytest.mark.packaged_defect("hands out tampered mail")
 def test_large_tampered_mail_is_never_served(server, three):
     user, mails = three("maildir", 3_000_000)

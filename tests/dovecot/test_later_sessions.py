@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import imaplib
 import os
 from pathlib import Path
 
@@ -14,7 +15,7 @@ SIZE = 6_000_000
 
 @pytest.fixture(scope="module")
 def server(shared_dovecot):
-    names = ("part", "whole", "silent", "shown", "moved", "again")
+    names = ("part", "whole", "silent", "known", "shown", "moved", "again")
     users = {f"{s}-{n}": UserConfig(storage=s) for s in STORAGES for n in names}
     return shared_dovecot(users=users, fetch_failure="no-after")
 
@@ -85,6 +86,32 @@ def test_damage_that_no_date_shows_is_not_served_in_a_later_session(server, stor
         answer = session.fetch_uids()
         assert (answer.items, answer.status) == ({}, "NO")
         assert session.noop()[0] == "OK"
+
+
+@pytest.mark.packaged_defect("hands out tampered mail")
+@pytest.mark.parametrize("storage", STORAGES)
+def test_damage_that_no_date_shows_ends_one_session_at_most(server, storage):
+    """A client that comes back for the mail again and again must get past it."""
+    user = f"{storage}-known"
+    mail = Mail.make(SIZE)
+    first_session(server, user, mail.data)
+    stored = server.store.stored(user)[0]
+    stored.flip(1000)
+    server.log.expect("Error:")
+    # Its size was announced before the damage was found.
+    with server.imap(user, timeout=60) as session, pytest.raises(imaplib.IMAP4.abort):
+        session.folder()
+        session.fetch_uids()
+    for what in ("BODY.PEEK[]", "BODY.PEEK[HEADER]", "BODY.PEEK[]<5000000.1000>"):
+        with server.imap(user, timeout=60) as session:
+            session.folder()
+            answer = session.fetch_uids(what)
+            assert (answer.items, answer.status) == ({}, "NO")
+            assert session.noop()[0] == "OK"
+    # What was put back is read.
+    stored.flip(1000)
+    with server.imap(user, timeout=60) as session:
+        assert session.bodies() == [mail.data]
 
 
 @pytest.mark.packaged_defect("hands out tampered mail")

@@ -1,6 +1,8 @@
 //! `cryptokey delete`: a key that nothing needs any more.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
+
 use zeroize::Zeroizing;
 
 use super::super::attributes::{
@@ -268,11 +270,12 @@ impl KeyDeletion {
         Ok(())
     }
 
-    /// The attributes that hold it for others.
+    /// The attributes that hold it for others. They stay filed by id when the folder gets another GUID.
     fn copies(&self, at: &mut dyn Attributes) -> Result<Vec<String>> {
         let prefix = self.level.private_prefix();
         let name = self.name.to_string();
-        let names = at.list(Scope::Shared, &prefix)?;
+        let mut names = BTreeSet::from_iter(at.list(Scope::Shared, &prefix)?);
+        names.extend(at.under(&BY_ID).list(Scope::Shared, &prefix)?);
         let copies = names
             .into_iter()
             .filter(|n| n.rsplit('/').next().is_some_and(|last| last == name));

@@ -132,6 +132,25 @@ fn a_key_that_cannot_be_filed_is_used_all_the_same() {
 }
 
 #[test]
+fn where_users_may_not_write_nobody_is_warned_of_a_key_that_cannot_be_filed() {
+    let dict = SharedDict::default();
+    let id = store(&dict, "Work");
+    let by_id = dict.borrow().by_id(&id.to_string());
+    for name in by_id {
+        dict.borrow_mut().entries.remove(&name);
+    }
+    let (mut ring, mut session) = (keyring(&[PASSWORD]), Session::new(&dict));
+    let mut folder = Mailbox::new(&dict, "Work");
+    folder.access = crate::store::Access::Public;
+    dict.borrow_mut().commits_left = Some(0);
+    ring.private_key(&[id], &mut folder, &mut session).unwrap();
+    ring.settle(&mut folder, &mut session);
+    let dict = dict.borrow();
+    assert!(dict.warnings.is_empty());
+    assert!(dict.decisions.iter().any(|d| d.contains("can't be filed")));
+}
+
+#[test]
 fn a_key_that_cannot_be_filed_is_tried_once_a_session() {
     let dict = SharedDict::default();
     store(&dict, "Work");

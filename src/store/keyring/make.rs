@@ -252,7 +252,7 @@ impl Keyring {
                     public: public.clone(),
                     private: None,
                 };
-                let new = self.unstored.remove(&id).unwrap_or_else(stored);
+                let new = self.take_unstored(&id, at)?.unwrap_or_else(stored);
                 self.store(at, new)?;
                 host.debug(&|| format!("made key {id} of {} active again", owner(level, at, host)));
                 return Ok(Some(public));

@@ -22,6 +22,13 @@ pub(super) struct NewKey {
 }
 
 impl NewKey {
+    /// Whether it was stored after all, and then put under something else: a database may have done what it was asked
+    /// to without being able to say so.
+    fn was_changed(&self, at: &mut dyn Attributes) -> Result<bool> {
+        let there = at.get(Scope::Private, &self.level.private(&self.id))?;
+        Ok(there.is_some_and(|there| self.private.as_ref().is_some_and(|text| *text != there)))
+    }
+
     /// The private key first: some dicts apply a transaction in parts, and a private key without the rest is taken up
     /// later, where a public one alone would lose mail.
     fn commit(&self, at: &mut dyn Attributes) -> Result<()> {
@@ -48,10 +55,26 @@ impl Keyring {
     /// # Errors
     /// The key must not be used.
     pub(super) fn store_again(&mut self, id: &KeyId, at: &mut dyn Attributes) -> Result<()> {
-        match self.unstored.remove(id) {
+        match self.take_unstored(id, at)? {
             Some(new) => self.store(at, new),
             None => Ok(()),
         }
+    }
+
+    /// What is to be stored again of the key `id`, if anything.
+    ///
+    /// # Errors
+    /// As [`Keyring::store_again`].
+    pub(super) fn take_unstored(
+        &mut self,
+        id: &KeyId,
+        at: &mut dyn Attributes,
+    ) -> Result<Option<NewKey>> {
+        let Some(new) = self.unstored.get(id) else {
+            return Ok(None);
+        };
+        let changed = new.was_changed(at)?;
+        Ok(self.unstored.remove(id).filter(|_| !changed))
     }
 }
 

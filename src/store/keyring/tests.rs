@@ -327,6 +327,30 @@ fn a_crash_while_keys_are_made_leaves_nothing_or_a_usable_key() {
 }
 
 #[test]
+fn a_key_that_was_stored_after_all_stays_as_others_have_changed_it_since() {
+    let dict = SharedDict::default();
+    let mut folder = Mailbox::new(&dict, "Work");
+    let mut user = User::new(&dict, &[]);
+    user.store(&mut Mailbox::new(&dict, "Other")).unwrap();
+    dict.borrow_mut().commits_left = Some(1);
+    dict.borrow_mut().answer_lost = true;
+    assert!(user.store(&mut folder).is_err());
+    dict.borrow_mut().commits_left = None;
+    // Somebody has put it under another user key.
+    let mut others = 0;
+    for (path, text) in &mut dict.borrow_mut().entries {
+        if path.starts_with("priv/Work/") {
+            *text = text.replace(":", ";");
+            others += 1;
+        }
+    }
+    assert_eq!(others, 1);
+    let before = dict.borrow().entries.clone();
+    user.store(&mut folder).unwrap();
+    assert_eq!(dict.borrow().entries, before);
+}
+
+#[test]
 fn a_mail_may_name_its_key_by_the_old_id() {
     let dict = SharedDict::default();
     let mut folder = Mailbox::new(&dict, "Work");

@@ -64,8 +64,8 @@ fn a_refused_mail_is_served_no_more() {
 #[test]
 fn an_unknown_cache_field_is_an_error() {
     let (mut reader, ..) = large();
-    assert!(reader.set_cached(2, b"").is_err());
-    assert!(reader.cacheable(2).is_err());
+    assert!(reader.set_cached(3, b"").is_err());
+    assert!(reader.cacheable(3).is_err());
 }
 
 #[test]
@@ -162,6 +162,12 @@ fn a_file_that_may_have_changed_is_verified_whole() {
             .feed(&file[..START], None)
             .unwrap()
     );
+    let mut known = later(&first, &file, 1);
+    known.cached[CHANGED_FIELD] = Some(state(&file, 1).to_bytes().to_vec());
+    assert!(!known.feed(&file[..START], None).unwrap());
+    let mut put_back = later(&first, &file, 1);
+    put_back.cached[CHANGED_FIELD] = Some(state(&file, 2).to_bytes().to_vec());
+    assert!(put_back.feed(&file[..START], None).unwrap());
     let mut damaged = later(&first, &file, 1);
     damaged.cached[CHUNK_TAGS_FIELD].as_mut().unwrap()[40] ^= 1;
     assert!(!damaged.feed(&file[..START], None).unwrap());

@@ -45,6 +45,26 @@ fn a_key_that_a_mail_or_a_folder_needs_is_not_deleted() {
 }
 
 #[test]
+fn a_key_is_deleted_for_others_too_when_its_folder_has_another_guid() {
+    let mut user = User::new(&[]);
+    let id = user.folder_key("Work", false).unwrap().id;
+    let text = user.export(Level::Folder, "Work", &id).unwrap();
+    let copy = Change::set(Scope::Shared, shared_with("bob", &id), text);
+    let other = Change::set(
+        Scope::Shared,
+        shared_with("bob", &KeyId([7; 32])),
+        Zeroizing::new(String::new()),
+    );
+    user.folder("Work").commit(vec![copy, other]).unwrap();
+    let lost = |name: &String| name.contains("/Work/");
+    user.dict.borrow_mut().entries.retain(|name, _| !lost(name));
+    user.folder_key("Work", true).unwrap();
+    user.delete(Level::Folder, "Work", &id, true).unwrap();
+    let of_bob = user.dict.borrow().by_id("626f62");
+    assert_eq!(of_bob.len(), 1, "{of_bob:?}");
+}
+
+#[test]
 fn a_deleted_key_is_in_no_place() {
     let mut user = User::new(&[]);
     for (level, name) in [(Level::Folder, "Work"), (Level::User, "INBOX")] {
