@@ -102,7 +102,7 @@ comma := ,
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
 
-.PHONY: all bench bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core demo demo-stop docker-bench docker-chaos docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-install tool uninstall
+.PHONY: all bench bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core deb demo demo-stop dist docker-bench docker-chaos docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-install tool uninstall
 all: build
 
 # make asks for Dovecot's flags, line and folders when it starts, so what needs them is left to a make of its own, after
@@ -249,6 +249,20 @@ fuzz:
 test-install:
 	@scripts/ensure-deps.sh build
 	@scripts/test-install.sh
+
+## dist the sources with all crates, which build without a network, as a tar file in build/dist
+dist:
+	@scripts/dist.sh
+
+## deb the Debian package for the Dovecot at hand, into build/deb (LINE=trixie: for that line's, in a container)
+deb:
+ifeq ($(LINE),)
+	@scripts/ensure-deps.sh deb
+	@scripts/deb.sh
+else
+	@scripts/ensure-deps.sh docker
+	@tests/docker/run.sh --deb $(LINE)
+endif
 
 ## docker-test the same tests against every Dovecot from 2.3.19 to 2.4, in containers (LINE=trixie: one of them)
 docker-test:
