@@ -102,7 +102,7 @@ comma := ,
 shim_ldflags = -shared -Wl,-z,relro,-z,now -Wl,--enable-new-dtags -Wl,-rpath,$(1) $(LDFLAGS) \
 	-Wl,--no-as-needed $(CORE)
 
-.PHONY: all bench bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core deb demo demo-stop dist docker-bench docker-chaos docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-install tool uninstall
+.PHONY: all bench bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core deb demo demo-stop dist docker-bench docker-chaos docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-deb test-install tool uninstall
 all: build
 
 # make asks for Dovecot's flags, line and folders when it starts, so what needs them is left to a make of its own, after
@@ -263,6 +263,11 @@ else
 	@scripts/ensure-deps.sh docker
 	@tests/docker/run.sh --deb $(LINE)
 endif
+
+## test-deb what make deb has built, installed and taken out again for real, in a private copy of the system's folders
+test-deb:
+	@scripts/ensure-deps.sh deb
+	@scripts/test-deb.sh
 
 ## docker-test the same tests against every Dovecot from 2.3.19 to 2.4, in containers (LINE=trixie: one of them)
 docker-test:

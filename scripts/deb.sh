@@ -23,8 +23,7 @@ say "dpkg-buildpackage, with $("$dir/rustc" --version)"
 (cd "$work/source" && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u CARGO_TARGET_DIR -u CARGO_BUILD_FLAGS -u DOVECOT_CONFIG -u DESTDIR \
     PATH="$dir:$PATH" DEB_BUILD_PROFILES="$profiles" dpkg-buildpackage -b -us -uc) >"$out/build.log" 2>&1 ||
     { tail -n 40 "$out/build.log"; die "the package doesn't build; see $out/build.log"; }
-mv "$work"/*.deb "$work"/*.changes "$work"/*.buildinfo "$out/"
-deb=$out/$(sed -n 's/^\(dovecot-mail-crypt_[^ ]*\.deb\) .*/\1/p' "$work/source/debian/files")
 say "lintian"
-lintian --allow-root --fail-on error,warning --info "${deb%.deb}".changes
-say "built: $deb"
+lintian --allow-root --fail-on error,warning --info "$work"/*.changes
+mv "$work"/*.deb "$out/"
+say "built: $out/$(sed -n 's/^\(dovecot-mail-crypt_[^ ]*\.deb\) .*/\1/p' "$work/source/debian/files")"
