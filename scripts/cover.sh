@@ -1,10 +1,10 @@
 # Lets a test install for real, into copies of the system's folders that nobody else sees. Sourced.
 # shellcheck shell=bash
 
-# cover FOLDER NAME: covers a folder with a writable copy of itself that lives in memory, in $work.
+# cover FOLDER CHANGES: covers a folder with a writable copy of itself; what is changed goes to CHANGES, which should be in memory.
 cover() {
-    mkdir -p "$work/cover/$2/up" "$work/cover/$2/work"
-    mount -t overlay -o "lowerdir=$1,upperdir=$work/cover/$2/up,workdir=$work/cover/$2/work" none "$1"
+    mkdir -p "$2/up" "$2/work"
+    mount -t overlay -o "lowerdir=$1,upperdir=$2/up,workdir=$2/work" none "$1"
 }
 
 # can_cover FOLDER: in a container there may be namespaces and yet no overlays.

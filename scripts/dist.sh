@@ -13,7 +13,7 @@ sources() {
     if git rev-parse --git-dir >/dev/null 2>&1; then
         git ls-files -z --cached --others --exclude-standard
     else
-        find . -type d \( -path ./target -o -path ./build -o -path ./vendor -o -path ./debian/cargo -o -name __pycache__ \) -prune \
+        find . \( -path ./target -o -path ./build -o -path ./vendor -o -path ./debian/cargo -o -name __pycache__ \) -prune \
             -o ! -type d -printf '%P\0'
     fi
 }

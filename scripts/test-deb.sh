@@ -106,7 +106,7 @@ try_make_install() {
 if [ "${1:-}" = --private ]; then
     work=${2:?}
     mount -t tmpfs none "$work"
-    for folder in /usr /var /etc; do cover $folder "${folder#/}"; done
+    for folder in /usr /var /etc; do cover $folder "$work/cover$folder"; done
     try
     exit
 fi

@@ -229,9 +229,9 @@ restore_modules() {
 if [ "${1:-}" = --private ]; then
     work=${2:?}
     mount -t tmpfs none "$work"
-    cover "$libdir" lib
-    cover /usr/local local
-    cover /var/lib state
+    cover "$libdir" "$work/cover/lib"
+    cover /usr/local "$work/cover/local"
+    cover /var/lib "$work/cover/state"
     try_system
     exit
 fi

@@ -46,3 +46,11 @@ apt_conf() {
     command -v apt-config >/dev/null || return 0
     apt-config dump | grep -E '^Acquire::(https?::Proxy|Check-Valid-Until|Check-Date|Max-FutureTime)' || true
 }
+
+deb_image() { printf 'mail-crypt-deb:%s\n' "$1"; }
+
+# build_deb_image LINE: on top of the line's own
+build_deb_image() {
+    say "the image $(deb_image "$1")"
+    three_times docker build --quiet -t "$(deb_image "$1")" -f tests/docker/deb.Dockerfile --build-arg "LINE=$1" tests/docker/deb >/dev/null
+}
