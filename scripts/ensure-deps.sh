@@ -18,7 +18,7 @@ optional=()
 case $step in
     build) ;;
     check) packages+=(git shellcheck) ;;
-    deb) packages+=(debhelper dpkg-dev lintian) ;;
+    deb) packages+=(build-essential debhelper dpkg-dev lintian) ;;
     bench | chaos | demo) packages+=("${demo[@]}") ;;
     bench-micro) packages+=(openssl python3) ;;
     bench-count | memcheck) packages+=("${demo[@]}" libc6-dbg valgrind) ;;

@@ -16,7 +16,7 @@ fetch() {
 index() { (cd "/packages/$1" && dpkg-scanpackages . >Packages 2>/dev/null); }
 
 apt-get -q update >/dev/null
-DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends debhelper dpkg-dev lintian >/dev/null
+DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends build-essential debhelper dpkg-dev lintian >/dev/null
 # Packages of other sources are for one ABI, too, and would go with it.
 apt-get -q -y purge dovecot-fts-xapian >/dev/null
 # shellcheck disable=SC2046
