@@ -106,7 +106,7 @@ comma := ,
 shim_ldflags = -shared -Wl,-z,relro,-z,now $(LDFLAGS) $(if $(filter settings/%,$(1)),, \
 	-Wl,--enable-new-dtags -Wl,-rpath,$(2) -Wl,--no-as-needed $(CORE))
 
-.PHONY: all bench bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core demo demo-stop docker-bench docker-chaos docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-install tool uninstall
+.PHONY: all bench bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core deb deb-twice demo demo-stop dist docker-bench docker-chaos docker-deb docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-deb test-install tool uninstall
 all: build
 
 # make asks for Dovecot's flags, line and folders when it starts, so what needs them is left to a make of its own, after
@@ -254,6 +254,30 @@ test-install:
 	@scripts/ensure-deps.sh build
 	@scripts/test-install.sh
 
+## dist the sources with all crates, which build without a network, as a tar file in build/dist
+dist:
+	@scripts/dist.sh
+
+## deb the Debian package for the Dovecot at hand, into build/deb (LINE=trixie: for that line's, in a container)
+deb:
+ifeq ($(LINE),)
+	@scripts/ensure-deps.sh deb
+	@scripts/deb.sh
+else
+	@scripts/ensure-deps.sh docker
+	@tests/docker/run.sh --deb $(LINE)
+endif
+
+## test-deb what make deb has built, installed and taken out again for real, in a private copy of the system's folders
+test-deb:
+	@scripts/ensure-deps.sh deb
+	@scripts/test-deb.sh
+
+## deb-twice builds the package twice, in different folders, and compares
+deb-twice:
+	@scripts/ensure-deps.sh deb
+	@scripts/deb-twice.sh
+
 ## docker-test the same tests against every Dovecot from 2.3.19 to 2.4, in containers (LINE=trixie: one of them)
 docker-test:
 	@scripts/ensure-deps.sh docker
@@ -268,6 +292,11 @@ docker-scenarios:
 docker-upgrade:
 	@scripts/ensure-deps.sh docker
 	@tests/docker/upgrade/run.sh
+
+## docker-deb the packages of Debian 12 and 13, built, and put through every transition by apt and dpkg (LINE=trixie: one)
+docker-deb:
+	@scripts/ensure-deps.sh docker
+	@tests/docker/deb/run.sh $(LINE)
 
 ## docker-bench bench on another Dovecot and OpenSSL, in a container (LINE=trixie, and what bench takes)
 docker-bench:

@@ -56,8 +56,11 @@ for file in $SHIM_SOURCES; do
     ${CC:-cc} $SHIM_CFLAGS -Werror -c -o /dev/null "$file"
 done
 
+say "the package has the crate's version"
+[ "$(sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)" = "$(crate_version)" ] || die "debian/changelog is of another version than Cargo.toml"
+
 say "shell scripts"
-shellcheck --severity=warning -x scripts/*.sh scripts/cargo .ci/run tests/docker/*.sh tests/docker/scenarios/*.sh tests/docker/upgrade/*.sh
+shellcheck --severity=warning -x scripts/*.sh scripts/cargo .ci/run tests/docker/*.sh tests/docker/scenarios/*.sh tests/docker/upgrade/*.sh tests/docker/deb/*.sh debian/*.preinst debian/*.postrm
 
 say "the pure part stands alone, without Dovecot"
 "$cargo" test --locked --no-default-features --lib

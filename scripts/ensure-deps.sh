@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a step needs and the machine lacks:
-# ensure-deps.sh bench|bench-count|bench-micro|build|chaos|check|demo|docker|fuzz|memcheck|test
+# ensure-deps.sh bench|bench-count|bench-micro|build|chaos|check|deb|demo|docker|fuzz|memcheck|test
 #
 # On Debian and its kin through apt-get (sudo when not root), saying what and why; nothing is called
 # when all is there. Elsewhere it only says what is needed. DEPS=no turns it off.
@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-step=${1:?ensure-deps.sh bench|bench-count|bench-micro|build|chaos|check|demo|docker|fuzz|memcheck|test}
+step=${1:?ensure-deps.sh bench|bench-count|bench-micro|build|chaos|check|deb|demo|docker|fuzz|memcheck|test}
 [ "${DEPS:-yes}" != no ] || exit 0
 
 # dovecot-dev has the headers; the libraries that the core is linked with are in dovecot-core, which it doesn't depend on.
@@ -18,6 +18,7 @@ optional=()
 case $step in
     build) ;;
     check) packages+=(git shellcheck) ;;
+    deb) packages+=(build-essential debhelper dpkg-dev lintian) ;;
     bench | chaos | demo) packages+=("${demo[@]}") ;;
     bench-micro) packages+=(openssl python3) ;;
     bench-count | memcheck) packages+=("${demo[@]}" libc6-dbg valgrind) ;;

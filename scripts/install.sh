@@ -21,6 +21,14 @@ if [ -z "$root" ]; then
 fi
 have_divert() { [ -z "$root" ] && command -v dpkg-divert >/dev/null && [ -d /var/lib/dpkg ]; }
 
+# refuse_package: a package of ours has diverted Dovecot's files, and dpkg knows ours by their names. Only apt may change that.
+refuse_package() {
+    local package
+    have_divert || return 0
+    package=$(dpkg-divert --list '*/lib10_mail_crypt_plugin.so' | sed -n 's/^diversion of .* by \(.*\)$/\1/p' | sed -n 1p)
+    [ -z "$package" ] || die "the package $package is installed: 'apt remove $package' takes it back. Nothing was changed"
+}
+
 # ---- Which Dovecot -----------------------------------------------------------------------------
 
 # abi FILE: the ABI of the Dovecot that this was built with, 2.3.ABIv19(2.3.19.1) or 2.4.ABIv1; empty if it doesn't say.
@@ -259,6 +267,7 @@ do_uninstall() {
     [ -n "$root" ] || say "restart Dovecot: processes that run keep the modules that they loaded"
 }
 
+refuse_package
 case $action in
     install) do_install ;;
     uninstall) do_uninstall ;;

@@ -9,8 +9,21 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 # The oldest Rust that Cargo.toml promises to build with.
 msrv() { sed -n 's/^rust-version *= *"\(.*\)"/\1/p' Cargo.toml; }
 
+crate_version() { sed -n 's/^version *= *"\(.*\)"/\1/p' Cargo.toml; }
+
 # at_least HAVE WANT: HAVE is the same version or a newer one.
 at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n1)" = "$2" ]; }
+
+# three_times COMMAND..: what fetches from a network may fail and then not
+three_times() {
+    local try
+    for try in 1 2 3; do
+        "$@" && return
+        say "failed (try $try of 3): $*"
+        sleep $((try * 5))
+    done
+    return 1
+}
 
 # The directory of the first cargo on PATH (or Debian's) that is new enough; empty if there is none.
 cargo_dir() {
@@ -76,6 +89,14 @@ cargo_target() {
         */"$name" | */"$name"/*) printf '%s\n' "$base" ;;
         *) printf '%s/%s\n' "$base" "$name" ;;
     esac
+}
+
+# The crates come from Cargo.lock, once; containers and package builds have no registry.
+vendor_crates() {
+    ! cmp -s Cargo.lock vendor/.for || return 0
+    say "the crates, into vendor/"
+    three_times scripts/cargo vendor --locked --quiet vendor >/dev/null
+    cp Cargo.lock vendor/.for
 }
 
 # The files of the packaged plugin, below the module folder. One process must never hold modules of

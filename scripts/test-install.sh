@@ -7,6 +7,7 @@
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
+. scripts/cover.sh
 
 moduledir=$(dovecot_config dovecot_moduledir)
 libdir=$(dirname "$(dovecot_config dovecot_pkglibdir)")
@@ -226,28 +227,15 @@ restore_modules() {
     check_uninstalled
 }
 
-# Covers a folder with a writable copy of itself that lives in memory.
-cover() {
-    mkdir -p "$work/cover/$2/up" "$work/cover/$2/work"
-    mount -t overlay -o "lowerdir=$1,upperdir=$work/cover/$2/up,workdir=$work/cover/$2/work" none "$1"
-}
-
 if [ "${1:-}" = --private ]; then
     work=${2:?}
     mount -t tmpfs none "$work"
-    cover "$libdir" lib
-    cover /usr/local local
-    cover /var/lib state
+    cover "$libdir" "$work/cover/lib"
+    cover /usr/local "$work/cover/local"
+    cover /var/lib "$work/cover/state"
     try_system
     exit
 fi
-
-# In a container there may be namespaces and yet no overlays.
-can_cover() {
-    # shellcheck disable=SC2016
-    unshare -m sh -c 'mount -t tmpfs none "$1" && cd "$1" && mkdir a b c d &&
-        mount -t overlay -o lowerdir=a,upperdir=b,workdir=c none d' sh "$work" 2>/dev/null
-}
 
 make -s build
 work=$(mktemp -d)
@@ -255,7 +243,7 @@ trap 'rm -rf "$work"' EXIT
 try_destdir
 if [ "$(id -u)" -ne 0 ]; then
     say "not root: only DESTDIR was tried"
-elif can_cover; then
+elif can_cover "$work"; then
     unshare -m "$0" --private "$work"
 elif [ "${CI:-}" = true ]; then
     say "no mount namespaces here: installing on this system, and taking it back"

@@ -21,27 +21,8 @@ line_field() {
 
 line_image() { printf 'mail-crypt-test:%s\n' "$1"; }
 
-# three_times COMMAND..: what fetches from a network may fail and then not
-three_times() {
-    local try
-    for try in 1 2 3; do
-        "$@" && return
-        say "failed (try $try of 3): $*"
-        sleep $((try * 5))
-    done
-    return 1
-}
-
 # engine: is a Docker engine there and answering?
 engine() { command -v docker >/dev/null && timeout 60 docker version >/dev/null 2>&1; }
-
-# The crates come from Cargo.lock, once; containers have no registry.
-vendor_crates() {
-    ! cmp -s Cargo.lock vendor/.for || return 0
-    say "the crates, into vendor/"
-    three_times scripts/cargo vendor --locked --quiet vendor >/dev/null
-    cp Cargo.lock vendor/.for
-}
 
 # build_image IMAGE BASE-SUITE DOCKERFILE SUITE: an image from files that seldom change, so that the engine finds it again
 build_image() {
@@ -64,4 +45,12 @@ build_image() {
 apt_conf() {
     command -v apt-config >/dev/null || return 0
     apt-config dump | grep -E '^Acquire::(https?::Proxy|Check-Valid-Until|Check-Date|Max-FutureTime)' || true
+}
+
+deb_image() { printf 'mail-crypt-deb:%s\n' "$1"; }
+
+# build_deb_image LINE: on top of the line's own
+build_deb_image() {
+    say "the image $(deb_image "$1")"
+    three_times docker build --quiet -t "$(deb_image "$1")" -f tests/docker/deb.Dockerfile --build-arg "LINE=$1" tests/docker/deb >/dev/null
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# run.sh [--build|--bench|--chaos|--memcheck] [LINE..]: builds the plugin against each of these Dovecots (all that
+# run.sh [--build|--deb|--bench|--chaos|--memcheck] [LINE..]: builds the plugin against each of these Dovecots (all that
 # lines.sh has, if none is named) and runs tests/dovecot against it, in a container. Results: build/docker/LINE.xml and
-# LINE.json. PYTEST_ARGS narrows it down; with --build there are no tests. With --bench it measures instead, as
+# LINE.json. PYTEST_ARGS narrows it down; with --build there are no tests, with --deb the
+# packages as well, in build/deb. With --bench it measures instead, as
 # `make bench` does with BENCH_ARGS: build/docker/LINE.bench.md and LINE.bench.json. With --chaos it does what
 # `make chaos` does with CHAOS_ARGS: LINE.chaos.json. With --memcheck it does as `make memcheck`. What is compiled is
 # kept in a volume for each line; a checkout that is tested at the same time as another one takes volumes of its own by
@@ -17,6 +18,10 @@ results_of_step="xml json"
 case ${1:-} in
 --build)
     step="build" results_of_step=""
+    shift
+    ;;
+--deb)
+    step="deb" results_of_step=""
     shift
     ;;
 --bench)
@@ -42,6 +47,9 @@ trap '[ -z "$container" ] || docker rm -f "$container" >/dev/null 2>&1 || true' 
 
 vendor_crates
 
+# Packages are built where what builds packages is, too.
+image() { if [ "$step" = deb ]; then deb_image "$1"; else line_image "$1"; fi; }
+
 # Mounting in private namespaces is how the tests put modules side by side: it takes SYS_ADMIN.
 run_line() {
     local code=0
@@ -54,11 +62,15 @@ run_line() {
             --tmpfs /tmp:exec,mode=1777 \
             -v "mail-crypt-target-$1${VOLUME_SUFFIX:-}:/target" -v "$PWD/vendor:/vendor:ro" \
             -e PYTEST_ARGS -e BENCH_ARGS -e CHAOS_ARGS -e VALGRIND_ARGS -e LINE="$1" \
-            "$(line_image "$1")" sh -c 'mkdir /src && tar -x -C /src && find /src -type d -exec touch -d @1 {} + && exec /src/tests/docker/inside.sh "$0"' "$step" || code=$?
+            "$(image "$1")" sh -c 'mkdir /src && tar -x -C /src && find /src -type d -exec touch -d @1 {} + && exec /src/tests/docker/inside.sh "$0"' "$step" || code=$?
     for kind in $results_of_step; do
         rm -f "$results/$1.$kind"
         docker cp "$container:/results/$1.$kind" $results/ >/dev/null 2>&1 || code=1
     done
+    if [ "$step" = deb ]; then
+        mkdir -p build/deb
+        docker cp "$container:/results/deb/." build/deb/ >/dev/null || code=1
+    fi
     docker rm -f "$container" >/dev/null
     container=
     return $code
@@ -67,6 +79,7 @@ run_line() {
 failed=()
 for line in "${lines[@]}"; do
     build_image "$(line_image "$line")" "$(line_field "$line" 2)" Dockerfile "$(line_field "$line" 3)"
+    [ "$step" != deb ] || build_deb_image "$line"
     say "$line: $step"
     run_line "$line" || failed+=("$line")
 done
