@@ -111,9 +111,16 @@ pub struct Slot {
     pub public: String,
     /// Its private key, a key string under the stretched secret; none where that is elsewhere.
     pub private: Option<Text>,
-    /// The user key whose owner made the seal.
-    pub sealed_by: Id,
-    /// See [`Slot::sealed`].
+    /// The seals, by the user keys that have made them; at least one.
+    pub seals: Vec<Seal>,
+}
+
+/// That whoever has a user key has approved of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// The user key.
+    pub by: Id,
+    /// Made over [`Slot::sealed`].
     pub seal: Id,
 }
 
@@ -137,11 +144,20 @@ impl Slot {
         out.push_str(&self.open_fields());
         out.push_str(" ");
         out.push_str(self.private.as_ref().map_or(NONE, |text| text.as_str()));
-        out.push_str(&format!(
-            " {} {}",
-            hex::encode(&self.sealed_by),
-            hex::encode(&self.seal)
-        ));
+        let joined = |ids: Vec<String>| ids.join(",");
+        let by = joined(
+            self.seals
+                .iter()
+                .map(|seal| hex::encode(&seal.by))
+                .collect(),
+        );
+        let seals = joined(
+            self.seals
+                .iter()
+                .map(|seal| hex::encode(&seal.seal))
+                .collect(),
+        );
+        out.push_str(&format!(" {by} {seals}"));
     }
 
     fn parse(fields: &[&str]) -> Result<Self> {
@@ -169,8 +185,7 @@ impl Slot {
             stretch: Stretch::parse(stretch)?,
             public: public.to_owned(),
             private: (private != NONE).then(|| Zeroizing::new(private.to_owned())),
-            sealed_by: keystring::id(sealed_by)?,
-            seal: keystring::id(seal)?,
+            seals: seals(sealed_by, seal)?,
         };
         let keyless = matches!(slot.slot_type, SlotType::Key | SlotType::Escrow);
         let fits = keyless == slot.private.is_none();
@@ -442,6 +457,23 @@ fn label_of(text: &str) -> Result<String> {
     label
         .filter(|l| !l.is_empty() && is_label(l))
         .ok_or_else(|| bad("label"))
+}
+
+fn seals(by: &str, seals: &str) -> Result<Vec<Seal>> {
+    let ids = |text: &str| {
+        text.split(',')
+            .map(keystring::id)
+            .collect::<Result<Vec<Id>>>()
+    };
+    let (by, seals) = (ids(by)?, ids(seals)?);
+    let mut keys: Vec<&Id> = by.iter().collect();
+    keys.sort_unstable();
+    keys.dedup();
+    if by.len() != seals.len() || keys.len() != by.len() {
+        return Err(bad("list of seals"));
+    }
+    let pairs = by.into_iter().zip(seals);
+    Ok(pairs.map(|(by, seal)| Seal { by, seal }).collect())
 }
 
 fn or_none(text: &str) -> String {

@@ -10,7 +10,7 @@ use crate::crypto::digest::Digest;
 use crate::crypto::{Secret, argon2id, ct_eq, random};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::code;
-use crate::format::slots::{Slot, SlotKey, SlotType, Stretch};
+use crate::format::slots::{Seal, Slot, SlotKey, SlotType, Stretch};
 
 /// The curve of slots' keys.
 const CURVE: &str = "prime256v1";
@@ -74,14 +74,13 @@ impl Stretch {
 }
 
 impl Slot {
-    /// A new slot, sealed by `owner`, a key of its user.
+    /// A new slot. It has no seal yet, and can't be stored without one.
     ///
     /// # Errors
     /// As libcrypto.
     pub fn new(
         (name, slot_type, label): (&str, SlotType, &str),
         opener: SlotOpener<'_>,
-        owner: &PrivateKey,
     ) -> Result<Self> {
         let mut slot = Slot {
             name: name.to_owned(),
@@ -91,8 +90,7 @@ impl Slot {
             stretch: Stretch::None,
             public: String::new(),
             private: None,
-            sealed_by: [0; 32],
-            seal: [0; 32],
+            seals: Vec::new(),
         };
         match opener {
             SlotOpener::Key(public) => slot.public = public.to_dovecot(),
@@ -102,7 +100,6 @@ impl Slot {
                 slot.put_under(&key, stretch, stretched)?;
             }
         }
-        slot.seal(owner)?;
         Ok(slot)
     }
 
@@ -159,13 +156,14 @@ impl Slot {
         Ok(key)
     }
 
-    /// Seals the slot: only who has a key of the user can make another public key pass for this slot's.
+    /// Adds the seal of `owner`, a key of the user: only who has it can make another public key pass for this slot's.
     ///
     /// # Errors
     /// As libcrypto.
     pub fn seal(&mut self, owner: &PrivateKey) -> Result<()> {
-        self.seal = self.seal_by(owner)?;
-        self.sealed_by = owner.id().0;
+        let (by, seal) = (owner.id().0, self.seal_by(owner)?);
+        self.seals.retain(|other| other.by != by);
+        self.seals.push(Seal { by, seal });
         Ok(())
     }
 
@@ -174,14 +172,21 @@ impl Slot {
     /// # Errors
     /// [`ErrorKind::Tampered`], naming the slot.
     pub fn check_seal(&self, owner: &PrivateKey) -> Result<()> {
-        let is_its = owner.matches(&KeyId(self.sealed_by));
-        if is_its && ct_eq(&self.seal_by(owner)?, &self.seal) {
+        let tampered = |text: String| Err(self.named(Error::new(ErrorKind::Tampered, text)));
+        let Some(found) = self
+            .seals
+            .iter()
+            .find(|seal| owner.matches(&KeyId(seal.by)))
+        else {
+            let id = owner.id();
+            return tampered(format!(
+                "the user's key {id} has not sealed it. If it is the user's, remove it and add it anew"
+            ));
+        };
+        if ct_eq(&self.seal_by(owner)?, &found.seal) {
             return Ok(());
         }
-        Err(self.named(Error::new(
-            ErrorKind::Tampered,
-            "its seal is not the user's. Remove the slot, and add it anew",
-        )))
+        tampered("its seal is not the user's. Remove the slot, and add it anew".to_owned())
     }
 
     fn seal_by(&self, owner: &PrivateKey) -> Result<[u8; 32]> {
@@ -259,7 +264,9 @@ mod tests {
 
     fn paper(secret: &Secret, owner: &PrivateKey) -> Slot {
         let about = ("paper", SlotType::Recovery, "");
-        Slot::new(about, SlotOpener::Secret(&Stretch::None, secret), owner).unwrap()
+        let mut slot = Slot::new(about, SlotOpener::Secret(&Stretch::None, secret)).unwrap();
+        slot.seal(owner).unwrap();
+        slot
     }
 
     #[test]
@@ -310,7 +317,8 @@ mod tests {
         assert!(slot.check_seal(&later).is_err());
         slot.seal(&later).unwrap();
         slot.check_seal(&later).unwrap();
-        assert!(slot.check_seal(&owner).is_err());
+        slot.check_seal(&owner).unwrap();
+        assert_eq!(slot.seals.len(), 2);
     }
 
     #[test]

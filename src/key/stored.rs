@@ -73,13 +73,15 @@ impl StoredKey {
         }
     }
 
-    /// The PBKDF2 rounds that its password is stretched with; `None` where it is under none, and for PEM.
+    /// The PBKDF2 rounds that its password is stretched with; `None` where it is under none, for PEM, and for version 1,
+    /// whose strings stay what they are: others of that version name this key by its old id.
     pub fn password_rounds(&self) -> Option<u32> {
         match &self.0 {
             Form::String(string) => match &string.encryption {
                 Encryption::Password(keystring::Kdf::V2 { rounds, .. }) => Some(*rounds),
-                Encryption::Password(keystring::Kdf::V1 { .. }) => Some(0),
-                Encryption::None | Encryption::Key { .. } => None,
+                Encryption::Password(keystring::Kdf::V1 { .. })
+                | Encryption::None
+                | Encryption::Key { .. } => None,
             },
             Form::Encrypted(_) | Form::Ready(_) => None,
         }

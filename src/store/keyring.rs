@@ -35,6 +35,7 @@ pub(super) use password::wrong_password;
 pub(super) use protect::{drop_unused_logins, is_login, open_login, user_key_change, user_keys};
 pub(super) use slots::MIN_SECRET;
 pub(super) use store::{activate, publish};
+pub(super) use upkeep::Extend;
 
 /// Private keys remembered in one session: a user's folders, with room for other people's.
 const MAX_KEYS: usize = 1024;

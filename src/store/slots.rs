@@ -125,6 +125,13 @@ pub fn remove(slots: &mut Slots, name: &str) -> bool {
 /// Drops all that concerns the user key `id`, which is deleted.
 pub fn forget_key(slots: &mut Slots, id: &KeyId) -> bool {
     let before = slots.records.len();
+    for record in &mut slots.records {
+        match record {
+            // One seal has to stay.
+            Record::Slot(slot) if slot.seals.len() > 1 => slot.seals.retain(|seal| seal.by != id.0),
+            _ => {}
+        }
+    }
     slots.records.retain(|record| match record {
         Record::Key(key) => key.id() != Some(*id),
         Record::Undo(old) => old.id != id.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
 
@@ -282,3 +283,27 @@ def test_all_users_are_listed_whether_they_have_slots_or_not(server, user):
     done = server.doveadm("-f", "json", "mailbox", "cryptokey", "slot", "list", "-A", check=False)
     found = [row["username"] for row in json.loads(done.stdout) if row["slot"] == "of-all"]
     assert found == [user]
+
+
+@pytest.mark.parametrize("active", [False, True])
+def test_a_planted_user_key_brings_no_slot_to_the_next_one(server, user, active):
+    """Who can write the dict plants a key, and a slot that it has sealed."""
+    planted, theirs = Key.ec(), Key.ec()
+    fields = f"trap key 1700000000 - - {theirs.dovecot_public()}"
+    secret = hmac.digest(planted.dovecot_private().encode(), b"mail_crypt slot seal 1", "sha256")
+    seal = hmac.digest(secret, f"1 {fields}".encode(), "sha256").hex()
+    line = f"slot {fields} - {planted.id} {seal}"
+    guid = server.guid(user)
+    attributes = {
+        f"priv/{guid}/{USER}privkeys/{planted.id}": planted.dovecot_private(),
+        f"shared/{guid}/{USER}pubkeys/{planted.id}": planted.dovecot_public(),
+        f"priv/{guid}/{USER}slots": f"1 1\n{line} {summed(line)}",
+    }
+    if active:
+        attributes[f"shared/{guid}/{USER}active"] = planted.id
+    server.store.put_attributes(user, attributes)
+    done = run(server, "rotate", user=user, secrets=(PASSWORD,), check=False)
+    assert done.returncode == 0 and b"has not sealed it" in done.stderr, done.stderr
+    slots = server.store.attributes(user)[f"priv/{guid}/{USER}slots"]
+    assert not any(line.startswith("key trap") for line in slots.split("\n"))
+    read(server, user)

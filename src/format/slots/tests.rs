@@ -16,8 +16,10 @@ fn slot() -> Slot {
         stretch: Stretch::None,
         public: "2:aa:bb".to_owned(),
         private: Some(Zeroizing::new("2:cc:dd".to_owned())),
-        sealed_by: [1; 32],
-        seal: [2; 32],
+        seals: vec![Seal {
+            by: [1; 32],
+            seal: [2; 32],
+        }],
     }
 }
 
@@ -49,6 +51,11 @@ fn all() -> Slots {
         },
         ..slot()
     };
+    let mut app = app;
+    app.seals.push(Seal {
+        by: [3; 32],
+        seal: [4; 32],
+    });
     let mut records: Vec<_> = [slot(), escrow, password, app].map(Record::Slot).into();
     records.push(Record::Key(SlotKey {
         slot: "paper".to_owned(),

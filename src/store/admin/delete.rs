@@ -11,7 +11,6 @@ use super::super::attributes::{
 use super::super::filing::{self, Filed, Unsettled};
 use super::super::keyring::Keyring;
 use super::super::slots;
-use super::user_keys::open_key;
 use super::{key_id, not_there, owner, public_of, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, Protection, PublicKey};
@@ -214,7 +213,7 @@ impl KeyDeletion {
         &self,
         ring: &mut Keyring,
         at: &mut dyn Attributes,
-        host: &mut dyn Host,
+        host: &dyn Host,
         force: bool,
     ) -> Result<()> {
         if self.level == Level::User && !force {
@@ -233,9 +232,6 @@ impl KeyDeletion {
             if self.level == Level::User {
                 self.check_keys_without_folder(at)?;
             }
-        }
-        if self.level == Level::User && !is_active {
-            seal_slots(ring, at, host);
         }
         let mut changes = Vec::new();
         if is_active {
@@ -285,21 +281,6 @@ impl KeyDeletion {
             copies.push(self.level.private(&self.name));
         }
         Ok(copies)
-    }
-}
-
-/// Has the active key seal the slots that the deleted one has sealed, if both open. If not, the slots still open what they
-/// opened, and no later key is put under them.
-fn seal_slots(ring: &mut Keyring, inbox: &mut dyn Attributes, host: &mut dyn Host) {
-    let mut seal = || {
-        let Some(active) = filing::active(Level::User, inbox)? else {
-            return Ok(());
-        };
-        let owner = open_key(ring, inbox, host, &active.id)?;
-        ring.seal_slots(inbox, host, &owner)
-    };
-    if let Err(e) = seal() {
-        host.debug(&|| format!("the slots keep their older seals: {e}"));
     }
 }
 

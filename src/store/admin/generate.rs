@@ -3,7 +3,7 @@
 
 use super::super::attributes::{Access, Attributes, BY_ID, Change, Host, Level, Scope};
 use super::super::filing::{self, Filed};
-use super::super::keyring::Keyring;
+use super::super::keyring::{Extend, Keyring};
 use super::super::names::Setting;
 use super::super::slots;
 use super::{commit_and_verify, stored_key};
@@ -44,7 +44,7 @@ pub fn user_key(ring: &mut Keyring, host: &mut dyn Host, force: bool) -> Result<
     for id in filing::listed(Level::User, inbox.as_mut()).unwrap_or_default() {
         ring.check_still_opens(Level::User, &id, inbox.as_mut(), host)?;
     }
-    let key = ring.generate_user_key(inbox.as_mut(), host)?;
+    let key = ring.generate_user_key(inbox.as_mut(), host, Extend::All)?;
     warn_of_locked(ring, inbox.as_mut(), host);
     ring.forget();
     Ok(Generated::now(&key))

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::super::attributes::{Attributes, Change, Host, Level, Scope};
 use super::super::filing;
-use super::super::keyring::{Keyring, activate, publish};
+use super::super::keyring::{Extend, Keyring, activate, publish};
 use super::super::names::Setting;
 use super::{commit_and_verify, owner};
 use crate::error::{Error, ErrorKind, Result};
@@ -51,7 +51,7 @@ pub fn import(
     let imported = store(level, at, host, &key, text, force)?;
     if level == Level::User {
         // A code that doesn't open all of the user's keys can set no new password.
-        if let Err(e) = ring.extend_slots(at, host, &key) {
+        if let Err(e) = ring.extend_slots(at, host, &key, Extend::All) {
             host.warn(&format!(
                 "the user's slots don't open key {}: {e}",
                 imported.id

@@ -3,7 +3,7 @@
 
 use super::super::attributes::{Attributes, Host, Level};
 use super::super::filing;
-use super::super::keyring::{Keyring, is_login};
+use super::super::keyring::{Extend, Keyring};
 use super::super::names::Setting;
 use super::super::slots;
 use super::request::{Input, Request};
@@ -12,6 +12,7 @@ use super::user_keys::{Keep, NewPassword, UserKeys, all_ids, open_key, put_under
 use super::{Generated, folder_key};
 use crate::crypto::Secret;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::keystring::Id;
 use crate::format::slots::{Record, Slot, SlotType, Slots, Stretch};
 use crate::key::slot::{SlotOpener, new_code};
 use crate::key::{KeyId, PrivateKey};
@@ -58,7 +59,7 @@ pub(super) fn reset(
     )?;
     let mut rows = Vec::new();
     if let Some(name) = used {
-        rows.extend(replace_code(inbox.as_mut(), host, &keys, &name)?);
+        rows.extend(replace_code(inbox.as_mut(), &keys, &name)?);
     }
     rows.push(Row::note(format!(
         "{} key(s) are under the new password",
@@ -96,12 +97,7 @@ fn not_opened(e: &Error, id: &KeyId) -> Error {
 }
 
 /// Puts a new code in place of the one that was used, which somebody may have seen.
-fn replace_code(
-    inbox: &mut dyn Attributes,
-    host: &dyn Host,
-    keys: &UserKeys,
-    name: &str,
-) -> Result<Option<Row>> {
+fn replace_code(inbox: &mut dyn Attributes, keys: &UserKeys, name: &str) -> Result<Option<Row>> {
     let mut found = slots::read(inbox)?;
     let Some(used) = slots::find(&found, name).cloned() else {
         return Ok(None);
@@ -110,9 +106,9 @@ fn replace_code(
         return Ok(None);
     }
     let (secret, text) = new_code()?;
-    let owner = keys.active(host.username())?;
     let about = (used.name.as_str(), used.slot_type, used.label.as_str());
-    let slot = Slot::new(about, SlotOpener::Secret(&Stretch::None, &secret), owner)?;
+    let mut slot = Slot::new(about, SlotOpener::Secret(&Stretch::None, &secret))?;
+    keys.seal(&mut slot)?;
     let wrapped: Vec<_> = keys
         .open
         .iter()
@@ -163,7 +159,7 @@ fn abandon(ring: &mut Keyring, host: &mut dyn Host, new: &Secret) -> Result<Vec<
         found.records.extend(marks);
         slots::write(inbox.as_mut(), &mut found)?;
     }
-    let made = ring.generate_user_key(inbox.as_mut(), host)?;
+    let made = ring.generate_user_key(inbox.as_mut(), host, Extend::Escrow)?;
     ring.give(Some(new), None);
     Ok(vec![Row::note(format!(
         "new key {} for the user; {} key(s) stay, locked",
@@ -230,7 +226,7 @@ pub(super) fn reopen(
     let keys = UserKeys::read(inbox.as_mut(), &found, |inbox, id| {
         open_key(ring, inbox, host, id)
     })?;
-    let owner = keys.active(host.username())?.clone();
+    keys.active(host.username())?;
     ring.give(secret.as_deref(), key);
     let (opened, error) = open_locked(ring, inbox.as_mut(), host, &keys.locked);
     if opened.is_empty() {
@@ -241,7 +237,7 @@ pub(super) fn reopen(
     }
     let password = NewPassword::Set(&today);
     put_under(ring, inbox.as_mut(), host, &opened, password, Keep::Nothing)?;
-    unlock_marks(inbox.as_mut(), host, &opened, &owner)?;
+    unlock_marks(inbox.as_mut(), &opened)?;
     ring.give(Some(&today), None);
     Ok(opened
         .iter()
@@ -302,38 +298,14 @@ fn open_locked(
     (opened, error)
 }
 
-/// Takes the marks of the keys away, and gives these keys to the slots of today's key, and the slots of these keys
-/// today's.
-fn unlock_marks(
-    inbox: &mut dyn Attributes,
-    host: &mut dyn Host,
-    opened: &[(KeyId, PrivateKey)],
-    owner: &PrivateKey,
-) -> Result<()> {
+/// Takes the marks of the keys away. Slots stay what they are: nobody can tell whether those of these keys and those of
+/// today's are the same person's.
+fn unlock_marks(inbox: &mut dyn Attributes, opened: &[(KeyId, PrivateKey)]) -> Result<()> {
     let mut found = slots::read(inbox)?;
-    found.records.retain(
-        |record| !matches!(record, Record::Locked(id) if opened.iter().any(|(o, _)| o.0 == *id)),
-    );
-    let keys: Vec<&PrivateKey> = opened.iter().map(|(_, key)| key).chain([owner]).collect();
-    let names: Vec<String> = found.slots().map(|slot| slot.name.clone()).collect();
-    for name in names.iter().filter(|name| !is_login(name)) {
-        let Some(slot) = slots::find(&found, name).cloned() else {
-            continue;
-        };
-        let Some(by) = keys.iter().find(|key| key.matches(&KeyId(slot.sealed_by))) else {
-            continue;
-        };
-        if let Err(e) = slot.check_seal(by) {
-            host.warn(&e.to_string());
-            continue;
-        }
-        for key in &keys {
-            if !slots::opens(&found, name, &key.id()) {
-                found.records.push(Record::Key(slot.wrap(key)?));
-            }
-        }
-        slots::update(&mut found, name, |slot| slot.seal(owner))?;
-    }
+    let is_open = |id: &Id| opened.iter().any(|(open, _)| open.0 == *id);
+    found
+        .records
+        .retain(|record| !matches!(record, Record::Locked(id) if is_open(id)));
     slots::write(inbox, &mut found)
 }
 

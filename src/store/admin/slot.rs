@@ -19,7 +19,7 @@ use crate::format::slots::{
     MAX_LABEL, MAX_NAME, Record, Slot, SlotType, Slots, Stretch, is_label, is_name,
 };
 use crate::key::slot::{SlotOpener, new_code};
-use crate::key::{KeyId, PrivateKey, Protection, PublicKey, StoredKey};
+use crate::key::{KeyId, Protection, PublicKey, StoredKey};
 
 /// What a new slot is opened with.
 enum Opens {
@@ -44,14 +44,15 @@ pub(super) fn add(ring: &mut Keyring, host: &mut dyn Host, request: &Request) ->
     let keys = UserKeys::read(inbox.as_mut(), &found, |inbox, id| {
         open_key(ring, inbox, host, id)
     })?;
-    let owner = keys.active(host.username())?;
+    keys.active(host.username())?;
     let name = new_name(&found, slot_type, &request.slot)?;
     if !is_label(&request.label) {
         let text =
             format!("a label has at most {MAX_LABEL} bytes, none of them a control character");
         return Err(Error::setting(text));
     }
-    let slot = make(&found, (&name, slot_type, &request.label), opens, owner)?;
+    let mut slot = make(&found, (&name, slot_type, &request.label), opens)?;
+    keys.seal(&mut slot)?;
     let wrapped: Vec<_> = keys
         .open
         .iter()
@@ -156,18 +157,13 @@ fn new_name(found: &Slots, slot_type: SlotType, wanted: &str) -> Result<String> 
     Ok(wanted.to_owned())
 }
 
-fn make(
-    found: &Slots,
-    about: (&str, SlotType, &str),
-    opens: Opens,
-    owner: &PrivateKey,
-) -> Result<Slot> {
+fn make(found: &Slots, about: (&str, SlotType, &str), opens: Opens) -> Result<Slot> {
     match opens {
-        Opens::Key(key) => Slot::new(about, SlotOpener::Key(&key), owner),
+        Opens::Key(key) => Slot::new(about, SlotOpener::Key(&key)),
         Opens::Secret(stretch, secret) => {
             let stretch = shared_stretch(found, stretch);
             let stretched = stretch.stretch(&secret)?;
-            Slot::new(about, SlotOpener::Secret(&stretch, &stretched), owner)
+            Slot::new(about, SlotOpener::Secret(&stretch, &stretched))
         }
     }
 }
@@ -401,15 +397,7 @@ fn slot_row(
         } => format!("argon2id {memory} KiB {passes} {lanes}"),
     };
     let kdf = if slot.private.is_none() { "" } else { &kdf };
-    let sealed_by = KeyId(slot.sealed_by);
-    let (state, error) = match open_key(ring, inbox, host, &sealed_by) {
-        Ok(owner) => match slot.check_seal(&owner) {
-            Ok(()) => ("sealed", None),
-            Err(e) => ("wrong seal", Some(e.to_string())),
-        },
-        // The seal can't be checked without the user's key.
-        Err(_) => ("not checked", None),
-    };
+    let (state, error) = state(ring, inbox, host, slot)?;
     let opens = match is_login(&slot.name) {
         true => under_login(inbox, found, &slot.name)?,
         false => opened_by(found, &slot.name),
@@ -418,6 +406,35 @@ fn slot_row(
     let mut row = Row::of([&slot.name, kind, &slot.label, &created, kdf, state, &opens]);
     row.error = error;
     Ok(row)
+}
+
+/// Whether all keys of the user that open have sealed the slot.
+fn state(
+    ring: &mut Keyring,
+    inbox: &mut dyn Attributes,
+    host: &mut dyn Host,
+    slot: &Slot,
+) -> Result<(&'static str, Option<String>)> {
+    // It is made by a session, with the one key at hand, and what the password opens is not in it.
+    if is_login(&slot.name) {
+        return Ok(("", None));
+    }
+    let mut checked = false;
+    for id in user_keys(inbox)? {
+        let Ok(owner) = open_key(ring, inbox, host, &id) else {
+            continue;
+        };
+        let opens = slot.slot_type != SlotType::Escrow;
+        match slot.check_seal(&owner) {
+            Ok(()) => checked = true,
+            Err(e) if opens || slot.seals.iter().any(|seal| owner.matches(&KeyId(seal.by))) => {
+                return Ok(("wrong seal", Some(e.to_string())));
+            }
+            Err(_) => {}
+        }
+    }
+    // Seals can't be checked without a key of the user.
+    Ok((if checked { "sealed" } else { "not checked" }, None))
 }
 
 fn opened_by(found: &Slots, name: &str) -> String {

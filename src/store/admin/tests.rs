@@ -103,7 +103,7 @@ impl User {
     fn delete(&mut self, level: Level, name: &str, id: &KeyId, force: bool) -> Result<()> {
         let deletion = self.begin_deletion(level, name, id, force)?;
         let mut at = self.folder(name);
-        deletion.delete(&mut self.ring, &mut at, &mut self.session, force)
+        deletion.delete(&mut self.ring, &mut at, &self.session, force)
     }
 
     fn list(&self, level: Level, name: &str) -> Vec<Entry> {

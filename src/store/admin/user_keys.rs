@@ -11,7 +11,7 @@ use super::commit_and_verify;
 use crate::crypto::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::keystring::Id;
-use crate::format::slots::{Record, Replaced, Slots};
+use crate::format::slots::{Record, Replaced, Slot, Slots};
 use crate::key::slot::now;
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
 
@@ -72,6 +72,14 @@ impl UserKeys {
             ),
             None => Error::new(ErrorKind::NoKey, format!("user {user} has no key")),
         })
+    }
+
+    /// Seals the slot with all keys that open.
+    ///
+    /// # Errors
+    /// As libcrypto.
+    pub(super) fn seal(&self, slot: &mut Slot) -> Result<()> {
+        self.open.iter().try_for_each(|(_, key)| slot.seal(key))
     }
 
     /// That some keys were passed over, if there are some.

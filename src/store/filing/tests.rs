@@ -187,7 +187,7 @@ fn the_active_user_key_stays_when_another_one_is_deleted_and_inbox_gets_another_
     let deletion =
         admin::KeyDeletion::find(&mut ring, level, &mut inbox, &mut session, &name, false).unwrap();
     deletion
-        .delete(&mut ring, &mut inbox, &mut session, false)
+        .delete(&mut ring, &mut inbox, &session, false)
         .unwrap();
     lose_guid(&dict, "INBOX");
     let mut ring = keyring(&[PASSWORD]);

@@ -9,6 +9,7 @@ use super::super::attributes::{Access, Attributes, Host, Level, Scope, owner};
 use super::super::filing::{self, Active, Filed};
 use super::super::names::Setting;
 use super::super::settings::SaveVersion;
+use super::Extend;
 use super::Keyring;
 use super::store::NewKey;
 use crate::error::{Error, ErrorKind, Result};
@@ -134,7 +135,7 @@ impl Keyring {
         if let Some(key) = self.adopt(Level::User, inbox, host)? {
             return Ok(key);
         }
-        self.generate_user_key(inbox, host)
+        self.generate_user_key(inbox, host, Extend::All)
     }
 
     /// Makes a new user key under the protection that the settings ask for and makes it active.
@@ -142,20 +143,16 @@ impl Keyring {
     ///
     /// # Errors
     /// [`ErrorKind::Setting`] where the key would be unprotected and must not be.
-    pub fn generate_user_key(
+    pub(in crate::store) fn generate_user_key(
         &mut self,
         inbox: &mut dyn Attributes,
         host: &mut dyn Host,
+        extend: Extend,
     ) -> Result<PublicKey> {
         let key = self.new_key(inbox)?;
         let text = self.protected_user_key(inbox, host, &key)?;
-        self.extend_slots(inbox, host, &key)?;
-        let made = self.store_made(Level::User, inbox, host, key.clone(), text)?;
-        // A dict may have no place for slots, and need none.
-        if let Err(e) = self.seal_slots(inbox, host, &key) {
-            host.debug(&|| format!("the slots keep their older seals: {e}"));
-        }
-        Ok(made)
+        self.extend_slots(inbox, host, &key, extend)?;
+        self.store_made(Level::User, inbox, host, key, text)
     }
 
     /// Warns once in a session that a new user key is unprotected.

@@ -65,7 +65,8 @@ impl Keyring {
                 let stretched = stretch.stretch(password)?;
                 let name = slots::free_name(&found, slots::LOGIN);
                 let about = (name.as_str(), SlotType::Password, "");
-                let slot = Slot::new(about, SlotOpener::Secret(&stretch, &stretched), key)?;
+                let mut slot = Slot::new(about, SlotOpener::Secret(&stretch, &stretched))?;
+                slot.seal(key)?;
                 found.records.push(Record::Slot(slot.clone()));
                 slots::write(inbox, &mut found)?;
                 slot

@@ -8,11 +8,20 @@ use super::super::filing::{self, Filed};
 use super::super::settings::SaveVersion;
 use super::super::slots;
 use super::Keyring;
-use super::protect::{is_login, open_login, user_key_change};
+use super::protect::{is_login, open_login, user_key_change, user_keys};
 use crate::error::{Error, Result};
 use crate::format::slots::{Record, Slot, SlotType, Slots};
 use crate::key::slot::SlotOpener;
 use crate::key::{KeyId, PrivateKey, Protection, PublicKey, StoredKey};
+
+/// Which slots a new user key is put under.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Extend {
+    /// Those that the user's keys have sealed, and escrow.
+    All,
+    /// Escrow alone: the user's own keys don't open, so that nobody can say which slots are the user's.
+    Escrow,
+}
 
 impl Keyring {
     /// Does what is due. The caller holds no lock. What can't be done is logged; the session goes on.
@@ -116,8 +125,8 @@ impl Keyring {
         Ok(())
     }
 
-    /// Puts the new user key, before it is stored, under all slots whose seals can be checked, and makes the copies for
-    /// escrow. The caller holds the lock.
+    /// Puts the new user key under all slots that each of the user's keys has sealed, as far as they open, and makes the
+    /// copies for escrow. The caller holds the lock, and stores the key after this.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Setting`] for an escrow key that can't be used, [`crate::ErrorKind::Store`]: the key must
@@ -127,6 +136,7 @@ impl Keyring {
         inbox: &mut dyn Attributes,
         host: &mut dyn Host,
         new: &PrivateKey,
+        extend: Extend,
     ) -> Result<()> {
         let escrow = self.settings.escrow()?.to_vec();
         let mut found = match slots::read(inbox) {
@@ -138,17 +148,18 @@ impl Keyring {
             }
             Err(e) => return Err(e),
         };
-        let names: Vec<String> = found.slots().map(|slot| slot.name.clone()).collect();
+        if found.records.is_empty() && escrow.is_empty() {
+            return Ok(());
+        }
         let mut changed = drop_never_stored(&mut found, inbox)?;
-        for name in names.iter().filter(|name| !is_login(name)) {
-            // The key whose seal it has was given up: it waits for reopen.
-            if slots::find(&found, name).is_some_and(|slot| found.is_locked(&slot.sealed_by)) {
-                continue;
-            }
-            match self.extend_slot(&mut found, name, inbox, host, new) {
-                Ok(()) => changed = true,
+        let owners = self.owners(&found, inbox, host, new)?;
+        let others = |slot: &&Slot| extend == Extend::All && !is_login(&slot.name);
+        let others: Vec<Slot> = found.slots().filter(others).cloned().collect();
+        for slot in others.iter().filter(|slot| !self.is_configured(slot)) {
+            match extend_slot(&mut found, slot, &owners, new) {
+                Ok(extended) => changed |= extended,
                 Err(e) => host.warn(&format!(
-                    "the new user key {} is not put under slot {name}: {e}",
+                    "the new user key {} is not put under a slot: {e}",
                     new.id()
                 )),
             }
@@ -162,25 +173,32 @@ impl Keyring {
         Ok(())
     }
 
-    fn extend_slot(
+    /// The user's keys that this session opens. One that somebody has planted is among them, and so are the user's own:
+    /// all of them together say which slots are the user's.
+    fn owners(
         &mut self,
-        found: &mut Slots,
-        name: &str,
+        found: &Slots,
         inbox: &mut dyn Attributes,
         host: &mut dyn Host,
         new: &PrivateKey,
-    ) -> Result<()> {
-        let Some(slot) = slots::find(found, name).cloned() else {
-            return Ok(());
-        };
-        if self.is_configured(&slot) {
-            return Ok(());
+    ) -> Result<Vec<PrivateKey>> {
+        let mut owners = Vec::new();
+        for id in user_keys(inbox).unwrap_or_default() {
+            let filed = Filed::read(inbox, Scope::Private, &Level::User.private(&id))?;
+            match self.unlock_filed(Level::User, &id, inbox, &filed, host, 0) {
+                Ok(key) if key.id() != new.id() => owners.push(key),
+                Ok(_) => {}
+                Err(e) => host.debug(&|| {
+                    let locked = if found.is_locked(&id.0) {
+                        "locked"
+                    } else {
+                        "not open"
+                    };
+                    format!("key {id} has no say in slots, since it is {locked}: {e}")
+                }),
+            }
         }
-        self.check_seal(&slot, inbox, host)?;
-        if !slots::opens(found, name, &new.id()) {
-            found.records.push(Record::Key(slot.wrap(new)?));
-        }
-        Ok(())
+        Ok(owners)
     }
 
     /// Whether the settings say which key it is, so that no seal has to.
@@ -192,45 +210,27 @@ impl Keyring {
                 .iter()
                 .any(|key| public.as_ref().is_ok_and(|id| key.id() == *id))
     }
+}
 
-    fn check_seal(
-        &mut self,
-        slot: &Slot,
-        inbox: &mut dyn Attributes,
-        host: &mut dyn Host,
-    ) -> Result<()> {
-        let sealed_by = KeyId(slot.sealed_by);
-        let filed = Filed::read(inbox, Scope::Private, &Level::User.private(&sealed_by))?;
-        let owner = self.unlock_filed(Level::User, &sealed_by, inbox, &filed, host, 0)?;
-        slot.check_seal(&owner)
+/// Puts the new key under `slot`, and adds its seal. Returns whether that is so now; not where no key of the user opens, so
+/// that nobody can say whose slot it is.
+fn extend_slot(
+    found: &mut Slots,
+    slot: &Slot,
+    owners: &[PrivateKey],
+    new: &PrivateKey,
+) -> Result<bool> {
+    for owner in owners {
+        slot.check_seal(owner)?;
     }
-
-    /// Seals all slots with the user key `owner`, whose other seals are in order. Only once the key is stored: nobody
-    /// could check the seals of a key that was lost. The caller holds the lock.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Store`]: the seals are then as they were.
-    pub(in crate::store) fn seal_slots(
-        &mut self,
-        inbox: &mut dyn Attributes,
-        host: &mut dyn Host,
-        owner: &PrivateKey,
-    ) -> Result<()> {
-        let mut found = slots::read(inbox)?;
-        let others = |slot: &&Slot| !is_login(&slot.name) && !owner.matches(&KeyId(slot.sealed_by));
-        let others: Vec<Slot> = found.slots().filter(others).cloned().collect();
-        let mut changed = false;
-        for slot in others {
-            if self.is_configured(&slot) || self.check_seal(&slot, inbox, host).is_ok() {
-                slots::update(&mut found, &slot.name, |slot| slot.seal(owner))?;
-                changed = true;
-            }
-        }
-        match changed {
-            true => slots::write(inbox, &mut found),
-            false => Ok(()),
-        }
+    if owners.is_empty() {
+        return Ok(false);
     }
+    if !slots::opens(found, &slot.name, &new.id()) {
+        found.records.push(Record::Key(slot.wrap(new)?));
+    }
+    slots::update(found, &slot.name, |slot| slot.seal(new))?;
+    Ok(true)
 }
 
 /// Makes sure that `password` opens the user key's string `text`.
@@ -286,7 +286,8 @@ fn add_escrow(found: &mut Slots, escrow: &[PublicKey], user_key: &PrivateKey) ->
             None => {
                 let name = slots::free_name(found, SlotType::Escrow.name());
                 let about = (name.as_str(), SlotType::Escrow, "");
-                let slot = Slot::new(about, SlotOpener::Key(key), user_key)?;
+                let mut slot = Slot::new(about, SlotOpener::Key(key))?;
+                slot.seal(user_key)?;
                 found.records.push(Record::Slot(slot.clone()));
                 slot
             }

@@ -348,7 +348,7 @@ impl Run {
             }
             let mut secrets = BTreeSet::from([password.to_owned()]);
             for (secret, _, sealed) in self.model.slots.values_mut() {
-                if sealed.intersection(before).next().is_some() {
+                if before.is_subset(sealed) {
                     secrets.insert(secret.clone());
                     sealed.insert(id);
                 }
@@ -410,8 +410,6 @@ impl Run {
             return "nothing that opens";
         }
         done.unwrap();
-        let active = self.active_key();
-        let all: BTreeSet<KeyId> = opened.iter().copied().chain([active]).collect();
         for id in &opened {
             self.model.locked.remove(id);
             self.model
@@ -423,18 +421,6 @@ impl Run {
         self.model.before = None;
         // Their old password's string is gone.
         self.forget_old_passwords(&opened, &today);
-        for (secret, _, sealed) in self.model.slots.values_mut() {
-            if sealed.intersection(&all).next().is_some() {
-                sealed.insert(active);
-                for id in &all {
-                    self.model
-                        .user_keys
-                        .get_mut(id)
-                        .unwrap()
-                        .insert(secret.clone());
-                }
-            }
-        }
         "reopening"
     }
 
