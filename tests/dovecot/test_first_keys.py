@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness import CryptConfig, Mail, UserConfig
+from test_doveadm import cryptokey
 from test_keys import PASSWORD
 
 
@@ -126,3 +127,22 @@ def test_a_first_delivery_that_is_killed_leaves_a_usable_store(dovecot, plugin):
         if plugin == "ours":
             assert len(server.store.private_keys(name)) == 2, "a private key that nobody uses"
     assert killed, "no delivery was killed: the test proves nothing"
+
+
+@pytest.mark.packaged_defect("ends the session")
+def test_a_first_key_under_the_password_of_an_open_session_can_be_put_under_the_new_one(dovecot):
+    """Nothing tells the session that there is a new one: there was no key that it could have been put on."""
+    server = dovecot(users={"alice": UserConfig(CryptConfig(password="old"))}, fetch_failure="no-after")
+    login = server.users["alice"].password
+    mail = Mail.make()
+    with server.imap("alice") as session:
+        session.folder()
+        server.set_user("alice", UserConfig(CryptConfig(password="new"), password=login))
+        assert session.put(mail.data)[0] == "OK"
+    server.log.expect("Error:.*wrong password")
+    with server.imap("alice") as session:
+        session.folder()
+        assert session.fetch_uids().status == "NO"
+    cryptokey(server, "password", "-o", "old", "-n", "new")
+    with server.imap("alice") as session:
+        assert session.bodies() == [mail.data]
