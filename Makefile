@@ -136,10 +136,11 @@ tool:
 	$(CARGO) build --release $(CARGO_BUILD_FLAGS) --target-dir $(TOOL_TARGET) --no-default-features --features tool --bin mail-crypt
 	$(call copy,$(TOOL_TARGET)/release/mail-crypt,$(BUILD)/bin/mail-crypt)
 
+# The first line asks for tbl, which draws the tables.
 man: $(MANPAGES)
 $(BUILD)/man/%: man/%.scd
 	@mkdir -p $(@D)
-	scdoc <$< >$@
+	{ echo "'\\\" t"; scdoc <$<; } >$@
 
 core:
 	@[ -n "$(DOVECOT_CONFIG_FILE)" ] || { echo "error: no dovecot-config: install dovecot-dev, or set DOVECOT_CONFIG to the file" >&2; exit 1; }

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# inside.sh build|deb|test|bench|chaos|memcheck: runs in a container of one line. Builds against its Dovecot; then installs,
+# inside.sh build|deb|deb-quick|test|bench|chaos|memcheck: runs in a container of one line. Builds against its Dovecot; then installs,
 # takes back, installs again, and tests; or measures, tries to lose mail, or runs it under valgrind. The sources are in
 # /src, the crates in /vendor, what is kept between runs in /target; LINE is the line's name, results go to /results.
 set -euo pipefail
-step=${1:?inside.sh build|deb|test|bench|chaos|memcheck}
+step=${1:?inside.sh build|deb|deb-quick|test|bench|chaos|memcheck}
 cd /src
 . scripts/lib.sh
 export CI=true DEPS=no CARGO_TARGET_DIR=/target CARGO_NET_OFFLINE=true CARGO_BUILD_FLAGS="--locked --offline"
@@ -20,7 +20,10 @@ say "$LINE: Dovecot $(dovecot --version), $("$(cargo_dir)/rustc" --version)"
 printf '{"line": "%s", "dovecot": "%s", "package": "%s", "rust": "%s"}\n' "$LINE" "$(dovecot --version | cut -d' ' -f1)" \
     "$(dpkg-query -W -f '${Version}' dovecot-core)" "$("$(cargo_dir)/rustc" --version | cut -d' ' -f2)" >"$results.json"
 
-if [ "$step" = deb ]; then
+if [ "$step" = deb-quick ]; then
+    export CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+fi
+if [[ $step = deb* ]]; then
     ln -s /vendor vendor
     exec scripts/deb.sh /results/deb
 fi

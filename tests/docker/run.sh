@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# run.sh [--build|--deb|--bench|--chaos|--memcheck] [LINE..]: builds the plugin against each of these Dovecots (all that
+# run.sh [--build|--deb|--deb-quick|--bench|--chaos|--memcheck] [LINE..]: builds the plugin against each of these Dovecots (all that
 # lines.sh has, if none is named) and runs tests/dovecot against it, in a container. Results: build/docker/LINE.xml and
 # LINE.json. PYTEST_ARGS narrows it down; with --build there are no tests, with --deb the
-# packages as well, in build/deb. With --bench it measures instead, as
+# package, into build/deb; with --deb-quick one that is not optimized, for tests, into build/docker/deb. With --bench it measures instead, as
 # `make bench` does with BENCH_ARGS: build/docker/LINE.bench.md and LINE.bench.json. With --chaos it does what
 # `make chaos` does with CHAOS_ARGS: LINE.chaos.json. With --memcheck it does as `make memcheck`. What is compiled is
 # kept in a volume for each line; a checkout that is tested at the same time as another one takes volumes of its own by
@@ -20,8 +20,8 @@ case ${1:-} in
     step="build" results_of_step=""
     shift
     ;;
---deb)
-    step="deb" results_of_step=""
+--deb | --deb-quick)
+    step=${1#--} results_of_step=""
     shift
     ;;
 --bench)
@@ -41,6 +41,8 @@ lines=("$@")
 [ ${#lines[@]} -gt 0 ] || lines=("${ALL_LINES[@]}")
 for line in "${lines[@]}"; do line_field "$line" 2 >/dev/null; done
 results=build/docker
+packages=build/deb
+[ $step = deb ] || packages=$results/deb
 mkdir -p $results
 container=
 trap '[ -z "$container" ] || docker rm -f "$container" >/dev/null 2>&1 || true' EXIT
@@ -48,7 +50,7 @@ trap '[ -z "$container" ] || docker rm -f "$container" >/dev/null 2>&1 || true' 
 vendor_crates
 
 # Packages are built where what builds packages is, too.
-image() { if [ "$step" = deb ]; then deb_image "$1"; else line_image "$1"; fi; }
+image() { case $step in deb*) deb_image "$1" ;; *) line_image "$1" ;; esac; }
 
 # Mounting in private namespaces is how the tests put modules side by side: it takes SYS_ADMIN.
 run_line() {
@@ -67,10 +69,11 @@ run_line() {
         rm -f "$results/$1.$kind"
         docker cp "$container:/results/$1.$kind" $results/ >/dev/null 2>&1 || code=1
     done
-    if [ "$step" = deb ]; then
-        mkdir -p build/deb
-        docker cp "$container:/results/deb/." build/deb/ >/dev/null || code=1
-    fi
+    case $step in deb*)
+        mkdir -p "$packages"
+        docker cp "$container:/results/deb/." "$packages/" >/dev/null || code=1
+        ;;
+    esac
     docker rm -f "$container" >/dev/null
     container=
     return $code
@@ -79,7 +82,7 @@ run_line() {
 failed=()
 for line in "${lines[@]}"; do
     build_image "$(line_image "$line")" "$(line_field "$line" 2)" Dockerfile "$(line_field "$line" 3)"
-    [ "$step" != deb ] || build_deb_image "$line"
+    case $step in deb*) build_deb_image "$line" ;; esac
     say "$line: $step"
     run_line "$line" || failed+=("$line")
 done

@@ -10,7 +10,7 @@ engine || die "no Docker engine answers (docker version)"
 lines=("$@")
 [ ${#lines[@]} -gt 0 ] || lines=(bookworm trixie)
 for line in "${lines[@]}"; do
-    tests/docker/run.sh --deb "$line"
+    tests/docker/run.sh --deb-quick "$line"
     # shellcheck disable=SC2086
     /usr/bin/python3 -m pytest "--line=$line" ${PYTEST_ARGS:-} tests/docker/deb
 done
