@@ -407,9 +407,12 @@ impl Command {
     ) -> Result<()> {
         for key in list(level, at)? {
             let exported = export(ring, level, at, host, &key.name);
-            let exported = exported.map_err(|e| match key.locked {
-                true => e.context("it is locked, see reopen"),
-                false => e,
+            let exported = exported.map_err(|e| {
+                if key.locked {
+                    e.context("it is locked, see reopen")
+                } else {
+                    e
+                }
             });
             let mailbox = name(level, at);
             self.rows.push_back(match exported {

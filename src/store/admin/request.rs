@@ -103,9 +103,10 @@ impl Input {
         if input.contains(&0) {
             return Err(Error::setting("there is a NUL byte in the input"));
         }
-        let (key, rest) = match with_key {
-            true => split_key(input)?,
-            false => (None, input),
+        let (key, rest) = if with_key {
+            split_key(input)?
+        } else {
+            (None, input)
         };
         let rest = rest.strip_suffix(b"\n").unwrap_or(rest);
         let lines = rest.split(|byte| *byte == b'\n');

@@ -322,10 +322,7 @@ pub(super) fn test(ring: &mut Keyring, host: &mut dyn Host, request: &Request) -
         }
     }
     for name in ring.opened_slots(inbox.as_mut(), host)? {
-        let ids = match is_login(&name) {
-            true => under_login(inbox.as_mut(), &found, &name)?,
-            false => opened_by(&found, &name),
-        };
+        let ids = opened_by(inbox.as_mut(), &found, &name)?;
         rows.push(Row::of([&name, &ids]));
     }
     if rows.is_empty() {
@@ -398,10 +395,7 @@ fn slot_row(
     };
     let kdf = if slot.private.is_none() { "" } else { &kdf };
     let (state, error) = state(ring, inbox, host, slot)?;
-    let opens = match is_login(&slot.name) {
-        true => under_login(inbox, found, &slot.name)?,
-        false => opened_by(found, &slot.name),
-    };
+    let opens = opened_by(inbox, found, &slot.name)?;
     let (kind, created) = (slot.slot_type.name(), date(slot.created)?);
     let mut row = Row::of([&slot.name, kind, &slot.label, &created, kdf, state, &opens]);
     row.error = error;
@@ -437,10 +431,14 @@ fn state(
     Ok((if checked { "sealed" } else { "not checked" }, None))
 }
 
-fn opened_by(found: &Slots, name: &str) -> String {
+/// The user keys that the slot `name` opens.
+fn opened_by(inbox: &mut dyn Attributes, found: &Slots, name: &str) -> Result<String> {
+    if is_login(name) {
+        return under_login(inbox, found, name);
+    }
     let ids = found.keys_of(name).filter_map(|key| key.id());
     let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
-    ids.join(" ")
+    Ok(ids.join(" "))
 }
 
 /// The user keys that are stored under the key of the password's slot.

@@ -95,11 +95,10 @@ impl Ask<'_, '_> {
         if why.contains(NOT_DESCRIBED) {
             return None;
         }
-        let hint = match why.contains(DESCRIBED_OTHERWISE) {
-            true => {
-                ". Dovecot has read its configuration with another release of the plugin: restart it"
-            }
-            false => "",
+        let hint = if why.contains(DESCRIBED_OTHERWISE) {
+            ". Dovecot has read its configuration with another release of the plugin: restart it"
+        } else {
+            ""
         };
         Some(format!("{}{hint}", &*why))
     }
