@@ -5,6 +5,7 @@ mod delete;
 mod import;
 mod password_changes;
 mod sequences;
+mod slots;
 
 use super::super::testing::{Mailbox, Session, SharedDict, keyring};
 use super::user_keys::NewPassword;

@@ -59,6 +59,7 @@ impl Keyring {
             return Ok(None);
         }
         let slots = self.open_slots(host.inbox()?.as_mut(), host)?;
+        self.open_others(&slots, id, host);
         for OpenSlot {
             name,
             key: slot_key,
@@ -78,6 +79,33 @@ impl Keyring {
             }
         }
         Ok(None)
+    }
+
+    /// Opens slots that were left out because others were open already, where those don't have the user key `id`:
+    /// one secret may have several, some of them made after others were given up.
+    fn open_others(&mut self, slots: &Slots, id: &KeyId, host: &dyn Host) {
+        let has_it = |open: &OpenSlot| slots::opens(slots, &open.name, id);
+        if self.slots.open.is_empty() || self.slots.open.iter().any(has_it) {
+            return;
+        }
+        let mut secrets = self.secrets();
+        for slot in slots.slots() {
+            let is_open = self.slots.open.iter().any(|open| open.name == slot.name);
+            // A code is no second password.
+            let is_out = slot.stretch.is_expensive() && secrets.code.is_some();
+            if is_open || is_out || !slots::opens(slots, &slot.name, id) {
+                continue;
+            }
+            match self.open_slot(slot, &mut secrets) {
+                Ok(Some(key)) => {
+                    let name = slot.name.clone();
+                    self.slots.open.push(OpenSlot { name, key });
+                    return;
+                }
+                Ok(None) => {}
+                Err(e) => host.debug(&|| e.to_string()),
+            }
+        }
     }
 
     /// The private key `id` of a slot that the session's secret opens.

@@ -12,7 +12,7 @@ fn request(verb: Verb) -> Request {
 
 impl User {
     /// Runs the command with the folder "Work" for all that it asks for, and answers rows and errors.
-    fn run(&mut self, request: Request) -> (Vec<Row>, Vec<Error>) {
+    pub(super) fn run(&mut self, request: Request) -> (Vec<Row>, Vec<Error>) {
         let mut command = Command::new(request);
         let (mut rows, mut errors) = (Vec::new(), Vec::new());
         let mut failed = false;

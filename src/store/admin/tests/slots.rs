@@ -1,0 +1,112 @@
+//! Slots, and what happens to them between other commands.
+
+use std::collections::HashSet;
+
+use super::super::{Request, Verb};
+use super::*;
+use crate::store::slots as stored;
+
+impl User {
+    fn with(dict: &SharedDict, password: &str) -> Self {
+        let settings = [
+            ("mail_crypt_private_password", password),
+            ("mail_crypt_password_rounds", "1"),
+        ];
+        Self::again(dict, &settings)
+    }
+
+    /// Runs a command about the user's keys and the folder "Work".
+    fn does(
+        &mut self,
+        verb: Verb,
+        lines: &[&str],
+        change: impl Fn(&mut Request),
+    ) -> Result<Vec<String>> {
+        let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let mut request = Request {
+            verb: Some(verb),
+            input: input.bytes().collect(),
+            ..Request::default()
+        };
+        change(&mut request);
+        let (rows, errors) = self.run(request);
+        if let Some(e) = errors.into_iter().next() {
+            return Err(e);
+        }
+        let cells = rows.iter().filter_map(|row| row.cells.first());
+        Ok(cells.map(|cell| cell.to_string()).collect())
+    }
+
+    fn add_slot(&mut self, slot_type: &str, name: &str, lines: &[&str]) -> Option<String> {
+        let said = self.does(Verb::SlotAdd, lines, |request| {
+            request.slot_type = slot_type.to_owned();
+            request.slot = name.to_owned();
+        });
+        said.unwrap().into_iter().next()
+    }
+
+    fn abandon(&mut self, new: &str) -> Result<Vec<String>> {
+        self.does(Verb::Reset, &[new], |request| request.abandon = true)
+    }
+
+    fn change(&mut self, old: &str, new: &str) -> Result<Vec<String>> {
+        let secret = |text: &str| Some(text.bytes().collect::<Secret>());
+        self.does(Verb::Password, &[], |request| {
+            request.old = secret(old);
+            request.new = secret(new);
+        })
+    }
+}
+
+/// Whether a session with this secret opens the folder's key.
+fn opens(dict: &SharedDict, secret: &str, key: &KeyId) -> bool {
+    let mut user = User::with(dict, secret);
+    let mut work = user.folder("Work");
+    let (ring, host) = (&mut user.ring, &mut user.session);
+    ring.private_key(&[*key], &mut work, host).is_ok()
+}
+
+/// A user whose folder has a key, under the password "old".
+fn alice() -> (SharedDict, KeyId) {
+    let dict = SharedDict::default();
+    let key = User::with(&dict, "old").folder_key("Work", false).unwrap();
+    (dict, key.id)
+}
+
+fn active(dict: &SharedDict) -> KeyId {
+    let mut inbox = Mailbox::new(dict, "INBOX");
+    filing::active(Level::User, &mut inbox).unwrap().unwrap().id
+}
+
+#[test]
+fn one_secret_opens_all_that_its_slots_open() {
+    for rounds in ["1", "2"] {
+        let (dict, first) = alice();
+        User::with(&dict, "old").add_slot("password", "a", &["old", "second"]);
+        User::with(&dict, "forgotten").abandon("new").unwrap();
+        let second = User::with(&dict, "new").folder_key("Work", false).unwrap();
+        let settings = [
+            ("mail_crypt_private_password", "new"),
+            ("mail_crypt_password_rounds", rounds),
+        ];
+        let mut later = User::again(&dict, &settings);
+        later.add_slot("password", "b", &["new", "second"]);
+        assert!(opens(&dict, "second", &second.id), "{rounds}");
+        assert!(opens(&dict, "second", &first), "{rounds}");
+    }
+}
+
+#[test]
+fn every_secret_is_stretched_once_at_most() {
+    let (dict, key) = alice();
+    for number in 0..5 {
+        let secret = format!("second-{number}");
+        User::with(&dict, "old").add_slot("password", &secret, &["old", &secret]);
+    }
+    let found = stored::read(&mut Mailbox::new(&dict, "INBOX")).unwrap();
+    let stretches: HashSet<_> = found.slots().map(|s| s.stretch.clone()).collect();
+    assert_eq!(stretches.len(), 1);
+    for number in 0..5 {
+        assert!(opens(&dict, &format!("second-{number}"), &key));
+    }
+}
