@@ -55,6 +55,10 @@ pub(super) fn password(
         new,
     };
     let keys = UserKeys::read(inbox.as_mut(), &slots, |inbox, id| opener.open(inbox, id))?;
+    if !keys.locked.is_empty() {
+        // Where the active one is passed over, nothing would open with the new password.
+        keys.active(host.username())?;
+    }
     let keep = if request.no_undo {
         Keep::Nothing
     } else {

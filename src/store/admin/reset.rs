@@ -226,7 +226,6 @@ pub(super) fn reopen(
     let keys = UserKeys::read(inbox.as_mut(), &found, |inbox, id| {
         open_key(ring, inbox, host, id)
     })?;
-    keys.active(host.username())?;
     ring.give(secret.as_deref(), key);
     let (opened, error) = open_locked(ring, inbox.as_mut(), host, &keys.locked);
     if opened.is_empty() {
@@ -234,6 +233,10 @@ pub(super) fn reopen(
             let text = format!("user {} has no locked key", host.username());
             Error::new(ErrorKind::Refused, text)
         }));
+    }
+    // Giving up may have been interrupted before there was a new one.
+    if !opened.iter().any(|(_, key)| keys.is_active(key)) {
+        keys.active(host.username())?;
     }
     let password = NewPassword::Set(&today);
     put_under(ring, inbox.as_mut(), host, &opened, password, Keep::Nothing)?;

@@ -63,8 +63,8 @@ impl UserKeys {
     /// # Errors
     /// [`ErrorKind::NoKey`] where the user has none.
     pub(super) fn active(&self, user: &str) -> Result<&PrivateKey> {
-        let is_it = |key: &&PrivateKey| self.active.is_some_and(|active| key.matches(&active));
-        let found = self.open.iter().map(|(_, key)| key).find(is_it);
+        let mut open = self.open.iter().map(|(_, key)| key);
+        let found = open.find(|key| self.is_active(key));
         found.ok_or_else(|| match self.active {
             Some(id) => Error::new(
                 ErrorKind::Locked,
@@ -80,6 +80,11 @@ impl UserKeys {
     /// As libcrypto.
     pub(super) fn seal(&self, slot: &mut Slot) -> Result<()> {
         self.open.iter().try_for_each(|(_, key)| slot.seal(key))
+    }
+
+    /// Whether `key` is the active one.
+    pub(super) fn is_active(&self, key: &PrivateKey) -> bool {
+        self.active.is_some_and(|active| key.matches(&active))
     }
 
     /// That some keys were passed over, if there are some.

@@ -97,6 +97,35 @@ fn one_secret_opens_all_that_its_slots_open() {
 }
 
 #[test]
+fn giving_up_that_was_interrupted_locks_nobody_out() {
+    for left in 0..8 {
+        let (dict, key) = alice();
+        dict.borrow_mut().commits_left = Some(left);
+        let done = User::with(&dict, "forgotten").abandon("new").is_ok();
+        dict.borrow_mut().commits_left = None;
+        // The password turns up. What says that it has worked has worked.
+        let changed = User::with(&dict, "old").change("old", "newer").is_ok();
+        let now = if changed { "newer" } else { "old" };
+        assert!(opens(&dict, now, &key), "{left}");
+        let made = filing::listed(Level::User, &mut Mailbox::new(&dict, "INBOX"))
+            .unwrap()
+            .len();
+        let today = if made > 1 && !changed { "new" } else { now };
+        let reopened = User::with(&dict, today).does(Verb::Reopen, &[now], |_| {});
+        let is_locked = "has no locked key";
+        if let Err(e) = reopened {
+            assert!(e.to_string().contains(is_locked), "{left}: {e}");
+        }
+        assert!(opens(&dict, today, &key), "{left}");
+        User::with(&dict, today).change(today, "last").unwrap();
+        assert!(opens(&dict, "last", &key), "{left}");
+        if done {
+            break;
+        }
+    }
+}
+
+#[test]
 fn every_secret_is_stretched_once_at_most() {
     let (dict, key) = alice();
     for number in 0..5 {
