@@ -6,6 +6,7 @@ use super::super::filing::{self, Filed};
 use super::super::keyring::{Extend, Keyring};
 use super::super::names::Setting;
 use super::super::slots;
+use super::user_keys::open_key;
 use super::{commit_and_verify, stored_key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, Protect, Protection, PublicKey, StoredKey};
@@ -44,10 +45,38 @@ pub fn user_key(ring: &mut Keyring, host: &mut dyn Host, force: bool) -> Result<
     for id in filing::listed(Level::User, inbox.as_mut()).unwrap_or_default() {
         ring.check_still_opens(Level::User, &id, inbox.as_mut(), host)?;
     }
+    check_no_slots_secret(ring, inbox.as_mut(), host)?;
     let key = ring.generate_user_key(inbox.as_mut(), host, Extend::All)?;
     warn_of_locked(ring, inbox.as_mut(), host);
     ring.forget();
     Ok(Generated::now(&key))
+}
+
+/// A user key under the secret of a slot would not open with the password, and no password could be changed any more.
+///
+/// # Errors
+/// [`ErrorKind::Refused`], naming the slot.
+pub(super) fn check_no_slots_secret(
+    ring: &mut Keyring,
+    inbox: &mut dyn Attributes,
+    host: &mut dyn Host,
+) -> Result<()> {
+    if !ring.settings().user_key_keys.is_empty() {
+        return Ok(());
+    }
+    if let Some(active) = filing::active(Level::User, inbox)? {
+        // Whether it opens is not what is asked here.
+        let _ = open_key(ring, inbox, host, &active.id);
+    }
+    match ring.used_slot() {
+        Some(name) => Err(Error::new(
+            ErrorKind::Refused,
+            format!(
+                "the secret of slot {name} can't protect the new key: give the password, or use reset first"
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Names the user keys that stay behind and don't open: what they would open is lost until they do,

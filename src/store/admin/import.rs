@@ -7,6 +7,7 @@ use super::super::attributes::{Attributes, Change, Host, Level, Scope};
 use super::super::filing;
 use super::super::keyring::{Extend, Keyring, activate, publish};
 use super::super::names::Setting;
+use super::generate::check_no_slots_secret;
 use super::{commit_and_verify, owner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
@@ -41,6 +42,7 @@ pub fn import(
     let (text, _lock) = match level {
         Level::User => {
             let lock = at.lock(level)?;
+            check_no_slots_secret(ring, at, host)?;
             (ring.protected_user_key(at, host, &key)?, lock)
         }
         Level::Folder => {

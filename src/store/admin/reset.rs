@@ -6,6 +6,7 @@ use super::super::filing;
 use super::super::keyring::{Extend, Keyring};
 use super::super::names::Setting;
 use super::super::slots;
+use super::generate::check_no_slots_secret;
 use super::request::{Input, Request};
 use super::row::{About, Row};
 use super::user_keys::{Keep, NewPassword, UserKeys, all_ids, open_key, put_under};
@@ -333,13 +334,5 @@ pub(super) fn check_rotation(
         open_key(ring, inbox, host, id)
     })?;
     keys.active(host.username())?;
-    match ring.used_slot() {
-        Some(name) => Err(Error::new(
-            ErrorKind::Refused,
-            format!(
-                "the secret of slot {name} can't protect the new key: give the password, or use reset first"
-            ),
-        )),
-        None => Ok(()),
-    }
+    check_no_slots_secret(ring, inbox.as_mut(), host)
 }

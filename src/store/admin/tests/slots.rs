@@ -97,6 +97,38 @@ fn one_secret_opens_all_that_its_slots_open() {
 }
 
 #[test]
+fn a_slots_secret_protects_no_new_user_key() {
+    let (dict, key) = alice();
+    let code = User::with(&dict, "old")
+        .add_slot("app", "phone", &["old"])
+        .unwrap();
+    let backup = User::with(&dict, "old")
+        .export(Level::User, "INBOX", &active(&dict))
+        .unwrap();
+    let before = dict.borrow().entries.clone();
+    let generate = |request: &mut Request| {
+        request.user_key = true;
+        request.force = true;
+    };
+    let import = |request: &mut Request| {
+        request.user_key = true;
+        request.input = backup.bytes().collect();
+    };
+    let rotate = |_: &mut Request| {};
+    for done in [
+        User::with(&dict, &code).does(Verb::Generate, &[], generate),
+        User::with(&dict, &code).does(Verb::Import, &[], import),
+        User::with(&dict, &code).does(Verb::Rotate, &[], rotate),
+    ] {
+        let e = error(done);
+        assert_eq!(e.kind(), ErrorKind::Refused);
+        assert!(e.to_string().contains("slot phone"), "{e}");
+    }
+    assert!(dict.borrow().entries == before);
+    assert!(opens(&dict, "old", &key));
+}
+
+#[test]
 fn giving_up_that_was_interrupted_locks_nobody_out() {
     for left in 0..8 {
         let (dict, key) = alice();
