@@ -7,7 +7,9 @@ use super::super::attributes::{Attributes, Change, Host, Level, Scope};
 use super::super::filing;
 use super::super::keyring::{Extend, Keyring, activate, publish};
 use super::super::names::Setting;
+use super::super::slots;
 use super::generate::check_no_slots_secret;
+use super::reset::unlock_marks;
 use super::{commit_and_verify, owner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyId, PrivateKey, Protect, Protection, StoredKey};
@@ -53,7 +55,7 @@ pub fn import(
     let imported = store(level, at, host, &key, text, force)?;
     if level == Level::User {
         // A code that doesn't open all of the user's keys can set no new password.
-        if let Err(e) = ring.extend_slots(at, host, &key, Extend::All) {
+        if let Err(e) = put_under_slots(ring, at, host, &imported.id, &key) {
             host.warn(&format!(
                 "the user's slots don't open key {}: {e}",
                 imported.id
@@ -62,6 +64,20 @@ pub fn import(
     }
     ring.forget();
     Ok(imported)
+}
+
+/// Puts the user key `id` under the user's slots. One that was locked isn't any more.
+fn put_under_slots(
+    ring: &mut Keyring,
+    inbox: &mut dyn Attributes,
+    host: &mut dyn Host,
+    id: &KeyId,
+    key: &PrivateKey,
+) -> Result<()> {
+    if !slots::read(inbox).unwrap_or_default().is_locked(&id.0) {
+        return ring.extend_slots(inbox, host, key, Extend::All);
+    }
+    unlock_marks(inbox, &[(*id, key.clone())])
 }
 
 fn store(

@@ -304,7 +304,10 @@ fn open_locked(
 
 /// Takes the marks of the keys away. Slots stay what they are: nobody can tell whether those of these keys and those of
 /// today's are the same person's.
-fn unlock_marks(inbox: &mut dyn Attributes, opened: &[(KeyId, PrivateKey)]) -> Result<()> {
+pub(super) fn unlock_marks(
+    inbox: &mut dyn Attributes,
+    opened: &[(KeyId, PrivateKey)],
+) -> Result<()> {
     let mut found = slots::read(inbox)?;
     let is_open = |id: &Id| opened.iter().any(|(open, _)| open.0 == *id);
     found

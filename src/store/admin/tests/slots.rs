@@ -158,6 +158,33 @@ fn giving_up_that_was_interrupted_locks_nobody_out() {
 }
 
 #[test]
+fn a_locked_key_that_is_imported_is_locked_no_more() {
+    let (dict, key) = alice();
+    let code = User::with(&dict, "old")
+        .add_slot("app", "phone", &["old"])
+        .unwrap();
+    let id = active(&dict);
+    let backup = User::with(&dict, "old")
+        .export(Level::User, "INBOX", &id)
+        .unwrap();
+    User::with(&dict, "forgotten").abandon("new").unwrap();
+    let import = |request: &mut Request| {
+        request.user_key = true;
+        request.input = backup.bytes().collect();
+    };
+    User::with(&dict, "new")
+        .does(Verb::Import, &[], import)
+        .unwrap();
+    assert!(opens(&dict, "new", &key));
+    let entries = User::with(&dict, "new").list(Level::User, "INBOX");
+    assert!(entries.iter().all(|entry| !entry.locked));
+    User::with(&dict, "new").change("new", "newer").unwrap();
+    for secret in ["newer", &code] {
+        assert!(opens(&dict, secret, &key), "{secret}");
+    }
+}
+
+#[test]
 fn every_secret_is_stretched_once_at_most() {
     let (dict, key) = alice();
     for number in 0..5 {
