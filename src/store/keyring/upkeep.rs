@@ -9,7 +9,7 @@ use super::super::settings::SaveVersion;
 use super::super::slots;
 use super::Keyring;
 use super::protect::{is_login, open_login, user_key_change, user_keys};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::slots::{Record, Slot, SlotType, Slots};
 use crate::key::slot::SlotOpener;
 use crate::key::{KeyId, PrivateKey, Protection, PublicKey, StoredKey};
@@ -142,8 +142,13 @@ impl Keyring {
         let mut found = match slots::read(inbox) {
             Ok(found) => found,
             // A dict may have no place for slots, and need none.
-            Err(e) if escrow.is_empty() => {
+            Err(e) if escrow.is_empty() && e.kind() == ErrorKind::Store => {
                 host.debug(&|| e.to_string());
+                return Ok(());
+            }
+            Err(e) if escrow.is_empty() => {
+                let id = new.id();
+                host.warn(&format!("the new user key {id} is put under no slot: {e}"));
                 return Ok(());
             }
             Err(e) => return Err(e),

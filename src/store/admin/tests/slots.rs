@@ -185,6 +185,27 @@ fn a_locked_key_that_is_imported_is_locked_no_more() {
 }
 
 #[test]
+fn slots_that_cannot_be_read_are_not_left_behind_in_silence() {
+    for damage in ["1 x", "9 1", ""] {
+        let (dict, _) = alice();
+        User::with(&dict, "old").add_slot("recovery", "paper", &["old"]);
+        for (name, value) in &mut dict.borrow_mut().entries {
+            if name.ends_with("/slots") {
+                *value = value.replacen("1 1", damage, 1);
+            }
+        }
+        let before = dict.borrow().warnings.len();
+        let rotated = User::with(&dict, "old").does(Verb::Rotate, &["old"], |_| {});
+        let warned = dict.borrow().warnings[before..].join("\n");
+        let said = warned + &rotated.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(said.contains("slots"), "{damage}: {said}");
+        // None of it is overwritten.
+        let inbox = Mailbox::new(&dict, "INBOX").get(Scope::Private, &Level::User.slots());
+        assert!(inbox.unwrap().unwrap().contains("slot paper"));
+    }
+}
+
+#[test]
 fn every_secret_is_stretched_once_at_most() {
     let (dict, key) = alice();
     for number in 0..5 {
