@@ -286,7 +286,9 @@ impl Slots {
         if text.len() > MAX_TEXT || self.slots().count() > MAX_SLOTS {
             return Err(Error::new(
                 crate::ErrorKind::Refused,
-                format!("there is room for {MAX_SLOTS} slots and 64 KB: remove a slot first"),
+                format!(
+                    "there is room for {MAX_SLOTS} slots and 64 KB: remove a slot, or delete older user keys"
+                ),
             ));
         }
         Ok(text)

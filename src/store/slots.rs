@@ -3,7 +3,7 @@
 
 use super::attributes::{Attributes, BY_ID, Change, Level, Scope};
 use crate::error::{Error, Result};
-use crate::format::slots::{Record, Replaced, Slot, SlotType, Slots};
+use crate::format::slots::{Record, Replaced, Slot, SlotType, Slots, is_name};
 use crate::key::slot::now;
 use crate::key::{KeyId, PublicKey};
 
@@ -11,6 +11,8 @@ use crate::key::{KeyId, PublicKey};
 const UNDO_SECS: u64 = 24 * 60 * 60;
 /// What the slots are called that [`crate::store::settings::PasswordKdf::Argon2id`] makes.
 pub const LOGIN: &str = "login";
+/// What lines go by whose name can't be read.
+const NO_NAME: &str = "?";
 
 /// The user's slots; the caller changes them under the user's lock only.
 ///
@@ -101,7 +103,7 @@ pub fn free_name(slots: &Slots, name: &str) -> String {
             Record::Slot(slot) => slot.name == name,
             Record::Key(key) => key.slot == name,
             // Its name is all that is known of it.
-            Record::Unread { line, .. } => line.split(' ').nth(1) == Some(name),
+            Record::Unread { line, .. } => name_of_unread(line) == name,
             Record::Undo(_) | Record::Locked(_) => false,
         })
     };
@@ -110,13 +112,19 @@ pub fn free_name(slots: &Slots, name: &str) -> String {
     names.find(|name| !taken(name)).unwrap_or_default()
 }
 
+/// The name of what can't be read; [`NO_NAME`] where not even that can.
+pub fn name_of_unread(line: &str) -> &str {
+    let name = line.split(' ').nth(1).filter(|name| is_name(name));
+    name.unwrap_or(NO_NAME)
+}
+
 /// Removes the slot `name`, and what it opens. Returns whether there was one.
 pub fn remove(slots: &mut Slots, name: &str) -> bool {
     let before = slots.records.len();
     slots.records.retain(|record| match record {
         Record::Slot(slot) => slot.name != name,
         Record::Key(key) => key.slot != name,
-        Record::Unread { line, .. } => line.split(' ').nth(1) != Some(name),
+        Record::Unread { line, .. } => name_of_unread(line) != name,
         Record::Undo(_) | Record::Locked(_) => true,
     });
     slots.records.len() < before

@@ -347,8 +347,8 @@ pub fn list(ring: &mut Keyring, host: &mut dyn Host) -> Result<Vec<Row>> {
         match record {
             Record::Slot(slot) => rows.push(slot_row(ring, inbox.as_mut(), host, &found, slot)?),
             Record::Unread { line, why } => {
-                let name = line.split(' ').nth(1).filter(|name| is_name(name));
-                let mut row = Row::of([name.unwrap_or("?"), "", "", "", "", "damaged", ""]);
+                let name = slots::name_of_unread(line);
+                let mut row = Row::of([name, "", "", "", "", "damaged", ""]);
                 row.error = Some(why.to_string());
                 rows.push(row);
             }

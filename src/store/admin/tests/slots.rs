@@ -206,6 +206,48 @@ fn slots_that_cannot_be_read_are_not_left_behind_in_silence() {
 }
 
 #[test]
+fn what_has_no_room_is_refused_and_changes_nothing() {
+    let (dict, _) = alice();
+    for number in 0..16 {
+        User::with(&dict, "old").add_slot("recovery", &format!("paper-{number}"), &["old"]);
+    }
+    let before = dict.borrow().entries.clone();
+    let one_more = User::with(&dict, "old").does(Verb::SlotAdd, &["old"], |request| {
+        request.slot_type = "app".to_owned();
+    });
+    assert_eq!(error(one_more).kind(), ErrorKind::Refused);
+    assert!(dict.borrow().entries == before);
+    // Every rotation takes room for its key in all of them.
+    let mut made = 0;
+    let e = loop {
+        let before = dict.borrow().entries.clone();
+        match User::with(&dict, "old").does(Verb::Rotate, &["old"], |_| {}) {
+            Ok(_) => made += 1,
+            Err(e) => {
+                assert!(dict.borrow().entries == before);
+                break e;
+            }
+        }
+        assert!(made < 50);
+    };
+    assert!(made > 2, "{made}");
+    assert_eq!(e.kind(), ErrorKind::Refused);
+    assert!(e.to_string().contains("delete"), "{e}");
+    // What it says helps.
+    let mut inbox = Mailbox::new(&dict, "INBOX");
+    let now = active(&dict);
+    let old = filing::listed(Level::User, &mut inbox).unwrap();
+    for id in old.into_iter().filter(|id| *id != now) {
+        User::with(&dict, "old")
+            .delete(Level::User, "INBOX", &id, true)
+            .unwrap();
+    }
+    User::with(&dict, "old")
+        .does(Verb::Rotate, &["old"], |_| {})
+        .unwrap();
+}
+
+#[test]
 fn every_secret_is_stretched_once_at_most() {
     let (dict, key) = alice();
     for number in 0..5 {
@@ -218,4 +260,27 @@ fn every_secret_is_stretched_once_at_most() {
     for number in 0..5 {
         assert!(opens(&dict, &format!("second-{number}"), &key));
     }
+}
+
+#[test]
+fn a_mark_that_is_damaged_is_named_and_can_be_removed() {
+    let (dict, _) = alice();
+    User::with(&dict, "forgotten").abandon("new").unwrap();
+    for (name, value) in &mut dict.borrow_mut().entries {
+        if name.ends_with("/slots") {
+            *value = value.replacen("locked ", "lockd ", 1);
+        }
+    }
+    let (rows, _) = User::with(&dict, "new").run(Request {
+        verb: Some(Verb::SlotList),
+        ..Request::default()
+    });
+    let named = rows[0].cells[0].to_string();
+    let said = User::with(&dict, "new").does(Verb::SlotRemove, &[], |request| {
+        request.slot = named.clone();
+        request.force = true;
+    });
+    said.unwrap();
+    let found = stored::read(&mut Mailbox::new(&dict, "INBOX")).unwrap();
+    assert!(found.records.is_empty());
 }
