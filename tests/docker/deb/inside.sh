@@ -20,6 +20,8 @@ case $step in
     # ours; newer: its next version; broken: one that dpkg can't unpack; for-next: that for the other Dovecot
     prepare)
         abi=$(abi_in own)
+        # It depends on nothing, and would go on alone.
+        dpkg --purge dovecot-dev >/dev/null
         mkdir -p /server /mail /packages/ours
         # It takes longer than all else, and knows of no module.
         rm -f /var/lib/man-db/auto-update
@@ -34,7 +36,7 @@ case $step in
         repack /packages/broken "s/^Version: .*/Version: 2:$version/" usr/bin/doveadm
         next=$(version_in next | sed -E 's/^([0-9]+:)?([0-9.]*[0-9]).*/\1\2/')
         repack /packages/for-next "s/^Version: .*/Version: 3:$version/; s/$abi/$(abi_in next)/
-            s/^Breaks: .*/Breaks: $core (<< $next), $core (>= $next.~)/; s/\($core\) (>= [^)]*)/\1/" \
+            /^Depends/s/\($core\) (>= [^)]*)/\1/; s/^Conflicts: .*/Conflicts: $core (<< $next), $core (>= $next.~)/" \
             usr/lib/dovecot/modules/lib10_mail_crypt_plugin.so
         for folder in ours newer broken for-next; do index $folder; done
         ;;
