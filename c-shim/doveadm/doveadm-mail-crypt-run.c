@@ -261,7 +261,6 @@ int cryptokey_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 	} else if (crypt_user == NULL && !ctx->iterate_single_user) {
 		i_info("mail_crypt isn't enabled for user %s, skipping",
 		       user->username);
-		return 0;
 	} else if (crypt_user == NULL) {
 		i_error("mail_crypt isn't enabled for user %s",
 			user->username);

@@ -186,6 +186,9 @@ cryptokey_ask_optional(struct cryptokey_cmd *cmd, const char *prompt)
 /* Asks for what would stand in standard input. */
 static void cryptokey_ask_secrets(struct cryptokey_cmd *cmd)
 {
+	/* the key of a slot to add is a public one */
+	if (cmd->key_file != NULL && cmd->verb != MCRS_ADMIN_SLOT_ADD)
+		cryptokey_ask_optional(cmd, "Password of the key (empty: none): ");
 	switch (cmd->verb) {
 	case MCRS_ADMIN_SLOT_ADD:
 		cryptokey_ask_optional(cmd, "Password, or what else opens the "
@@ -221,16 +224,22 @@ static void cryptokey_ask_secrets(struct cryptokey_cmd *cmd)
 void cryptokey_read_secrets(struct cryptokey_cmd *cmd)
 {
 	bool cli = cmd->ctx.cctx->conn_type == DOVEADM_CONNECTION_TYPE_CLI;
+	bool typed = cli && cmd->ctx.cmd_input == NULL &&
+		isatty(STDIN_FILENO) > 0;
 	const char *error = NULL;
 
 	cmd->input.data = p_malloc(cmd->ctx.pool, INPUT_MAX + 1);
-	if (cmd->key_file != NULL && strcmp(cmd->key_file, FROM_INPUT) != 0) {
-		error = cli ? cryptokey_read_key_file(cmd, cmd->key_file) :
-			"Put the key into the input, and use -k -";
-	}
+	if (cmd->key_file == NULL)
+		;
+	else if (strcmp(cmd->key_file, FROM_INPUT) == 0)
+		error = typed ? "A key can't be typed: give its file" : NULL;
+	else if (!cli)
+		error = "Put the key into the input, and use -k -";
+	else
+		error = cryptokey_read_key_file(cmd, cmd->key_file);
 	if (error != NULL)
 		;
-	else if (cli && cmd->ctx.cmd_input == NULL && isatty(STDIN_FILENO) > 0)
+	else if (typed)
 		cryptokey_ask_secrets(cmd);
 	/* the HTTP API has an input only if it is given as a file */
 	else if (cmd->ctx.cctx->conn_type != DOVEADM_CONNECTION_TYPE_HTTP ||
