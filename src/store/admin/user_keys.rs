@@ -170,7 +170,8 @@ pub(super) fn put_under(
             NewPassword::Clear => key.to_dovecot(Protect::None)?,
         };
         let old = Filed::read(inbox, Scope::Private, &Level::User.private(id))?;
-        if let Some(old) = old.texts().next() {
+        // Whoever protects a key doesn't want it to lie around as it was.
+        if let Some(old) = old.texts().next().filter(|old| is_protected(old)) {
             replaced.push(Replaced {
                 time: now(),
                 id: id.0,
@@ -193,6 +194,11 @@ pub(super) fn put_under(
     }
     ring.forget();
     Ok(())
+}
+
+fn is_protected(text: &str) -> bool {
+    let protection = StoredKey::parse(text).map(|key| key.protection());
+    !matches!(protection, Ok(Protection::None))
 }
 
 /// Whether the user key `id` is stored as it would be under the new password.

@@ -284,3 +284,20 @@ fn a_mark_that_is_damaged_is_named_and_can_be_removed() {
     let found = stored::read(&mut Mailbox::new(&dict, "INBOX")).unwrap();
     assert!(found.records.is_empty());
 }
+
+#[test]
+fn an_unprotected_key_is_not_kept_once_it_is_protected() {
+    let dict = SharedDict::default();
+    let mut user = User::again(&dict, &[]);
+    let key = user.folder_key("Work", false).unwrap();
+    user.does(Verb::Password, &[], |request| {
+        request.new = Some(b"new".iter().copied().collect());
+    })
+    .unwrap();
+    let found = stored::read(&mut Mailbox::new(&dict, "INBOX")).unwrap();
+    assert!(found.records.is_empty());
+    let undo = |request: &mut Request| request.undo = true;
+    let e = error(User::again(&dict, &[]).does(Verb::Password, &[], undo));
+    assert_eq!(e.kind(), ErrorKind::Refused);
+    assert!(opens(&dict, "new", &key.id));
+}
