@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import imaplib
 import shutil
-import subprocess
 import threading
 
 import pytest
@@ -17,11 +18,13 @@ pytestmark = pytest.mark.packaged_refuses("it has no slots")
 NEW = "quite-another-one"
 
 
-def bodies(server, user: str, secret: str | None, folder: str = "INBOX") -> list[bytes]:
-    """What a session with this secret reads."""
+def read(server, user: str, secret: str | None, *mails: Mail) -> None:
+    """A session with this secret reads exactly these."""
     log_in(server, user, secret)
     with server.imap(user) as imap:
-        return imap.bodies(folder)
+        found = imap.bodies()
+    assert len(found) == len(mails)
+    assert all(body.endswith(mail.data) for body, mail in zip(found, mails))
 
 
 # The packaged plugin
@@ -37,7 +40,7 @@ def test_the_packaged_plugin_reads_before_and_after_each_command(dovecot, store,
 
     def check() -> None:
         for server in (packaged, ours):
-            assert bodies(server, "alice", password) == [mail.data for mail in mails]
+            read(server, "alice", password, *mails)
 
     key = Key.ec()
     (tmp_path / "private").write_text(key.pem())
@@ -53,7 +56,7 @@ def test_the_packaged_plugin_reads_before_and_after_each_command(dovecot, store,
     cryptokey(packaged, "password", "-o", password, "-n", "theirs")
     password = "theirs"
     check()
-    assert bodies(ours, "alice", code) == [mail.data for mail in mails]
+    read(ours, "alice", code, *mails)
     run(ours, "rotate", user="alice", secrets=(password,))
     check()
     mails.append(Mail.make())
@@ -73,20 +76,21 @@ def test_the_packaged_plugin_reads_before_and_after_each_command(dovecot, store,
     check()
     # Given up: what is new is read by both, and what is old again by both.
     password = NEW
+    log_in(ours, "alice", password)
     run(ours, "reset", "-a", user="alice", secrets=(password,))
     mails.append(Mail.make())
     packaged.deliver("alice", mails[-1])
     for server in (packaged, ours):
         log_in(server, "alice", password)
-        server.log.expect("password not available|wrong password|Decryption error|can't be unlocked|Unable|Error:")
         with server.imap("alice") as imap:
             imap.folder()
-            assert imap.fetch_uids(uids=str(len(mails))).items
+            (body,) = imap.fetch_uids(uids=str(len(mails))).items.values()
+            assert body.endswith(mails[-1].data)
     run(ours, "reopen", user="alice", secrets=("theirs", password))
     check()
     run(ours, "rotate", user="alice", secrets=(password,))
     check()
-    assert bodies(ours, "alice", code) == [mail.data for mail in mails]
+    read(ours, "alice", code, *mails)
 
 
 @pytest.mark.skipif(words.is_24(), reason="2.4's plugin tells it from a missing key by nothing")
@@ -97,16 +101,17 @@ def test_the_packaged_plugin_says_that_it_cannot_open_argon2id(dovecot, store):
     mail = Mail.make()
     ours.deliver("alice", mail)
     with ours.imap("alice") as imap:
-        assert imap.bodies() == [mail.data]
+        assert len(imap.bodies()) == 1
     packaged = dovecot(store=store, plugin="packaged", users={"alice": UserConfig(CryptConfig(password=PASSWORD))})
     packaged.log.expect("Error:")
-    with packaged.imap("alice") as imap:
+    with packaged.imap("alice") as imap, contextlib.suppress(imaplib.IMAP4.abort):
         imap.folder()
-        assert not imap.fetch_uids().items
-    assert packaged.log.wait_for("key not available|not available|Cannot decrypt")
+        imap.raw("FETCH 1 BODY[]")
+    packaged.log.wait_for("Cannot decrypt key .*: Private key .* not available")
     log_in(ours, "alice", PASSWORD)
     run(ours, "password", "-P", user="alice")
-    assert bodies(packaged, "alice", PASSWORD) == bodies(ours, "alice", PASSWORD) == [mail.data]
+    read(packaged, "alice", PASSWORD, mail)
+    read(ours, "alice", PASSWORD, mail)
 
 
 # Argon2id
@@ -127,10 +132,10 @@ ARGON = ((words.setting("mail_crypt_password_kdf"), "argon2id"),)
 def reads(server, secret: str) -> bool:
     server.set_user("alice", UserConfig(CryptConfig(password=secret), extra=ARGON))
     server.log.expect("wrong password|encrypted to key|is under a password")
-    with server.imap("alice") as imap:
-        imap.folder()
-        found = list(imap.fetch_uids().items.values())
-    assert found in ([], [server.mail.data])
+    found = []
+    with server.imap("alice") as imap, contextlib.suppress(imaplib.IMAP4.abort):
+        found = imap.bodies()
+    assert all(body.endswith(server.mail.data) for body in found)
     server.set_user("alice", UserConfig(CryptConfig(password=None), extra=ARGON))
     return bool(found)
 
@@ -180,8 +185,8 @@ def test_a_password_moves_to_argon2id_and_back_with_the_logins(dovecot):
     log_in(server, "alice", PASSWORD)
     run(server, "password", "-P", user="alice")
     assert [row["slot"] for row in listed(server, "alice") if row["slot"] == "login"] in ([], ["login"])
-    assert bodies(server, "alice", PASSWORD) == [mail.data]
-    assert bodies(server, "alice", code) == [mail.data]
+    read(server, "alice", PASSWORD, mail)
+    read(server, "alice", code, mail)
 
 
 # Escrow
@@ -202,11 +207,11 @@ def test_who_only_gets_mail_has_an_escrow_copy_from_the_first_one(dovecot, tmp_p
     assert len(listed(server, "alice")[0]["opens"].split()) == 2
     run(server, "slot remove", "escrow", user="alice")
     with server.imap("alice") as imap:
-        assert imap.bodies() == [mail.data]
+        assert len(imap.bodies()) == 1
     assert [row["type"] for row in listed(server, "alice")] == ["escrow"]
     (tmp_path / "escrow").write_text(key.pem("of-the-safe"))
     run(server, "reset", "-k", str(tmp_path / "escrow"), user="alice", secrets=("of-the-safe", NEW))
-    assert bodies(server, "alice", NEW) == [mail.data]
+    read(server, "alice", NEW, mail)
 
 
 # Others
@@ -215,9 +220,9 @@ def test_who_only_gets_mail_has_an_escrow_copy_from_the_first_one(dovecot, tmp_p
 @pytest.mark.parametrize("who", ["alice", "bob"])
 def test_shared_folders_are_read_after_the_owner_or_the_sharee_has_rotated(dovecot, who):
     server, mail = shared_folder(dovecot)
-    server.set_user("bob", UserConfig(CryptConfig(password="of bob")))
-    cryptokey(server, "password", "-n", "of bob", user="bob")
-    run(server, "rotate", "-b", user=who, secrets=(f"of {who}",))
+    server.set_user("bob", UserConfig(CryptConfig(password="of-bob")))
+    cryptokey(server, "password", "-n", "of-bob", user="bob")
+    run(server, "rotate", "-b", user=who)
     later = Mail.make()
     with server.imap("alice") as imap:
         imap.put(later.data, "Work")
@@ -263,7 +268,10 @@ def test_a_synced_user_has_the_slots_on_the_other_side(dovecot):
     code = run(here, "slot add", "recovery", user="alice", secrets=())
     assert here.doveadm("sync", "-u", "alice", *dsync_server(there)).returncode == 0
     assert [row["slot"] for row in listed(there, "alice")] == ["recovery"]
-    assert bodies(there, "alice", code) == [mail.data]
+    # The mail was there before the keys: it is under a user key of the other side's own.
+    run(there, "rotate", user="alice")
+    read(there, "alice", code, mail)
+    log_in(there, "alice", PASSWORD)
     run(there, "slot add", "-n", "another", "app", user="alice", secrets=(PASSWORD,))
     assert here.doveadm("sync", "-u", "alice", *dsync_server(there)).returncode == 0
     for server in (here, there):
@@ -283,12 +291,12 @@ def test_slots_survive_another_guid_of_inbox(dovecot):
         if path != kept and path.is_file():
             path.unlink()
     assert server.guid("alice") != guid
-    assert bodies(server, "alice", code) == [mail.data]
+    read(server, "alice", code, mail)
     log_in(server, "alice", PASSWORD)
     run(server, "slot add", "-n", "later", "app", user="alice", secrets=())
     assert [row["slot"] for row in listed(server, "alice")] == ["recovery", "later"]
     run(server, "reset", user="alice", secrets=(code, NEW))
-    assert bodies(server, "alice", NEW) == [mail.data]
+    read(server, "alice", NEW, mail)
 
 
 def test_commands_at_the_same_time_lose_nothing(dovecot):
@@ -315,4 +323,4 @@ def test_commands_at_the_same_time_lose_nothing(dovecot):
     assert len(found) == 5 and all(active in row["opens"] and row["state"] == "sealed" for row in found)
     run(server, "rotate", user="alice", secrets=())
     for code in codes:
-        assert bodies(server, "alice", code) == [mail.data]
+        read(server, "alice", code, mail)
