@@ -17,7 +17,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x9a216437u
+#define MCRS_VERSION 0x137ac0e3u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -294,6 +294,10 @@ struct mcrs_error {
    Trying again later may help: the key store didn't answer.
    */
   bool temporary;
+  /*
+   The parameters of an administrator's command are wrong.
+   */
+  bool usage;
   /*
    Only one mail is at fault: the user's others can be read.
    */

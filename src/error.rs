@@ -26,6 +26,8 @@ pub enum ErrorKind {
     Tampered,
     /// A setting is missing or can't be used.
     Setting,
+    /// The parameters of an administrator's command are wrong: nothing was done.
+    Usage,
     /// The attribute store (Dovecot's dict) failed.
     Store,
     /// A client asked for something that would do harm.
@@ -108,6 +110,11 @@ impl Error {
     /// Shorthand for [`ErrorKind::Setting`].
     pub fn setting(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Setting, text)
+    }
+
+    /// Shorthand for [`ErrorKind::Usage`].
+    pub fn usage(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Usage, text)
     }
 
     /// Shorthand for [`ErrorKind::Internal`]; the text says so itself.

@@ -35,7 +35,8 @@ void cryptokey_error(struct cryptokey_cmd *cmd, const char *prefix,
 		     const struct mcrs_error *error)
 {
 	i_error("%s%s", prefix, error->text);
-	cryptokey_failed(cmd, error->temporary ? EX_TEMPFAIL : EX_DATAERR);
+	cryptokey_failed(cmd, error->temporary ? EX_TEMPFAIL :
+			      error->usage ? EX_USAGE : EX_DATAERR);
 }
 
 void cryptokey_print_headers(const struct cryptokey_cmd *cmd)

@@ -20,6 +20,8 @@ pub const MCRS_CLIENT_SIZE: usize = 160;
 pub struct mcrs_error {
     /// Trying again later may help: the key store didn't answer.
     pub temporary: bool,
+    /// The parameters of an administrator's command are wrong.
+    pub usage: bool,
     /// Only one mail is at fault: the user's others can be read.
     pub only_this_mail: bool,
     /// For the mail user's client: says what, and no internals.
@@ -191,6 +193,7 @@ pub unsafe fn fail(error: *mut mcrs_error, e: &Error) -> c_int {
     if !error.is_null() {
         let filled = mcrs_error {
             temporary: e.kind() == ErrorKind::Store,
+            usage: e.kind() == ErrorKind::Usage,
             only_this_mail: false,
             client: c_text(client_text(e.kind())),
             text: c_text(&e.to_log()),
@@ -211,7 +214,7 @@ fn client_text(kind: ErrorKind) -> &'static str {
         ErrorKind::Locked | ErrorKind::WrongPassword => "The key of this mail can't be unlocked",
         ErrorKind::Keyless => "This folder has no key that mail could be encrypted to",
         ErrorKind::Refused => "Saving mail that is encrypted already isn't supported",
-        ErrorKind::Setting | ErrorKind::Crypto => "Encryption is not usable",
+        ErrorKind::Setting | ErrorKind::Usage | ErrorKind::Crypto => "Encryption is not usable",
         ErrorKind::Store => "Encryption keys are temporarily unavailable",
         ErrorKind::Internal => "A fault in the server's encryption prevents this",
     }
@@ -296,6 +299,7 @@ mod tests {
     fn empty() -> mcrs_error {
         mcrs_error {
             temporary: false,
+            usage: false,
             only_this_mail: false,
             client: [0; MCRS_CLIENT_SIZE],
             text: [0; MCRS_TEXT_SIZE],

@@ -21,8 +21,8 @@ use crate::key::{KeyId, PrivateKey, Protection, StoredKey};
 ///
 /// # Errors
 /// [`ErrorKind::WrongPassword`], naming the key; [`ErrorKind::NoKey`] where a password is needed
-/// and none is there; [`ErrorKind::Setting`] for an empty password, or where
-/// [`Setting::RequireEncrypted`] forbids clearing it; [`ErrorKind::Refused`] for a key
+/// and none is there; [`ErrorKind::Usage`] for an empty password; [`ErrorKind::Setting`]
+/// where [`Setting::RequireEncrypted`] forbids clearing it; [`ErrorKind::Refused`] for a key
 /// that is under another key: it has no password to change.
 pub(super) fn password(
     ring: &mut Keyring,
@@ -82,15 +82,15 @@ fn new_password(ring: &Keyring, request: &Request) -> Result<Option<Secret>> {
         (None, false, true) => match (&request.old, configured) {
             (Some(old), _) => Ok(Some(old.clone())),
             (None, Some(password)) => Ok(Some(password.value.iter().copied().collect())),
-            (None, None) => Err(Error::setting("give the password with -o or -O")),
+            (None, None) => Err(Error::usage("give the password with -o or -O")),
         },
-        _ => Err(Error::setting("either a new password or none")),
+        _ => Err(Error::usage("either a new password or none")),
     }
 }
 
 fn check_new(ring: &Keyring, new: NewPassword<'_>) -> Result<()> {
     match new {
-        NewPassword::Set([]) => Err(Error::setting("the new password is empty")),
+        NewPassword::Set([]) => Err(Error::usage("the new password is empty")),
         NewPassword::Clear if ring.settings().require_encrypted_user_key => {
             Err(Error::setting(format!(
                 "{} is set: the password can't be cleared",

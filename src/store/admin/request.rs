@@ -167,10 +167,10 @@ impl Input {
     /// The public key that came with the command.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Setting`] where there is none; what parsing says.
+    /// [`crate::ErrorKind::Usage`] where there is none; what parsing says.
     pub(super) fn public_key(&self) -> Result<PublicKey> {
         let Some(text) = &self.key else {
-            return Err(Error::setting(
+            return Err(Error::usage(
                 "a public key is needed: give its file with -k",
             ));
         };

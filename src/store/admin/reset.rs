@@ -34,7 +34,7 @@ pub(super) fn reset(
     check_no_key_above(ring)?;
     if request.abandon {
         if key.is_some() || opener.is_some() {
-            return Err(Error::setting(
+            return Err(Error::usage(
                 "--abandon opens nothing: give the new password alone",
             ));
         }

@@ -30,7 +30,7 @@ enum Opens {
 /// Adds a slot for all keys of the user that aren't locked. A secret that was made is the row.
 ///
 /// # Errors
-/// [`ErrorKind::Setting`] for parameters that can't be used; what opening the keys says; [`ErrorKind::Store`].
+/// [`ErrorKind::Usage`]; what opening the keys says; [`ErrorKind::Store`].
 pub(super) fn add(ring: &mut Keyring, host: &mut dyn Host, request: &Request) -> Result<Vec<Row>> {
     let slot_type = slot_type(ring, &request.slot_type)?;
     let input = Input::read(&request.input, request.key_in_input)?;
@@ -49,7 +49,7 @@ pub(super) fn add(ring: &mut Keyring, host: &mut dyn Host, request: &Request) ->
     if !is_label(&request.label) {
         let text =
             format!("a label has at most {MAX_LABEL} bytes, none of them a control character");
-        return Err(Error::setting(text));
+        return Err(Error::usage(text));
     }
     let mut slot = make(&found, (&name, slot_type, &request.label), opens)?;
     keys.seal(&mut slot)?;
@@ -77,12 +77,12 @@ pub(super) fn add(ring: &mut Keyring, host: &mut dyn Host, request: &Request) ->
 
 fn slot_type(ring: &Keyring, name: &str) -> Result<SlotType> {
     match SlotType::of(name) {
-        Some(SlotType::Escrow) => Err(Error::setting(format!(
+        Some(SlotType::Escrow) => Err(Error::usage(format!(
             "an escrow slot is made of {}",
             ring.settings().name(Setting::EscrowPublic)
         ))),
         Some(slot_type) => Ok(slot_type),
-        None => Err(Error::setting(format!(
+        None => Err(Error::usage(format!(
             "'{}' is no type of slot: use recovery, app, password or key",
             name.escape_default()
         ))),
@@ -98,9 +98,7 @@ fn secrets(
     given: bool,
 ) -> Result<(Option<Secret>, Opens, Option<Zeroizing<String>>)> {
     if given && slot_type != SlotType::App {
-        return Err(Error::setting(
-            "only the secret of an app slot can be given",
-        ));
+        return Err(Error::usage("only the secret of an app slot can be given"));
     }
     match slot_type {
         SlotType::Key | SlotType::Escrow => {
@@ -143,7 +141,7 @@ fn new_name(found: &Slots, slot_type: SlotType, wanted: &str) -> Result<String> 
         return Ok(slots::free_name(found, slot_type.name()));
     }
     if !is_name(wanted) || is_login(wanted) {
-        return Err(Error::setting(format!(
+        return Err(Error::usage(format!(
             "'{}' can't be a slot's name: use 1 to {MAX_NAME} letters a to z, digits and dashes, and none that \
              begins with {}",
             wanted.escape_default(),

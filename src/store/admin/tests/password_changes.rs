@@ -106,11 +106,11 @@ fn a_password_that_must_not_be_is_refused() {
     let mut user = User::new(&[SECRET, required]);
     user.user_key(false).unwrap();
     let before = user.entries();
-    for new in [NewPassword::Set(b""), NewPassword::Clear] {
-        assert_eq!(
-            error(user.password(Some("secret"), new)).kind(),
-            ErrorKind::Setting
-        );
+    for (new, kind) in [
+        (NewPassword::Set(b""), ErrorKind::Usage),
+        (NewPassword::Clear, ErrorKind::Setting),
+    ] {
+        assert_eq!(error(user.password(Some("secret"), new)).kind(), kind);
     }
     assert_eq!(user.entries(), before);
     let mut later = User::again(&user.dict, &[]);
