@@ -86,6 +86,11 @@ def test_giving_up_what_nothing_opens(server, tmp_path):
     for _ in crashes(server, tmp_path, *VERB, "reopen", "-u", "alice", stdin=b"secret\n", gone=65):
         assert opened_by(server, "secret") | opened_by(server, "latest") >= keys
     assert opened_by(server, "latest") >= keys
+    # None is passed over any more.
+    kept = server.store.attributes("alice")
+    server.doveadm(*VERB, "password", "-u", "alice", "-o", "latest", "-n", "newest")
+    assert opened_by(server, "newest") >= keys
+    server.store.put_attributes("alice", kept)
     assert readable(server, "alice", mail)
 
 

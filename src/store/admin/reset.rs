@@ -9,7 +9,7 @@ use super::super::slots;
 use super::generate::check_no_slots_secret;
 use super::request::{Input, Request};
 use super::row::{About, Row};
-use super::user_keys::{Keep, NewPassword, UserKeys, all_ids, open_key, put_under};
+use super::user_keys::{Keep, NewPassword, UserKeys, all_ids, is_under, open_key, put_under};
 use super::{Generated, folder_key};
 use crate::crypto::Secret;
 use crate::error::{Error, ErrorKind, Result};
@@ -224,11 +224,17 @@ pub(super) fn reopen(
     let found = slots::read(inbox.as_mut())?;
     // Today's password has to be right: the keys would be under a third one.
     ring.give(Some(&today), None);
+    check_no_slots_secret(ring, inbox.as_mut(), host)?;
     let keys = UserKeys::read(inbox.as_mut(), &found, |inbox, id| {
         open_key(ring, inbox, host, id)
     })?;
+    let password = NewPassword::Set(&today);
+    // An interrupted reopen or import has put them there, and left the mark.
+    let (under, locked) = partition_under(ring, inbox.as_mut(), &keys.locked, password)?;
+    let (mut opened, _) = open_all(ring, inbox.as_mut(), host, &under);
     ring.give(secret.as_deref(), key);
-    let (opened, error) = open_locked(ring, inbox.as_mut(), host, &keys.locked);
+    let (others, error) = open_all(ring, inbox.as_mut(), host, &locked);
+    opened.extend(others);
     if opened.is_empty() {
         return Err(error.unwrap_or_else(|| {
             let text = format!("user {} has no locked key", host.username());
@@ -239,7 +245,6 @@ pub(super) fn reopen(
     if !opened.iter().any(|(_, key)| keys.is_active(key)) {
         keys.active(host.username())?;
     }
-    let password = NewPassword::Set(&today);
     put_under(ring, inbox.as_mut(), host, &opened, password, Keep::Nothing)?;
     unlock_marks(inbox.as_mut(), &opened)?;
     ring.give(Some(&today), None);
@@ -284,16 +289,33 @@ fn old_and_today(ring: &Keyring, input: Input, has_key: bool) -> Result<(Option<
     }
 }
 
+/// Which of the keys are under the new password already, and which are not.
+fn partition_under(
+    ring: &Keyring,
+    inbox: &mut dyn Attributes,
+    ids: &[KeyId],
+    new: NewPassword<'_>,
+) -> Result<(Vec<KeyId>, Vec<KeyId>)> {
+    let (mut under, mut others) = (Vec::new(), Vec::new());
+    for id in ids {
+        match is_under(ring, inbox, id, new)? {
+            true => under.push(*id),
+            false => others.push(*id),
+        }
+    }
+    Ok((under, others))
+}
+
 #[allow(clippy::type_complexity)]
-fn open_locked(
+fn open_all(
     ring: &mut Keyring,
     inbox: &mut dyn Attributes,
     host: &mut dyn Host,
-    locked: &[KeyId],
+    ids: &[KeyId],
 ) -> (Vec<(KeyId, PrivateKey)>, Option<Error>) {
     let mut opened = Vec::new();
     let mut error = None;
-    for id in locked {
+    for id in ids {
         match open_key(ring, inbox, host, id) {
             Ok(key) => opened.push((*id, key)),
             Err(e) => error = Some(e),

@@ -202,7 +202,7 @@ fn is_protected(text: &str) -> bool {
 }
 
 /// Whether the user key `id` is stored as it would be under the new password.
-fn is_under(
+pub(super) fn is_under(
     ring: &Keyring,
     inbox: &mut dyn Attributes,
     id: &KeyId,

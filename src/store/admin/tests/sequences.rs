@@ -397,12 +397,12 @@ impl Run {
         let known: Vec<String> = self.model.ever.iter().cloned().collect();
         let secret = known[self.pick(known.len())].clone();
         let today = self.model.password.clone();
-        let request = Request {
+        let request = || Request {
             verb: Some(Verb::Reopen),
             input: format!("{secret}\n{today}\n").bytes().collect(),
             ..Request::default()
         };
-        let done = self.run("none", request);
+        let done = self.insist("none", request);
         let opens = |id: &&KeyId| self.model.user_keys[id].contains(&secret);
         let opened: BTreeSet<KeyId> = self.model.locked.iter().filter(opens).copied().collect();
         if opened.is_empty() {

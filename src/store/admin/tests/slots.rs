@@ -158,6 +158,117 @@ fn giving_up_that_was_interrupted_locks_nobody_out() {
 }
 
 #[test]
+fn reopening_that_was_interrupted_is_finished_by_the_next() {
+    let mut interrupted = 0;
+    for left in 0..8 {
+        let (dict, key) = alice();
+        User::with(&dict, "forgotten").abandon("new").unwrap();
+        let reopen = || User::with(&dict, "new").does(Verb::Reopen, &["old"], |_| {});
+        dict.borrow_mut().commits_left = Some(left);
+        let done = reopen().is_ok();
+        dict.borrow_mut().commits_left = None;
+        if done {
+            break;
+        }
+        interrupted += 1;
+        reopen().unwrap_or_else(|e| panic!("{left}: {e}"));
+        let entries = User::with(&dict, "new").list(Level::User, "INBOX");
+        assert!(entries.iter().all(|entry| !entry.locked), "{left}");
+        User::with(&dict, "new").change("new", "newer").unwrap();
+        assert!(opens(&dict, "newer", &key), "{left}");
+    }
+    assert!(interrupted > 1);
+}
+
+#[test]
+fn importing_a_locked_key_that_was_interrupted_is_finished_by_the_next() {
+    let mut interrupted = 0;
+    for left in 0..8 {
+        let (dict, key) = alice();
+        let id = active(&dict);
+        let backup = User::with(&dict, "old")
+            .export(Level::User, "INBOX", &id)
+            .unwrap();
+        User::with(&dict, "forgotten").abandon("new").unwrap();
+        let import = || {
+            User::with(&dict, "new").does(Verb::Import, &[], |request| {
+                request.user_key = true;
+                request.input = backup.bytes().collect();
+            })
+        };
+        dict.borrow_mut().commits_left = Some(left);
+        let _ = import();
+        dict.borrow_mut().commits_left = None;
+        let mut entries = User::with(&dict, "new")
+            .list(Level::User, "INBOX")
+            .into_iter();
+        if !entries.any(|entry| entry.locked) {
+            break;
+        }
+        interrupted += 1;
+        // Either way mends it.
+        match left % 2 {
+            0 => import(),
+            _ => User::with(&dict, "new").does(Verb::Reopen, &["old"], |_| {}),
+        }
+        .unwrap_or_else(|e| panic!("{left}: {e}"));
+        User::with(&dict, "new").change("new", "newer").unwrap();
+        assert!(opens(&dict, "newer", &key), "{left}");
+    }
+    assert!(interrupted > 1);
+}
+
+#[test]
+fn keys_are_not_reopened_under_the_secret_of_a_slot() {
+    let (dict, key) = alice();
+    User::with(&dict, "forgotten").abandon("new").unwrap();
+    User::with(&dict, "new").add_slot("password", "second", &["new", "second"]);
+    let before = dict.borrow().entries.clone();
+    let reopen = |today: &str| User::with(&dict, today).does(Verb::Reopen, &["old"], |_| {});
+    assert_eq!(error(reopen("second")).kind(), ErrorKind::Refused);
+    assert!(dict.borrow().entries == before);
+    reopen("new").unwrap();
+    assert!(opens(&dict, "new", &key));
+}
+
+#[test]
+fn a_code_resets_nothing_where_it_opens_only_some_of_the_keys() {
+    let (dict, key) = alice();
+    let code = User::with(&dict, "old")
+        .add_slot("recovery", "paper", &["old"])
+        .unwrap();
+    // Another server has made a user key of its own, and its dict came along.
+    let (other, _) = alice();
+    let id = active(&other);
+    let backup = User::with(&other, "old")
+        .export(Level::User, "INBOX", &id)
+        .unwrap();
+    let slots = dict.borrow().entries.clone();
+    User::with(&dict, "old")
+        .does(Verb::Import, &[], |request| {
+            request.user_key = true;
+            request.force = true;
+            request.input = backup.bytes().collect();
+        })
+        .unwrap();
+    let slots = slots
+        .into_iter()
+        .filter(|(name, _)| name.ends_with("/slots"));
+    dict.borrow_mut().entries.extend(slots);
+    let before = dict.borrow().entries.clone();
+    let e = error(User::with(&dict, "forgotten").does(Verb::Reset, &[&code, "new"], |_| {}));
+    assert!(e.to_string().contains(&id.to_string()), "{e}");
+    assert!(e.to_string().contains("Nothing was changed"), "{e}");
+    assert!(dict.borrow().entries == before);
+    // What it says helps, and what the code opens is there again.
+    User::with(&dict, "forgotten").abandon("new").unwrap();
+    User::with(&dict, "new")
+        .does(Verb::Reopen, &[&code], |_| {})
+        .unwrap();
+    assert!(opens(&dict, "new", &key));
+}
+
+#[test]
 fn a_locked_key_that_is_imported_is_locked_no_more() {
     let (dict, key) = alice();
     let code = User::with(&dict, "old")
