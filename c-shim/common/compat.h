@@ -44,6 +44,18 @@ const char *compat_setting_lookup(void *set, const char *name);
 
 #ifdef COMPAT_DOVECOT_2_4
 
+/* Returns which setting a userdb field means. 2.3 took "plugin/", too; 2.4.1 passes over "set/", which is none of our
+   names then. */
+static inline const char *compat_userdb_setting(const char *field)
+{
+#if DOVECOT_VERSION_MINOR > 4 || DOVECOT_VERSION_MICRO >= 2
+	if (str_begins(field, "set/", &field))
+		return field;
+#endif
+	(void)str_begins(field, "plugin/", &field);
+	return field;
+}
+
 struct compat_settings *compat_settings_get(struct mail_user *user);
 void compat_settings_free(struct compat_settings **set);
 

@@ -254,11 +254,10 @@ compat_settings_add_fields(struct compat_settings *set,
 	unsigned int count = 0;
 
 	for (; fields != NULL && *fields != NULL; fields++) {
-		name = t_strcut(*fields, '=');
+		name = compat_userdb_setting(t_strcut(*fields, '='));
 		value = strchr(*fields, '=');
-		/* 2.3 took both spellings */
-		(void)str_begins(name, "plugin/", &name);
 		if (str_begins_with(name, "mail_crypt_") ||
+		    str_begins_with(name, "set/") ||
 		    str_begins_with(name, "crypt_")) {
 			if (value == NULL || value[1] == '\0')
 				name = t_strconcat(name, "=", NULL);

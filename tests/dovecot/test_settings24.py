@@ -58,6 +58,11 @@ REFUSED = {
         f"userdb field {KEY}/main/crypt_private_key: .* use {KEY}/main/crypt_private_key_"
         "|Unknown setting 'crypt_private_key'",
     ),
+    # 2.4.1 passes over it, without a word.
+    "empty-with-prefix": (
+        {"set/crypt_user_key_password": ""},
+        "userdb field (crypt_user_key_password is empty|set/crypt_user_key_password: .* use crypt_user_key_password)",
+    ),
     "outside-of-a-block": (
         {"crypt_private_key_file": "inline:hunter2"},
         f"userdb field crypt_private_key_file: .* use {KEY}/NAME/crypt_private_key_file",
