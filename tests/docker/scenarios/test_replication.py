@@ -34,6 +34,18 @@ def test_keys_made_on_one_are_used_on_the_other(scenario):
         assert how == "2", "not under a password"
 
 
+def test_a_code_made_on_one_opens_on_the_other(scenario):
+    one, two = scenario.hosts
+    one.deliver("carol", Mail.make())
+    scenario.sync("carol")
+    slot = "doveadm mailbox cryptokey slot"
+    code = one.run("sh", "-c", f"{slot} add -u carol recovery </dev/null").strip()
+    assert "recovery" in two.run("sh", "-c", f"echo {code} | {slot} test -u carol")
+    assert "recovery" not in two.run("sh", "-c", f"echo of-the-key-of-carol | {slot} test -u carol")
+    if scenario.dict_kind == "pgsql":
+        assert scenario.sql("SELECT count(*) FROM user_slots WHERE username = 'carol' AND name = 'slots'") == "2"
+
+
 def test_an_administrator_lists_and_deletes_keys(scenario):
     if scenario.dict_kind != "pgsql":
         pytest.skip("Dovecot can't list what is in Redis")
