@@ -26,9 +26,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "dovecot")]
 import callgrind  # noqa: E402
 import raw  # noqa: E402
 import table  # noqa: E402
-from arena import SIDES, Side  # noqa: E402
+from arena import PASSWORD, SIDES, Side  # noqa: E402
 from callgrind import Profile  # noqa: E402
-from harness import DovecotVersion, Instance, Mail, UserConfig  # noqa: E402
+from harness import CryptConfig, DovecotVersion, Instance, Mail, UserConfig  # noqa: E402
 from harness.version import libexec_dir  # noqa: E402
 
 FIRST = "imap: the first mail in a new session"
@@ -36,6 +36,8 @@ FURTHER = "imap: each further mail"
 AGAIN = "imap: a mail again, same session"
 LATER_FIRST = "imap: the first mail in a later session"
 LATER = "imap: each further mail in a later session"
+PROTECTED_START = "imap: start, log in, SELECT; the key is under a password"
+PROTECTED_FIRST = "imap: the first mail; the key is under a password"
 STOCK_FIRST = "imap: a mail that stock wrote, the first time"
 STOCK_LATER = "imap: a mail that stock wrote, a later session"
 LARGE = "imap: {large} MB, new session"
@@ -51,8 +53,8 @@ LDA = "lda: a mail, from start to end"
 
 #: the order of the table
 ROWS = (
-    START, FIRST, FURTHER, AGAIN, LATER_FIRST, LATER, STOCK_FIRST, STOCK_LATER,
-    LARGE, LARGE_AGAIN, END, END_AGAIN, DOVEADM, DOVEADM_LATER, LMTP_FIRST, LMTP, LDA,
+    START, FIRST, FURTHER, AGAIN, LATER_FIRST, LATER, PROTECTED_START, PROTECTED_FIRST,
+    STOCK_FIRST, STOCK_LATER, LARGE, LARGE_AGAIN, END, END_AGAIN, DOVEADM, DOVEADM_LATER, LMTP_FIRST, LMTP, LDA,
 )  # fmt: skip
 
 #: where the program ends
@@ -107,6 +109,15 @@ def small(side: Side, found: Found, user: str, mails: int, stock: bool = False) 
     found.keep(side, LATER, later, mails - 1)
 
 
+def protected(side: Side, found: Found, user: str) -> None:
+    """A later session of somebody whose key is under a password."""
+    fetch = "FETCH 1 (BODY.PEEK[])"
+    imap(side, user, fetch)
+    start, select, first = imap(side, user, fetch)
+    found.keep(side, PROTECTED_START, start + select)
+    found.keep(side, PROTECTED_FIRST, first)
+
+
 def large(side: Side, found: Found, user: str, megabytes: int) -> None:
     """Whole, and a part."""
     _, _, whole, again = imap(side, user, *["FETCH 1 (BODY.PEEK[])"] * 2)
@@ -157,14 +168,17 @@ def count(args: argparse.Namespace, found: Found) -> list[Side]:
     dotted = [raw.dotted(mail) for mail in mails]
     big = [raw.dotted(Mail.make(args.large << 20).data)]
     names = [f"{what}{run}" for run in range(args.runs) for what in ("small", "foreign", "large", "doveadm", "lmtp")]
+    secrets = [f"secret{run}" for run in range(args.runs)]
     with contextlib.ExitStack() as stack:
         sides = []
         for name in args.sides:
-            instance = Instance(plugin=name, users={user: UserConfig() for user in names})
+            users = {user: UserConfig() for user in names}
+            users |= {user: UserConfig(CryptConfig(password=PASSWORD)) for user in secrets}
+            instance = Instance(plugin=name, users=users)
             sides.append(Side(name, stack.enter_context(instance)))
         for run in range(args.runs):
             for side in sides:
-                for user, what in (("small", dotted), ("doveadm", dotted), ("large", big)):
+                for user, what in (("small", dotted), ("doveadm", dotted), ("large", big), ("secret", dotted[:1])):
                     side.deliver(f"{user}{run}", what)
             packaged = next((side for side in sides if side.name == "packaged"), None)
             for side in sides:
@@ -173,6 +187,7 @@ def count(args: argparse.Namespace, found: Found) -> list[Side]:
                     side.copy_home(f"doveadm{run}", packaged, f"foreign{run}")
                     small(side, found, f"foreign{run}", args.mails, stock=True)
                 small(side, found, f"small{run}", args.mails)
+                protected(side, found, f"secret{run}")
                 large(side, found, f"large{run}", args.large)
                 doveadm(side, found, f"doveadm{run}", args.mails)
                 lmtp(side, found, f"lmtp{run}", mails)
