@@ -314,9 +314,9 @@ docker-chaos:
 	@scripts/ensure-deps.sh docker
 	@CHAOS_ARGS="$(foreach name,$(CHAOS_SIZES),$(call chaos_size,$(name),$(name)=))" tests/docker/run.sh --chaos $(or $(LINE),trixie)
 
-## docker-table put the table of what docker-test found last into README.md
+## docker-table put the table of what docker-test found last into docs/install.md
 docker-table:
-	@$(PYTHON) tests/docker/table.py build/docker | scripts/into.py README.md docker-table
+	@$(PYTHON) tests/docker/table.py build/docker | scripts/into.py docs/install.md docker-table
 
 ## demo a private Dovecot on loopback, one mail, and what of it is on disk (KEEP=1 leaves it running)
 demo:

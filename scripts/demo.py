@@ -81,7 +81,7 @@ def show(dovecot: Instance) -> None:
     print("  None of the mail's words is in it.")
     open_files = [f for f in dovecot.store.files("alice") if any(word in f.read_bytes() for word in WORDS)]
     if open_files:
-        print("  Dovecot's own cache has a header, as README says under What is not encrypted:")
+        print("  Dovecot's own cache has a header, as docs/security.md says under What is not encrypted:")
         print("  " + "\n  ".join(map(str, open_files)))
 
     title("The keys, in alice's attribute dict")

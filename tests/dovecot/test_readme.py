@@ -1,4 +1,4 @@
-"""What README.md says can be done can be done."""
+"""What README.md and the pages for administrators say can be done can be done; test_guide.py tries operations.md."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from harness.modules import REPOSITORY
 from harness.spoil import SPOILT, spoil
 from test_attachments import Letter
 
-README = (REPOSITORY / "README.md").read_text()
+PAGES = ("README.md", "docs/install.md", "docs/setup.md", "docs/behaviour.md", "docs/security.md")
+TEXT = "\n".join((REPOSITORY / page).read_text() for page in PAGES)
 DEMO = REPOSITORY / "scripts" / "demo.py"
 
 
 def blocks(language: str) -> list[str]:
-    """The fenced blocks of one language, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    """The fenced blocks of one language, in their order. README shows some that are elsewhere, too."""
+    return list(dict.fromkeys(re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)))
 
 
 def block(language: str, containing: str) -> str:
@@ -28,23 +29,39 @@ def block(language: str, containing: str) -> str:
     return found
 
 
+def test_every_link_leads_somewhere():
+    pages = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *(REPOSITORY / "docs").glob("*.md")]
+    for page in pages:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            if "://" in link:
+                continue
+            path, _, anchor = link.partition("#")
+            there = (page.parent / path).resolve() if path else page
+            assert there.exists(), f"{page.name}: {link}"
+            if anchor:
+                titles = re.findall(r"^#+ (.*)$", there.read_text(), re.MULTILINE)
+                anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+                assert anchor in anchors, f"{page.name}: {link}"
+
+
 def test_every_make_command_is_a_target():
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
-    said = blocks("sh") + re.findall(r"`(make [^`\n]+)`", README)
+    said = blocks("sh") + re.findall(r"`(make [^`\n]+)`", TEXT)
     named = {target for text in said for target in re.findall(r"\bmake ([a-z][a-z-]+)", text)}
     assert {"demo", "test", "install", "uninstall"} <= named
     assert named <= targets
 
 
 def test_every_command_is_known_to_these_tests():
-    """CI runs the make targets, make test-deb installs the package; what else README says to type is run below."""
+    """CI runs the make targets, make test-deb installs the package; what else they say to type is run below."""
     for line in "".join(blocks("sh")).splitlines():
         known = r"(sudo )?make\b|sudo apt install \./build/deb/|openssl |doveadm (mailbox update|fetch|expunge) "
         assert re.match(known, line), f"nobody tries: {line}"
 
 
 def test_the_list_of_modules_is_that_of_the_makefile():
-    rows = re.findall(r"^\| `(\S+\.so)` \|.*\| (yes|not yet) \|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| `(\S+\.so)` \|.*\| (yes|not yet) \|$", TEXT, re.MULTILINE)
     made = set(re.findall(r"call module,([^,]+),", (REPOSITORY / "Makefile").read_text()))
     assert len(rows) == 6
     assert {name for name, there in rows if there == "yes"} == made
