@@ -223,6 +223,8 @@ mod dovecot {
             .expect("dovecot-config names no dovecot_pkglibdir");
         println!("cargo:rustc-link-search=native={lib}");
         println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libmail_crypt_core.so.0");
+        // openssl-sys initialises libssl, of which nothing else is used: loading it costs each session of imap.
+        println!("cargo:rustc-cdylib-link-arg=-Wl,--defsym=OPENSSL_init_ssl=mcrs_init_libcrypto");
         // Not for the core alone: test programs are linked against them, too.
         println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
         println!("cargo:rustc-link-lib=dylib=dovecot-storage");

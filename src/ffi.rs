@@ -14,6 +14,7 @@ mod copy;
 mod dovecot;
 mod event;
 mod fs;
+mod libcrypto;
 mod mailbox;
 mod reader;
 mod saves;
