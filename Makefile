@@ -106,7 +106,7 @@ comma := ,
 shim_ldflags = -shared -Wl,-z,relro,-z,now $(LDFLAGS) $(if $(filter settings/%,$(1)),, \
 	-Wl,--enable-new-dtags -Wl,-rpath,$(2) -Wl,--no-as-needed $(CORE))
 
-.PHONY: all bench bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core deb deb-twice demo demo-stop dist docker-bench docker-chaos docker-deb docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-deb test-install tool uninstall
+.PHONY: all bench bench-chart bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core deb deb-twice demo demo-stop dist docker-bench docker-chaos docker-deb docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-deb test-install tool uninstall
 all: build
 
 # make asks for Dovecot's flags, line and folders when it starts, so what needs them is left to a make of its own, after
@@ -216,6 +216,12 @@ bench:
 ## bench-table put what bench measured last into docs/performance.md (FROM=build/docker/trixie.bench.md TABLE=bench-table-debian-13)
 bench-table:
 	@scripts/into.py docs/performance.md $(or $(TABLE),bench-table) <$(or $(FROM),build/bench/bench.md)
+
+## bench-chart draw what bench measured last, into docs/performance.svg (FROM=build/docker/trixie.bench.json)
+bench-chart:
+	@scripts/ensure-deps.sh chart
+	@$(PYTHON) tests/bench/chart.py $(or $(FROM),build/bench/bench.json) >build/performance.svg
+	@mv build/performance.svg docs/performance.svg
 
 ## bench-micro times of the core's parts alone, next to those of libcrypto (SECONDS=2 ONLY=.., a regular expression)
 bench-micro:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a step needs and the machine lacks:
-# ensure-deps.sh bench|bench-count|bench-micro|build|chaos|check|deb|demo|docker|fuzz|memcheck|test
+# ensure-deps.sh bench|bench-count|bench-micro|build|chaos|chart|check|deb|demo|docker|fuzz|memcheck|test
 #
 # On Debian and its kin through apt-get (sudo when not root), saying what and why; nothing is called
 # when all is there. Elsewhere it only says what is needed. DEPS=no turns it off.
@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
-step=${1:?ensure-deps.sh bench|bench-count|bench-micro|build|chaos|check|deb|demo|docker|fuzz|memcheck|test}
+step=${1:?ensure-deps.sh bench|bench-count|bench-micro|build|chaos|chart|check|deb|demo|docker|fuzz|memcheck|test}
 [ "${DEPS:-yes}" != no ] || exit 0
 
 # dovecot-dev has the headers; the libraries that the core is linked with are in dovecot-core, which it doesn't depend on.
@@ -20,6 +20,7 @@ case $step in
     check) packages+=(git shellcheck) ;;
     deb) packages+=(build-essential debhelper dpkg-dev lintian) ;;
     bench | chaos | demo) packages+=("${demo[@]}") ;;
+    chart) packages=(python3 python3-matplotlib) ;;
     bench-micro) packages+=(openssl python3) ;;
     bench-count | memcheck) packages+=("${demo[@]}" libc6-dbg valgrind) ;;
     test) packages+=("${demo[@]}" dovecot-sieve python3-pytest python3-pytest-xdist
@@ -37,7 +38,7 @@ esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     [ -n "$(cargo_dir)" ] || die "cargo and rustc >= $(msrv) are needed"
-    [[ $step = docker || $step = fuzz ]] || [ -n "$(dovecot_config_file)" ] || die "Dovecot's development files are needed (dovecot-config, headers)"
+    [[ $step =~ ^(chart|docker|fuzz)$ ]] || [ -n "$(dovecot_config_file)" ] || die "Dovecot's development files are needed (dovecot-config, headers)"
     exit 0
 fi
 
