@@ -21,6 +21,7 @@ pub mod senders;
 pub mod settings;
 pub mod sharing;
 pub mod slots;
+pub mod state;
 pub mod writer;
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::str::FromStr;
 use crate::crypto::cipher::Cipher;
 use crate::crypto::digest::Digest;
 use crate::error::{Error, Result};
-use crate::format::stream::Integrity;
+use crate::format::stream::{Header, Integrity, Version};
+
+use super::sender::ROUNDS;
 
 /// A cipher and a digest that streams are written with. Default: `aes-256-gcm-sha256`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +36,19 @@ impl Algorithm {
         } else {
             Integrity::Hmac
         }
+    }
+
+    /// Whether a mail with this header, to a key that isn't RSA, was written as this writes it.
+    pub fn writes(&self, header: &Header) -> bool {
+        self.writes_payload(header) && header.rounds == ROUNDS && !header.same_cipher
+    }
+
+    /// The same, whatever its recipient's key: RSA needs no key derivation.
+    pub fn writes_payload(&self, header: &Header) -> bool {
+        header.version == Version::V2
+            && header.cipher == self.cipher
+            && header.digest == self.digest
+            && header.integrity == self.integrity()
     }
 }
 

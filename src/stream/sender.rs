@@ -21,7 +21,7 @@ const MAX_AGE: Duration = Duration::from_secs(3600);
 
 /// PBKDF2 rounds on write. More are for passwords; an agreed secret is random, and the packaged
 /// plugin honours the rounds field.
-const ROUNDS: u32 = 1;
+pub(super) const ROUNDS: u32 = 1;
 
 /// An ephemeral key with the secret agreed between it and the recipient.
 struct Ephemeral {
