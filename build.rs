@@ -72,6 +72,7 @@ mod dovecot {
     const EXPORTING: &[&str] = &[
         "boundary.rs",
         "cache.rs",
+        "convert.rs",
         "copy.rs",
         "user.rs",
         "mailbox.rs",

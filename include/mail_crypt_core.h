@@ -17,7 +17,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x137ac0e3u
+#define MCRS_VERSION 0x420a023bu
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -49,6 +49,36 @@ struct mailbox;
  The number of fields.
  */
 #define MCRS_CACHE_FIELDS 4
+
+/*
+ So many first bytes of a mail tell what is to be done with it.
+ */
+#define MCRS_CONVERT_LOOK_SIZE 131072
+
+/*
+ Nothing is to be done with the mail.
+ */
+#define MCRS_CONVERT_LEAVE 0
+
+/*
+ Nothing, but it isn't encrypted as new mail is.
+ */
+#define MCRS_CONVERT_OLDER 1
+
+/*
+ It is to be encrypted.
+ */
+#define MCRS_CONVERT_ENCRYPT 2
+
+/*
+ It is to be encrypted anew.
+ */
+#define MCRS_CONVERT_REENCRYPT 3
+
+/*
+ It is to be decrypted.
+ */
+#define MCRS_CONVERT_DECRYPT 4
 
 /*
  From `mcrs_copy_raw`: always.
@@ -206,6 +236,11 @@ struct mailbox;
 struct mcrs_admin;
 
 /*
+ A conversion of one user's mail.
+ */
+struct mcrs_convert;
+
+/*
  One fs. Readers and writers may outlive it: they share what is inside.
  */
 struct mcrs_fs;
@@ -259,32 +294,26 @@ struct mcrs_place {
 };
 
 /*
- A mail that is to be copied.
+ What the administrator wants. Texts may be NULL: not given.
  */
-struct mcrs_copying {
+struct mcrs_convert_request {
   /*
-   It stays in its folder.
+   What mail becomes.
    */
-  bool same_folder;
+  const char *to;
   /*
-   It stays this user's.
+   Bytes a second.
    */
-  bool same_user;
+  const char *max_rate;
   /*
-   The namespaces of its two folders have the same owner.
+   What is encrypted, but not as new mail is, is converted as well.
    */
-  bool same_owner;
+  bool rekey;
   /*
-   `lazy_expunge` moves it because it was expunged.
+   Nothing is changed.
    */
-  bool expunged;
+  bool dry_run;
 };
-
-/*
- Looks a setting up by its 2.3 name; NULL where it isn't set. The text is copied at once. What else is
- asked for under 2.4 stands in `crypt-settings.c`.
- */
-typedef const char *(*mcrs_setting_fn)(void *context, const char *name);
 
 /*
  What went wrong, in a buffer that the caller owns.
@@ -329,6 +358,34 @@ struct mcrs_sizes {
    */
   uint64_t actual;
 };
+
+/*
+ A mail that is to be copied.
+ */
+struct mcrs_copying {
+  /*
+   It stays in its folder.
+   */
+  bool same_folder;
+  /*
+   It stays this user's.
+   */
+  bool same_user;
+  /*
+   The namespaces of its two folders have the same owner.
+   */
+  bool same_owner;
+  /*
+   `lazy_expunge` moves it because it was expunged.
+   */
+  bool expunged;
+};
+
+/*
+ Looks a setting up by its 2.3 name; NULL where it isn't set. The text is copied at once. What else is
+ asked for under 2.4 stands in `crypt-settings.c`.
+ */
+typedef const char *(*mcrs_setting_fn)(void *context, const char *name);
 
 /*
  A file on disk: a large mail that was verified is verified again where one of these differs.
@@ -553,6 +610,129 @@ size_t mcrs_cache_fields(uint64_t size);
  `data` has `size` bytes.
  */
 bool mcrs_place_is_known(struct mcrs_place place, const uint8_t *data, size_t size);
+
+/*
+ Makes sure that the request means something. Returns 0, or -1.
+
+ # Safety
+ `request` is valid, its texts are NULL or NUL-terminated; `error` is valid.
+ */
+int mcrs_convert_check_request(const struct mcrs_convert_request *request,
+                               struct mcrs_error *error);
+
+/*
+ Begins a conversion. Returns 0 and sets `convert_r`, or -1.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `convert_r` is valid; the rest as in `mcrs_convert_check_request`.
+ */
+int mcrs_convert_new(struct mcrs_user *user,
+                     const struct mcrs_convert_request *request,
+                     struct mcrs_convert **convert_r,
+                     struct mcrs_error *error);
+
+/*
+ Goes on to the mails of `mailbox`. Returns 0, or -1: nothing can be done with them.
+
+ # Safety
+ `convert` is from `mcrs_convert_new`; `mailbox` is open; `error` is valid.
+ */
+int mcrs_convert_folder(struct mcrs_convert *convert,
+                        struct mailbox *mailbox,
+                        struct mcrs_error *error);
+
+/*
+ Says what is to be done with a mail of `stored` bytes that begins with `data`, its first `MCRS_CONVERT_LOOK_SIZE`
+ bytes, if it has so many: `MCRS_CONVERT_*`, or -1 where it can't be read.
+
+ # Safety
+ `convert` is from `mcrs_convert_new`; `data` has `size` bytes; `error` is valid.
+ */
+int mcrs_convert_look(struct mcrs_convert *convert,
+                      const uint8_t *data,
+                      size_t size,
+                      uint64_t stored,
+                      struct mcrs_sizes sizes,
+                      struct mcrs_error *error);
+
+/*
+ Whether content that begins with these bytes is compressed: then only Dovecot can tell what is inside.
+
+ # Safety
+ `data` has `size` bytes.
+ */
+bool mcrs_convert_is_packed(const uint8_t *data,
+                            size_t size);
+
+/*
+ Makes a writer for what a mail of `mailbox` becomes by `action`, and begins to compare. Returns 0 and sets
+ `writer_r`, or -1.
+
+ # Safety
+ `convert` is from `mcrs_convert_new`; `mailbox` is open; `writer_r` and `error` are valid.
+ */
+int mcrs_convert_writer(struct mcrs_convert *convert,
+                        struct mailbox *mailbox,
+                        int action,
+                        struct mcrs_writer **writer_r,
+                        struct mcrs_error *error);
+
+/*
+ Takes the next bytes of the mail's content: as it was read, or (`after`) as it reads now. Returns 0 or -1.
+
+ # Safety
+ `convert` is from `mcrs_convert_new`; `data` has `size` bytes; `error` is valid.
+ */
+int mcrs_convert_compare(struct mcrs_convert *convert,
+                         bool after,
+                         const uint8_t *data,
+                         size_t size,
+                         struct mcrs_error *error);
+
+/*
+ The new file is about to be read. In a session in which the user's key is locked, only its content can be checked, as
+ when mail is delivered. Returns 0 or -1.
+
+ # Safety
+ `convert` is from `mcrs_convert_new`; `error` is valid.
+ */
+int mcrs_convert_written(struct mcrs_convert *convert,
+                         struct mcrs_error *error);
+
+/*
+ Makes sure that the content was the same before and after. Returns 0, or -1: the new file must go.
+
+ # Safety
+ `convert` is from `mcrs_convert_new`; `error` is valid.
+ */
+int mcrs_convert_same(struct mcrs_convert *convert, struct mcrs_error *error);
+
+/*
+ Makes sure that `mailbox` still has the keys that mails were encrypted to, once they are in their places. Returns 0,
+ or -1: the old files must come back.
+
+ # Safety
+ `convert` is from `mcrs_convert_new`; `mailbox` is open; `error` is valid.
+ */
+int mcrs_convert_check(struct mcrs_convert *convert,
+                       struct mailbox *mailbox,
+                       struct mcrs_error *error);
+
+/*
+ So many milliseconds to wait after so many `bytes` in `msecs`.
+
+ # Safety
+ `convert` is from `mcrs_convert_new`.
+ */
+unsigned int mcrs_convert_pause(struct mcrs_convert *convert, uint64_t bytes, uint64_t msecs);
+
+/*
+ Ends the conversion and clears the pointer.
+
+ # Safety
+ `convert` is valid, and `*convert` NULL or from `mcrs_convert_new`.
+ */
+void mcrs_convert_free(struct mcrs_convert **convert);
 
 /*
  When a mail may be copied as it is on disk into a folder of `user` (NULL where mail_crypt isn't enabled for the

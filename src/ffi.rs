@@ -10,6 +10,7 @@
 mod admin;
 mod boundary;
 mod cache;
+mod convert;
 mod copy;
 mod dovecot;
 mod event;
@@ -27,6 +28,7 @@ mod writer;
 pub use admin::*;
 pub use boundary::{MCRS_VERSION, mcrs_data, mcrs_error, mcrs_init};
 pub use cache::*;
+pub use convert::*;
 pub use copy::*;
 pub use fs::*;
 pub use mailbox::mcrs_mailbox_guid;

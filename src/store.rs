@@ -7,6 +7,7 @@ pub mod acl;
 pub mod admin;
 pub mod attributes;
 pub mod carry;
+pub mod convert;
 pub mod copy;
 pub mod filing;
 pub mod fs_keys;

@@ -28,7 +28,9 @@ pub use crate::format::stream::{Header, Integrity, MAGIC, Version, is_encrypted}
 pub use algorithm::Algorithm;
 pub use block::ContentKey;
 pub use chunk_cache::ChunkCache;
-pub use damage::{Sizes, begins_as_text, is_encrypted_mail, mended, refuse_damaged, refuse_twice};
+pub use damage::{
+    Sizes, begins_as_text, is_encrypted_mail, is_packed, mended, refuse_damaged, refuse_twice,
+};
 pub use encrypt::Encryptor;
 pub use guard::{Guard, Watch};
 pub use open::{Body, Feed, Limits, Opener, SMALL};

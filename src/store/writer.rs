@@ -152,6 +152,14 @@ impl Writer {
         }
     }
 
+    /// What identifies the encrypted stream, as [`Opener::header_hash`](crate::stream::Opener::header_hash).
+    pub fn stream(&self) -> Option<[u8; 32]> {
+        match &self.content {
+            Content::Encrypted(encryptor, _) => Some(encryptor.header_hash()),
+            Content::Watched(_) | Content::Plain(_) => None,
+        }
+    }
+
     /// The folder's key to which the mail is encrypted; `None` for plaintext, or a global key.
     pub fn folder_key(&self) -> Option<FolderKey> {
         self.folder_key

@@ -38,6 +38,11 @@ pub fn begins_as_text(prefix: &[u8]) -> bool {
     prefix.len() >= MAGIC.len() && !prefix.iter().take(START).any(|b| is_control(*b))
 }
 
+/// Whether a mail that begins with `prefix` is compressed.
+pub fn is_packed(prefix: &[u8]) -> bool {
+    COMPRESSED.iter().any(|magic| prefix.starts_with(magic))
+}
+
 /// Refuses a file that doesn't begin with the magic if it was once encrypted. The longer `prefix`, the
 /// start of the file, the more can be told, up to the length of a header.
 ///
@@ -60,7 +65,7 @@ pub fn refuse_damaged(prefix: &[u8], sizes: Sizes) -> Result<()> {
             "the first bytes are nearly those of an encrypted mail",
         ));
     }
-    let compressed = COMPRESSED.iter().any(|magic| prefix.starts_with(magic));
+    let compressed = is_packed(prefix);
     match sizes {
         Sizes {
             recorded: Some(recorded),

@@ -1,0 +1,191 @@
+"""Mail that is there already is encrypted, decrypted, or put under another key, and nobody notices."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from harness import CryptConfig, Key, forge
+from harness.convert import (
+    bodies, convert, encrypted, everything, fill, inbox, leftovers, new_keys, next_second, pair, rows, saved_dates, total,
+)  # fmt: skip
+
+STORAGES = ("maildir", "sdbox")
+KEY = Key.ec()
+GLOBAL = CryptConfig(curve=None, global_public=KEY.public_setting(), global_private=(KEY.setting(),))
+
+pytestmark = pytest.mark.packaged_refuses("it has no such command")
+
+
+@pytest.fixture(scope="module")
+def server(shared_dovecot):
+    users = {}
+    for storage in STORAGES:
+        for name in ("all", "date", "dry", "rekey", "resume", "cut", "mask"):
+            users |= pair(f"{storage}-{name}", storage=storage)
+        for name in ("twice", "older"):
+            users |= pair(f"{storage}-{name}", GLOBAL, storage=storage)
+        users |= pair(f"{storage}-gz", storage=storage, compress="gz")
+        users |= pair(f"{storage}-pass", CryptConfig(password="secret"), storage=storage)
+    return shared_dovecot(users=users)
+
+
+@pytest.mark.parametrize("kind", ("all", "gz"))
+@pytest.mark.parametrize("storage", STORAGES)
+def test_nothing_changes_but_the_bytes_on_the_disk(server, storage, kind):
+    user = f"{storage}-{kind}"
+    fill(server, f"{user}-before")
+    new_keys(server, user)
+    before = everything(server, user)
+    assert not any(encrypted(server, user))
+    done = convert(server, user)
+    count = len(before[0])
+    assert total(done, "converted") == total(done, "mails") == count
+    assert all(encrypted(server, user)) and len(encrypted(server, user)) == count
+    assert everything(server, user) == before
+    assert not leftovers(server, user)
+    # There is nothing left to be done, and back again is the same.
+    assert total(convert(server, user, "--rekey"), "converted") == 0
+    done = convert(server, user, "--to", "plain")
+    assert total(done, "converted") == count
+    assert not any(encrypted(server, user))
+    assert bodies(server, f"{user}-before") == before[2]
+    assert everything(server, user) == before
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_mail_stays_as_old_as_it_is(server, storage):
+    """Else autoexpunge would begin to count anew."""
+    user = f"{storage}-date"
+    fill(server, f"{user}-before")
+    saved = {int(path.stat().st_ctime) for path in server.store.mail_files(user)}
+    next_second()
+    convert(server, user)
+    dates = saved_dates(server, user)
+    assert {int(date) for _, _, date in dates} == saved
+    next_second()
+    convert(server, user, "--to", "plain")
+    assert saved_dates(server, user) == dates
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_dry_run_counts_and_changes_nothing(server, storage):
+    user = f"{storage}-dry"
+    fill(server, f"{user}-before")
+    before = everything(server, user), server.store.attributes(user)
+    done = convert(server, user, "--dry-run")
+    assert total(done, "converted") == len(before[0][0])
+    assert (everything(server, user), server.store.attributes(user)) == before
+    assert not any(encrypted(server, user))
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_mail_under_an_older_key_gets_the_new_one_if_it_is_wanted(server, storage):
+    user = f"{storage}-rekey"
+    fill(server, user)
+    old = server.store.folder_keys(user)
+    new_keys(server, user)
+    before = everything(server, user)
+    done = convert(server, user)
+    assert total(done, "converted") == 0
+    assert total(done, "older") == len(before[0])
+    done = convert(server, user, "--rekey")
+    assert total(done, "converted") == len(before[0])
+    assert everything(server, user) == before
+    # No mail needs the old keys any more.
+    for guid, ids in old.items():
+        folder = "INBOX" if guid == server.guid(user) else "Work"
+        for key in ids:
+            server.doveadm("mailbox", "cryptokey", "delete", "-u", user, "-m", folder, key)
+    assert bodies(server, user) == before[2]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_what_is_done_is_not_done_again(server, storage):
+    user = f"{storage}-resume"
+    fill(server, f"{user}-before")
+    convert(server, user, "Work")
+    assert total(convert(server, user), "converted") == rows(convert(server, user))["INBOX"]["mails"]
+    assert total(convert(server, user), "converted") == 0
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_mail_that_is_encrypted_twice_is_named_and_left(server, storage):
+    user = f"{storage}-twice"
+    mails = fill(server, user)
+    twice = inbox(server, user)[0]
+    inner = forge.Stream(mails[0].lines, KEY).data()
+    twice.replace(forge.Stream(inner, KEY).data())
+    kept = twice.path.read_bytes()
+    for args in (["--rekey"], ["--to", "plain"]):
+        done = convert(server, user, *args, check=False)
+        assert done.returncode == 65
+        assert re.search(rb"UID 2, GUID \S+ was left as it is: .*encrypted twice", done.stderr)
+        assert total(done, "left") == 1
+        assert twice.path.read_bytes() == kept
+    assert encrypted(server, user).count(True) == 1
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_mail_of_older_releases_becomes_as_new_mail_is(server, storage):
+    """Version 1, and the packaged plugin's rounds, although the key is the same."""
+    user = f"{storage}-older"
+    mails = fill(server, user)
+    stored = inbox(server, user)
+    stored[0].replace(forge.Stream(mails[0].lines, KEY, rounds=2048).data())
+    stored[1].replace(forge.version1(mails[1].lines, KEY))
+    assert total(convert(server, user), "older") == 2
+    before = everything(server, user)
+    assert total(convert(server, user, "--rekey"), "converted") == 2
+    assert everything(server, user) == before
+    assert total(convert(server, user, "--rekey"), "older") == 0
+    assert all(mail.data[9] == 2 for mail in server.store.stored(user))
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_mail_that_cannot_be_read_is_named_and_left_and_the_rest_goes_on(server, storage):
+    user = f"{storage}-cut"
+    fill(server, user)
+    server.log.expect("tampered")
+    stored = server.store.stored(user)
+    stored[1].flip(-1)
+    new_keys(server, user)
+    kept = stored[1].path.read_bytes()
+    done = convert(server, user, "--rekey", check=False)
+    assert done.returncode == 65
+    assert b"UID " in done.stderr and b"tampered" in done.stderr
+    assert total(done, "left") == 1
+    assert total(done, "converted") == len(stored) - 1
+    assert stored[1].path.read_bytes() == kept
+    assert not leftovers(server, user)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_only_the_folders_that_are_named_are_converted(server, storage):
+    user = f"{storage}-mask"
+    fill(server, f"{user}-before")
+    assert set(rows(convert(server, user, "W*"))) == {"Work"}
+    done = convert(server, user, "Missing", check=False)
+    assert done.returncode == 68
+
+
+def test_what_makes_no_sense_is_refused(server):
+    user = "maildir-mask"
+    for args in (["--to", "cipher"], ["--rekey", "--to", "plain"], ["--max-rate", "fast"]):
+        done = convert(server, user, *args, check=False)
+        assert done.returncode == 64, done.stderr
+    done = convert(server, f"{user}-before", check=False)
+    assert done.returncode and b"isn't encrypted" in done.stderr
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_plaintext_is_encrypted_for_who_alone_has_the_password(server, storage):
+    """As when mail is delivered. What is encrypted already can't be read, and stays."""
+    user = f"{storage}-pass"
+    mails = fill(server, f"{user}-before")
+    new_keys(server, user)
+    before = everything(server, user)
+    done = convert(server, user, "--max-rate", "1G")
+    assert total(done, "converted") == len(before[0])
+    assert everything(server, user) == before
+    assert mails[0].data in bodies(server, user)["INBOX"]

@@ -1,0 +1,278 @@
+"""Whatever happens while mail is converted, every mail is there, once, as it was."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+from dataclasses import replace
+
+import pytest
+from harness import CryptConfig, Mail
+from harness.convert import (
+    bodies, convert, encrypted, everything, fill, leftovers, new_keys, pair, rows, total,
+)  # fmt: skip
+from harness.crash import no_room
+
+STORAGES = ("maildir", "sdbox")
+#: With CONVERT_KILLS=all it is killed at each of these; it takes minutes.
+KILLS = {
+    "renameat2": "before a file is exchanged",
+    "unlink": "before an old file is removed",
+    "fsync": "before a new file is on the disk",
+    "pwrite64": "while a new file is written",
+    "write": "while a new file is written",
+    "fdatasync": "before the names are on the disk",
+    "utimensat": "before a new file has its times",
+}
+QUICK = ("renameat2", "unlink")
+
+pytestmark = pytest.mark.packaged_refuses("it has no such command")
+
+
+@pytest.fixture(scope="module")
+def server(shared_dovecot):
+    users = {}
+    for storage in STORAGES:
+        for name in ("busy", "qresync", "full", "exchange", "eio", *KILLS):
+            users |= pair(f"{storage}-{name}", storage=storage)
+        locked = pair(f"{storage}-locked", CryptConfig(password="secret"), storage=storage)
+        users |= locked
+        user = locked[f"{storage}-locked"]
+        users[f"{storage}-locked-admin"] = replace(user, crypt=CryptConfig())
+    return shared_dovecot(users=users)
+
+
+def traced(server, user: str, inject: str, *args: str) -> subprocess.CompletedProcess:
+    """Runs it with something happening to its system calls."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    call = inject.split(":")[0]
+    argv = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={inject}"]
+    argv += ["doveadm", "-c", str(server.places.config), "-f", "json"]
+    done = server.run_program([*argv, "mailbox", "crypt", "convert", "-u", user, *args], check=False)
+    if b"PTRACE" in done.stderr or b"attach" in done.stderr:
+        pytest.skip("nothing may be traced here")
+    # The next one would wait for what is left until it is old.
+    for lock in server.store.path.rglob("dovecot-uidlist.lock"):
+        lock.unlink()
+    return done
+
+
+@pytest.mark.parametrize("call", KILLS)
+@pytest.mark.parametrize("storage", STORAGES)
+def test_killed_at_any_moment_it_loses_nothing_and_the_next_run_ends_it(server, tmp_path, storage, call):
+    if call not in QUICK and os.environ.get("CONVERT_KILLS") != "all":
+        pytest.skip("CONVERT_KILLS=all: it takes minutes")
+    user = f"{storage}-{call}"
+    fill(server, f"{user}-before")
+    new_keys(server, user)
+    home = server.store.home(user)
+    before = everything(server, user)
+    saved = tmp_path / "saved"
+    subprocess.run(["cp", "-a", home, saved], check=True)
+    for at in range(1, 1000):
+        done = traced(server, user, f"{call}:signal=KILL:when={at}")
+        if done.returncode not in (-9, 137):
+            assert done.returncode == 0 and at > 1, (at, done.stderr)
+            break
+        assert bodies(server, user) == before[2]
+        assert convert(server, user).returncode == 0
+        assert all(encrypted(server, user))
+        assert everything(server, user) == before
+        assert not leftovers(server, user)
+        shutil.rmtree(home)
+        subprocess.run(["cp", "-a", saved, home], check=True)
+    assert everything(server, user) == before
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_without_room_it_stops_and_nothing_is_lost(server, tmp_path, storage):
+    user = f"{storage}-full"
+    fill(server, f"{user}-before")
+    new_keys(server, user)
+    before = everything(server, user)
+    argv = ["doveadm", "-c", str(server.places.config), "mailbox", "crypt", "convert", "-u", user]
+    done = server.run_program(no_room(tmp_path, argv, 1, "mail-crypt-convert."), check=False)
+    assert done.returncode == 75, done.stderr
+    assert b"No space left on device" in done.stderr and b"Stopped" in done.stderr
+    assert everything(server, user) == before
+    assert not any(encrypted(server, user))
+    assert not leftovers(server, user)
+    convert(server, user)
+    assert all(encrypted(server, user))
+    assert everything(server, user) == before
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_disk_that_fails_stops_it_and_nothing_is_lost(server, storage):
+    user = f"{storage}-eio"
+    fill(server, f"{user}-before")
+    new_keys(server, user)
+    before = everything(server, user)
+    done = traced(server, user, "fsync:error=EIO:when=2")
+    assert done.returncode == 75, done.stderr
+    assert b"Input/output error" in done.stderr
+    assert everything(server, user) == before
+    assert encrypted(server, user).count(True) <= 1
+    assert not leftovers(server, user)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_where_files_cannot_be_exchanged_they_are_replaced(server, storage):
+    user = f"{storage}-exchange"
+    fill(server, f"{user}-before")
+    new_keys(server, user)
+    before = everything(server, user)
+    done = traced(server, user, "renameat2:error=EINVAL")
+    assert total(done, "converted") == len(before[0])
+    assert all(encrypted(server, user))
+    assert everything(server, user) == before
+    assert not leftovers(server, user)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_client_that_is_logged_in_sees_no_change(server, storage):
+    user = f"{storage}-qresync"
+    fill(server, f"{user}-before")
+    new_keys(server, user)
+    with server.imap(user) as session:
+        session.enable("QRESYNC")
+        session.folder()
+        status, lines = session.raw("NOOP")
+        state = session.status("INBOX", "(UIDVALIDITY HIGHESTMODSEQ)")[1][0].decode()
+        assert total(convert(server, user), "converted")
+        for command in ("NOOP", "CHECK"):
+            status, lines = session.raw(command)
+            assert status.startswith("OK") and not lines, lines
+        validity, modseq = re.search(r"UIDVALIDITY (\d+) HIGHESTMODSEQ (\d+)", state).groups()
+        session.unselect()
+        status, lines = session.raw(f"SELECT INBOX (QRESYNC ({validity} {modseq}))")
+        assert status.startswith("OK")
+        assert not [line for line in lines if "FETCH" in line or "VANISHED" in line or "EXPUNGE" in line]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_what_a_locked_key_is_needed_for_is_left(server, storage):
+    user, admin = f"{storage}-locked", f"{storage}-locked-admin"
+    fill(server, user)
+    new_keys(server, user)
+    with server.imap(f"{user}-before") as session:
+        session.create("Plain")
+        plain = Mail.make()
+        session.put(plain.data, "Plain")
+    server.doveadm("mailbox", "cryptokey", "generate", "-u", user, "-f", "Plain")
+    before = everything(server, user)
+    done = convert(server, admin, "--rekey", check=False)
+    assert done.returncode == 65
+    found = rows(done)
+    assert found["Plain"]["converted"] == 1
+    assert all(found[name]["left"] == found[name]["mails"] for name in ("INBOX", "Work"))
+    assert everything(server, user)[1:] == before[1:]
+    with server.imap(user) as session:
+        assert session.bodies("Plain") == [plain.data]
+    assert all(encrypted(server, user))
+
+
+class Client:
+    """Delivers, flags, moves, copies and expunges, and knows what must be there."""
+
+    def __init__(self, server, user: str):
+        self.server, self.user = server, user
+        self.mails: dict[str, dict[str, bytes]] = {"INBOX": {}, "Work": {}}
+        self.flagged: set[str] = set()
+        self.failed: Exception | None = None
+        self.rounds = 0
+        self.enough = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self.enough.is_set() or self.rounds < 5:
+                self.round()
+                self.rounds += 1
+        except Exception as error:  # noqa: BLE001
+            self.failed = error
+
+    def take_in(self) -> None:
+        with self.server.imap(self.user) as session:
+            session.create("Work")
+            for folder in self.mails:
+                for body in session.bodies(folder):
+                    self.mails[folder][subject(body)] = body
+
+    def round(self) -> None:
+        mail = Mail.make(1500)
+        self.server.deliver(self.user, mail)
+        with self.server.imap(self.user) as session:
+            session.folder()
+            arrived = self.uid(session, mail.subject)
+            (body,) = session.fetch_uids(uids=arrived).items.values()
+            self.mails["INBOX"][mail.subject] = body
+            some = sorted(self.mails["INBOX"])[self.rounds % 7 :: 7]
+            for what, name in zip(("flag", "copy", "move", "expunge", "flag"), some):
+                self.do(session, what, name)
+
+    def do(self, session, what: str, name: str) -> None:
+        uid = self.uid(session, name)
+        inbox, work = self.mails["INBOX"], self.mails["Work"]
+        if what == "flag":
+            assert session.uid("STORE", uid, "+FLAGS", r"(\Seen \Flagged)")[0] == "OK"
+            self.flagged.add(name)
+        elif what == "copy":
+            assert session.uid("COPY", uid, "Work")[0] == "OK"
+            work[name] = inbox[name]
+        elif what == "move":
+            assert session.uid("MOVE", uid, "Work")[0] == "OK"
+            work[name] = inbox.pop(name)
+        else:
+            assert session.uid("STORE", uid, "+FLAGS.SILENT", r"\Deleted")[0] == "OK"
+            assert session.expunge()[0] == "OK"
+            inbox.pop(name)
+
+    @staticmethod
+    def uid(session, name: str) -> str:
+        return session.uid("SEARCH", "HEADER", "Subject", name)[1][0].split()[0].decode()
+
+    def check(self) -> None:
+        assert self.failed is None, self.failed
+        with self.server.imap(self.user) as session:
+            for folder, mails in self.mails.items():
+                found = {subject(body): body for body in session.bodies(folder)}
+                assert found == mails
+            session.folder()
+            for name in self.flagged & set(self.mails["INBOX"]):
+                flags = session.uid("FETCH", self.uid(session, name), "(FLAGS)")[1][0]
+                assert rb"\Flagged" in flags
+
+
+def subject(body: bytes) -> str:
+    return re.search(rb"Subject: (\S+)", body).group(1).decode()
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_others_go_on_meanwhile(server, storage):
+    user = f"{storage}-busy"
+    server.doveadm("mailbox", "create", "-u", user, "Work")
+    with server.imap(f"{user}-before") as session:
+        for _ in range(120):
+            session.put(Mail.make(1000).data)
+    client = Client(server, user)
+    client.take_in()
+    worker = threading.Thread(target=client.run)
+    worker.start()
+    try:
+        converted = total(convert(server, user), "converted")
+        assert converted
+        for _ in range(2):
+            new_keys(server, user)
+            converted += total(convert(server, user, "--rekey"), "converted")
+    finally:
+        client.enough.set()
+        worker.join()
+    client.check()
+    assert converted > 200
+    assert not leftovers(server, user)
+    assert total(convert(server, user), "converted") == 0
+    assert all(encrypted(server, user))
