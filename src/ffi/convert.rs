@@ -152,7 +152,7 @@ pub unsafe extern "C" fn mcrs_convert_folder(
         let mut folder = unsafe { Mailbox::lent(mailbox) }?;
         let User { ring, session } = &mut *user;
         let current = Current::of(ring, &mut folder, session)?;
-        convert.wish.check(&current)?;
+        convert.wish.check(&current, ring.settings())?;
         convert.current = Some(current);
         Ok(0)
     };

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use super::settings::SaveVersion;
+use super::names::Setting;
+use super::settings::{SaveVersion, Settings};
 use super::state::{Current, Found, State};
 use crate::crypto::digest::{Digest, Hmac};
 use crate::crypto::{self, Secret};
@@ -64,8 +65,12 @@ impl Wish {
     ///
     /// # Errors
     /// [`ErrorKind::Setting`] where it can't.
-    pub fn check(&self, current: &Current) -> Result<()> {
+    pub fn check(&self, current: &Current, settings: &Settings) -> Result<()> {
         match (self.to, current.version) {
+            (Target::Plain, _) if !settings.read_plain => Err(Error::setting(format!(
+                "{} = no, so nobody could read mail that becomes plaintext",
+                settings.name(Setting::ReadPlain)
+            ))),
             (Target::Plain, _) | (Target::Encrypted, SaveVersion::V2) => Ok(()),
             (Target::Encrypted, SaveVersion::V1) if !self.rekey => Ok(()),
             (Target::Encrypted, SaveVersion::V1) => Err(Error::setting(
@@ -304,13 +309,26 @@ mod tests {
         let mut session = Session::new(&dict);
         let mut check = |version: &str, wish: Wish| {
             let mut ring = keyring(&[("mail_crypt_save_version", version)]);
-            wish.check(&Current::of(&mut ring, &mut folder, &mut session).unwrap())
+            let current = Current::of(&mut ring, &mut folder, &mut session).unwrap();
+            wish.check(&current, ring.settings())
         };
         assert!(check("0", wish("", false)).is_err());
         check("0", wish("plain", false)).unwrap();
         check("1", wish("", false)).unwrap();
         assert!(check("1", wish("", true)).is_err());
         check("2", wish("", true)).unwrap();
+    }
+
+    #[test]
+    fn nothing_becomes_plaintext_that_would_be_refused() {
+        let dict = SharedDict::default();
+        let mut folder = Mailbox::new(&dict, "Work");
+        let mut session = Session::new(&dict);
+        let mut ring = keyring(&[("mail_crypt_read_plain", "no")]);
+        let current = Current::of(&mut ring, &mut folder, &mut session).unwrap();
+        let error = wish("plain", false).check(&current, ring.settings());
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Setting);
+        wish("", false).check(&current, ring.settings()).unwrap();
     }
 
     #[test]

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from harness import CryptConfig, Mail, UserConfig, words
 from harness.config import IMAP_PORT
+from harness.convert import encrypted
 from harness.instance import MAIL_GID, MAIL_UID
 from harness.modules import REPOSITORY
 from harness.version import module_dir
@@ -39,7 +40,8 @@ RECIPES = {
         "openssl genpkey", "mail_crypt_escrow_public_key = <", "crypt_escrow_public_key_file = ", "slot list -A",
         "export -A", "reset -u jane -k", "mail-crypt slots", "slot remove -A", "change_login", "-O -N",
         "wrong password for key", "printf '%s\\n' \"$password\" | doveadm mailbox cryptokey slot test", "--abandon",
-        "cryptokey reopen", "--no-undo", "--needed", "doveadm move", "slot add -u jane -n phone", "auth_password_verify",
+        "cryptokey reopen", "--no-undo", "--needed", '"$old_folder_key"', "convert -u jane --dry-run", "convert -A --max-rate", "convert -A --dry-run",
+        '"$retired_key"', "--to plain", "slot add -u jane -n phone", "auth_password_verify",
         "driver = lua", "passdb lua", "slot remove -u jane phone", "openssl rand", "-g -n sso", "AS mail_crypt_private_password",
         "AS crypt_user_key_password", "pass_attrs", "driver = oauth2", "pattern = ", "dict_map",
     )
@@ -303,17 +305,48 @@ def test_a_password_that_somebody_else_knows(server, guide):
     done = guide.run("--needed", old_user_key=old_user_key)
     assert b"needed by nothing" in done.stderr
     assert old_user_key not in dict(map(reversed, user_keys(server)))
-    guide.run("doveadm move", old_folder_key=old_folder_key)
+    guide.run('"$old_folder_key"', old_folder_key=old_folder_key)
     with server.imap("jane") as imap:
-        assert all(b.endswith(m.data) for b, m in zip(imap.bodies("Later"), (guide.mail, later), strict=True))
+        assert all(b.endswith(m.data) for b, m in zip(imap.bodies(), (guide.mail, later), strict=True))
     # Whoever has the old password and the old dict opens nothing of what is there now.
     attributes.write_bytes(old_copy)
     server.log.expect("no private key")
     server.set_user("jane", jane("the-old-one"))
     with server.imap("jane") as imap:
-        imap.folder("Later")
+        imap.folder()
         with pytest.raises(imaplib.IMAP4.abort, match="There is no key for this mail"):
             imap.fetch_uids()
+
+
+def test_mail_from_before_encryption(dovecot, guide):
+    plain = {name: UserConfig(CryptConfig(save_version=0)) for name in ("jane", "bob")}
+    server = guide.server = dovecot(users=dict(plain))
+    mail = Mail.make()
+    server.deliver("jane", "bob", mail)
+    for name in plain:
+        server.set_user(name, UserConfig(CryptConfig()))
+    assert guide.run("convert -A --dry-run").stdout == b"bob\njane\n"
+    guide.run("convert -u jane --dry-run")
+    assert [encrypted(server, name) for name in plain] == [[True], [False]]
+    assert guide.run("convert -A --dry-run").stdout == b"bob\n"
+    guide.run("convert -A --max-rate")
+    assert guide.run("convert -A --dry-run").stdout == b""
+    assert encrypted(server, "bob") == [True]
+    # A key is retired.
+    ((old,),) = server.store.folder_keys("jane").values()
+    guide.run('"$retired_key"', retired_key=old)
+    ((new,),) = server.store.folder_keys("jane").values()
+    assert new != old
+    setting = (words.setting("mail_crypt_read_plain"), "no")
+    server.set_user("jane", UserConfig(CryptConfig(), extra=(setting,)))
+    with server.imap("jane") as imap:
+        assert imap.bodies()[0].endswith(mail.data)
+    # And back
+    server.set_user("jane", plain["jane"])
+    guide.run("--to plain")
+    assert encrypted(server, "jane") == [False]
+    with server.imap("jane") as imap:
+        assert imap.bodies()[0].endswith(mail.data)
 
 
 def log_in(server, mechanism: str, secret: str) -> imaplib.IMAP4:
@@ -552,14 +585,21 @@ def test_argon2id_and_the_way_back_to_the_packaged_plugin(dovecot):
         assert imap.bodies()[0].endswith(mail.data)
 
 
-def test_the_manual_has_every_command_with_its_options():
-    source = (REPOSITORY / "c-shim" / "doveadm" / "doveadm-mail-crypt.c").read_text()
-    manual = (REPOSITORY / "man" / "doveadm-mailbox-cryptokey.1.scd").read_text()
+@pytest.mark.parametrize(
+    ("source", "manual", "count"),
+    (
+        ("doveadm/doveadm-mail-crypt.c", "doveadm-mailbox-cryptokey", 13),
+        ("convert/mail-crypt-convert.c", "doveadm-mailbox-crypt", 1),
+    ),
+)
+def test_the_manual_has_every_command_with_its_options(source, manual, count):
+    source = (REPOSITORY / "c-shim" / source).read_text()
+    manual = (REPOSITORY / "man" / f"{manual}.1.scd").read_text()
     synopsis = manual.split("# SYNOPSIS")[1].split("# DESCRIPTION")[0]
-    commands = source.split(".name = ")[1:]
-    assert len(commands) == 13
+    commands = source.split(".name = \"mailbox ")[1:]
+    assert len(commands) == count
     for command in commands:
-        name = re.match('"(.*?)"', command)[1]
+        name = "mailbox " + command.split('"')[0]
         lines = [line for line in synopsis.splitlines() if f"*{name}*" in line]
         assert lines, name
         for flag, _ in re.findall(r"DOVEADM_CMD_PARAM\('(\w)', \"([\w-]+)\"", command):
