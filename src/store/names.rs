@@ -115,6 +115,16 @@ const NAMES: [(Setting, &str, &str); 15] = [
     ),
 ];
 
+/// What 2.4 has in the block of a key.
+pub const IN_BLOCK: [&str; 3] = [
+    "crypt_private_key_file",
+    "crypt_private_key_password",
+    "crypt_private_key_name",
+];
+
+/// The settings that can be there many times: numbered and with passwords of their own in 2.3, blocks in 2.4.
+pub const KEYS: [Setting; 2] = [Setting::UserKeyKey, Setting::GlobalPrivate];
+
 impl Line {
     /// The name that an administrator of this line knows.
     pub fn name(self, setting: Setting) -> &'static str {
@@ -132,6 +142,17 @@ impl Line {
     pub fn setting_of(self, name: &str) -> Option<Setting> {
         let found = NAMES.iter().find(|row| self.of(row) == name);
         found.map(|(setting, _, _)| *setting)
+    }
+
+    /// Whether an administrator of this line can set `name`: a setting, one of many keys, or what goes with a key.
+    pub fn takes(self, name: &str) -> bool {
+        self.setting_of(name).is_some()
+            || match self {
+                Line::V2_3 => KEYS
+                    .iter()
+                    .any(|keys| is_one_of_many(name, self.name(*keys))),
+                Line::V2_4 => IN_BLOCK.contains(&name),
+            }
     }
 
     /// All names of `setting`: 2.3's, and what an administrator of this line knows.
@@ -163,6 +184,16 @@ impl Line {
         };
         exact.or_else(numbered).map(|(_, _, new)| *new)
     }
+}
+
+/// Whether `name` is `first`, perhaps with a number from 2 and `_password` after it.
+fn is_one_of_many(name: &str, first: &str) -> bool {
+    let Some(rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let number = rest.strip_suffix("_password").unwrap_or(rest);
+    let is_digit = |c: char| c.is_ascii_digit();
+    number.is_empty() || number.chars().all(is_digit) && !number.starts_with('0') && number != "1"
 }
 
 /// The one of `names` that is most like `name`: first by the words that they share, then by letters. What ends
@@ -251,6 +282,34 @@ mod tests {
             ("crypt_user_key_curve", None),
         ] {
             assert_eq!(Line::renamed(old), new, "{old}");
+        }
+    }
+
+    #[test]
+    fn a_line_takes_its_own_names_and_numbered_keys() {
+        for name in [
+            "mail_crypt_curve",
+            "mail_crypt_private_key",
+            "mail_crypt_private_key2",
+            "mail_crypt_private_key_password",
+            "mail_crypt_global_private_key12_password",
+            "mail_crypt_escrow_public_key4",
+        ] {
+            assert!(Line::V2_3.takes(name) && !Line::V2_4.takes(name), "{name}");
+        }
+        for name in ["crypt_user_key_curve", "crypt_private_key_file"] {
+            assert!(Line::V2_4.takes(name) && !Line::V2_3.takes(name), "{name}");
+        }
+        for name in [
+            "mail_crypt_curve2",
+            "mail_crypt_curve_password",
+            "mail_crypt_private_key1",
+            "mail_crypt_private_key02",
+            "mail_crypt_private_keys",
+            "mail_crypt_escrow_public_key5",
+            "mail_crypt",
+        ] {
+            assert!(!Line::V2_3.takes(name) && !Line::V2_4.takes(name), "{name}");
         }
     }
 

@@ -4,7 +4,7 @@
 
 use zeroize::Zeroizing;
 
-use super::super::names::{Line, Setting, nearest};
+use super::super::names::{IN_BLOCK, KEYS, Line, Setting, nearest};
 use super::ask::text;
 use super::{FIELD, Lookup};
 use crate::error::{Error, Result};
@@ -14,16 +14,6 @@ const MAX_FIELDS: usize = 256;
 
 /// What is shown of a field's name in an error.
 const MAX_SHOWN: usize = 100;
-
-/// The settings of a key's block.
-const IN_BLOCK: [&str; 3] = [
-    "crypt_private_key_file",
-    "crypt_private_key_password",
-    "crypt_private_key_name",
-];
-
-/// The settings whose blocks hold a key.
-const BLOCKS: [Setting; 2] = [Setting::UserKeyKey, Setting::GlobalPrivate];
 
 /// The fields of one user.
 pub(super) struct Fields {
@@ -95,7 +85,7 @@ impl Fields {
     /// # Errors
     /// As [`Fields::check_names`].
     pub(super) fn check_blocks(&self, lookup: &mut Lookup<'_>) -> Result<()> {
-        for setting in BLOCKS {
+        for setting in KEYS {
             let first = Line::V2_3.name(setting);
             let blocks = numbered(lookup, |number| match number {
                 1 => format!("{first}_name"),
@@ -128,7 +118,7 @@ impl Fields {
             None => (name, None),
         };
         let kind = kind.trim_end_matches('+');
-        let has_blocks = BLOCKS.iter().any(|s| Line::V2_4.name(*s) == kind);
+        let has_blocks = KEYS.iter().any(|s| Line::V2_4.name(*s) == kind);
         match in_block {
             None if IN_BLOCK.contains(&kind) => Err(ignored_name(
                 name,
