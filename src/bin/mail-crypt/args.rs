@@ -20,6 +20,7 @@ mail-crypt: encrypted mail and its keys, without a Dovecot
   mail-crypt keygen --curve NAME [--format pem|dovecot] [-o OUT] [PASSWORD]
   mail-crypt key show KEYFILE [--json] [PASSWORD]
   mail-crypt key convert KEYFILE --format pem|dovecot [--public] [-o OUT] [PASSWORD]
+  mail-crypt doctor [--config FILE | --doveconf FILE [--root DIR]] [--json]
 
   PASSWORD is --password-stdin (the first line), --password-fd N or --password-prompt.
   It is never an argument. --new-password-fd N protects what `key convert` writes.
@@ -27,9 +28,12 @@ mail-crypt: encrypted mail and its keys, without a Dovecot
   may have the private key of escrow or of another slot.
   FILE is a mail of a Maildir, an sdbox or mdbox file, an attachment; - is standard input
   (decrypt reads it twice, and wants a file).
+  doctor looks for mistakes in Dovecot's configuration: what `doveconf -n` says, or has written to
+  FILE (--doveconf, - for standard input). It looks at this machine too, or at one below DIR.
 
 Exit status: 0 done, 1 a file can't be read or written, 2 usage, 3 damaged or not what it
-should be, 4 tampered with, 5 no key, 6 wrong password, 7 unsupported.
+should be, 4 tampered with, 5 no key, 6 wrong password, 7 unsupported. doctor: 0 nothing found,
+1 something found, 2 usage, 3 the configuration can't be read.
 ";
 
 /// The options of all commands.
@@ -63,6 +67,12 @@ pub(crate) struct Options {
     pub format: Option<String>,
     /// `-o`
     pub out: Option<PathBuf>,
+    /// `--config`: the configuration that doveconf reads.
+    pub config: Option<PathBuf>,
+    /// `--doveconf`: what doveconf has written.
+    pub doveconf: Option<PathBuf>,
+    /// `--root`: the machine's files are below this.
+    pub root: Option<PathBuf>,
     /// Where the password comes from.
     pub password: PasswordSource,
     /// Where the password for the output comes from.
@@ -140,6 +150,9 @@ fn options(mut parser: lexopt::Parser) -> Result<Option<Options>> {
             Long("curve") => o.curve = Some(parser.value()?.string()?),
             Long("algorithm") => o.algorithm = Some(parser.value()?.string()?),
             Long("format") => o.format = Some(parser.value()?.string()?),
+            Long("config") => o.config = Some(parser.value()?.into()),
+            Long("doveconf") => o.doveconf = Some(parser.value()?.into()),
+            Long("root") => o.root = Some(parser.value()?.into()),
             Short('o') | Long("output") => o.out = Some(parser.value()?.into()),
             Long("password-stdin") => o.password = PasswordSource::Stdin,
             Long("password-prompt") => o.password = PasswordSource::Prompt,

@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// A file can't be read or written: 1.
     Io(String),
+    /// The configuration can't be read: 3. 1 says that something was found.
+    Doctor(String),
     /// The data or the keys: 3 to 7, by kind.
     Data(mail_crypt_core::Error),
 }
@@ -28,6 +30,7 @@ impl Failure {
         match self {
             Failure::Io(_) => 1,
             Failure::Usage(_) => 2,
+            Failure::Doctor(_) => 3,
             Failure::Data(e) => match e.kind() {
                 ErrorKind::Tampered => 4,
                 ErrorKind::NoKey | ErrorKind::Locked => 5,
@@ -44,7 +47,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Usage(text) => write!(f, "{text} (see mail-crypt --help)"),
-            Failure::Io(text) => f.write_str(text),
+            Failure::Io(text) | Failure::Doctor(text) => f.write_str(text),
             Failure::Data(e) => match e.kind().word() {
                 Some(word) => write!(f, "{word}: {e}"),
                 None => write!(f, "{e}"),

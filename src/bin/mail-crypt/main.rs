@@ -7,6 +7,7 @@ mod compress;
 mod container;
 mod decrypt;
 mod dict;
+mod doctor;
 mod encrypt;
 mod failure;
 mod inspect;
@@ -19,11 +20,12 @@ use std::process::ExitCode;
 
 use failure::{Failure, Result};
 
-fn run() -> Result<()> {
+fn run() -> Result<ExitCode> {
     let Some((command, options)) = args::parse()? else {
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     };
-    match command.as_str() {
+    let done = match command.as_str() {
+        "doctor" => return doctor::run(&options),
         "inspect" => inspect::run(&options),
         "decrypt" => decrypt::run(&options),
         "slots" => slots::run(&options),
@@ -32,12 +34,13 @@ fn run() -> Result<()> {
         "key show" => keys::show(&options),
         "key convert" => keys::convert(&options),
         other => Err(Failure::Usage(format!("no such command: {other}"))),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("mail-crypt: {failure}");
             ExitCode::from(failure.code())
