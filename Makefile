@@ -107,7 +107,7 @@ comma := ,
 shim_ldflags = -shared -Wl,-z,relro,-z,now $(LDFLAGS) $(if $(filter settings/%,$(1)),, \
 	-Wl,--enable-new-dtags -Wl,-rpath,$(2) -Wl,--no-as-needed $(CORE))
 
-.PHONY: all bench bench-chart bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core deb deb-twice demo demo-stop dist docker-bench docker-chaos docker-deb docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules stage stage-folder staged test tests test-deb test-install tool uninstall
+.PHONY: all bench bench-chart bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core deb deb-twice demo demo-stop dist docker-bench docker-chaos docker-deb docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules settings stage stage-folder staged test tests test-deb test-install tool uninstall
 all: build
 
 # make asks for Dovecot's flags, line and folders when it starts, so what needs them is left to a make of its own, after
@@ -192,6 +192,10 @@ check:
 check-sources:
 	@CARGO="$(CARGO)" CARGO_TARGET_DIR="$(TARGET)" CC="$(CC)" SHIM_CFLAGS='$(shim_cflags)' \
 		SHIM_SOURCES="$(sort $(foreach m,$(MODULES),$(SOURCES_$(m):%=c-shim/%.c)))" scripts/check.sh
+
+## settings write docs/settings.md, and the names in mail-crypt-settings(7), anew
+settings:
+	@MAIL_CRYPT_WRITE_DOCS=1 $(CARGO) test --quiet --locked --no-default-features --lib store::names::manual
 
 ## header write include/mail_crypt_core.h anew from the Rust sources
 header: core

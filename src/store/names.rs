@@ -40,6 +40,19 @@ pub enum Setting {
     ReadPlain,
 }
 
+impl Setting {
+    /// Whether Dovecot's own plugin has it, too.
+    pub fn is_packaged(self) -> bool {
+        !matches!(
+            self,
+            Setting::PasswordRounds
+                | Setting::PasswordKdf
+                | Setting::EscrowPublic
+                | Setting::ReadPlain
+        )
+    }
+}
+
 /// The one table of names: 2.3's, 2.4's. A setting that has more than one is called by the first.
 const NAMES: [(Setting, &str, &str); 15] = [
     (
@@ -237,6 +250,10 @@ fn distance(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod manual;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
