@@ -94,7 +94,6 @@ MISTAKES = [
     Mistake("2.4", "dict", "mail_attribute {\n  dict file {\n    lock_method = flock\n    path = /var/attributes/%{user}\n  }\n}", ("attribute-dict-place", "mail_attribute", "%{home}/")),
     Mistake("2.4", "place", "mail_driver = maildir\nmail_path = ~/Maildir", CACHE_PATH),
     Mistake("2.4", "more", "namespace other {\n  mail_cache_path = ~/cache\n  prefix = other/\n}", ("index-cache", "namespace other: mail_cache_path", "mail_cache_path = ")),
-    Mistake("2.4", "more", "mail_ext_attachment {\n  path = /srv/attachments\n}", ("attachments", "mail_ext_attachment_path", "fs crypt {")),
     Mistake("2.4", "more", "mail_ext_attachment {\n  path = /srv/attachments\n  fs posix {\n  }\n}", ("attachments", "mail_ext_attachment_path", "fs crypt {")),
     Mistake("2.4", "more", "userdb static {\n  fields {\n    mail_crypt_private_password = x\n  }\n}", ("other-line", "userdb static / fields: mail_crypt_private_password", "use crypt_user_key_password")),
     Mistake("2.4", "more", "userdb static {\n  fields {\n    crypt_user_key_pasword = x\n  }\n}", ("unknown-setting", "userdb static / fields: crypt_user_key_pasword", "use crypt_user_key_password")),
@@ -402,6 +401,13 @@ def test_a_name_that_doveconf_refuses_is_found(real, within):
     said = real(conf(LINE, more=text))
     assert checks(said) == [("other-line", name, f"use {instead}")]
     assert said["not_checked"] == ["everything else: doveconf doesn't take the configuration"]
+
+
+@pytest.mark.skipif(not words.is_24(), reason="2.3 takes any name in plugin {}")
+def test_a_setting_that_only_ours_knows_is_named_where_it_isnt_installed(real):
+    """This machine's own Dovecot has the packaged plugin."""
+    ((check, about, fix),) = checks(real(conf(LINE, more="crypt_read_plain = no")))
+    assert (check, about) == ("refused", "crypt_read_plain") and fix.startswith("take it out")
 
 
 def test_what_cant_be_read_is_no_finding(tmp_path):

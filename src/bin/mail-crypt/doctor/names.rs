@@ -59,8 +59,13 @@ pub(crate) fn refused(line: Line, why: &str, written: &[String], report: &mut Re
                 "refused",
                 name,
                 format!("Dovecot doesn't take it, and doesn't start: {why}"),
-                "mend its value; if it is one that Dovecot's own plugin doesn't have, see that this plugin is \
-                 installed, and restart Dovecot",
+                match line.setting_of(name) {
+                    Some(setting) if !setting.is_packaged() => {
+                        "take it out, or see that this plugin is installed as a whole: Dovecot's own plugin doesn't \
+                         have it"
+                    }
+                    _ => "mend its value",
+                },
             ),
             None => {}
         }
