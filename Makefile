@@ -107,7 +107,7 @@ comma := ,
 shim_ldflags = -shared -Wl,-z,relro,-z,now $(LDFLAGS) $(if $(filter settings/%,$(1)),, \
 	-Wl,--enable-new-dtags -Wl,-rpath,$(2) -Wl,--no-as-needed $(CORE))
 
-.PHONY: all bench bench-chart bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core deb deb-twice demo demo-stop dist docker-bench docker-chaos docker-deb docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules settings stage stage-folder staged test tests test-deb test-install tool uninstall
+.PHONY: all bench bench-chart bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core deb deb-twice demo demo-stop dist docker-bench docker-chaos docker-deb docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules sbom settings stage stage-folder staged test tests test-deb test-install tool uninstall
 all: build
 
 # make asks for Dovecot's flags, line and folders when it starts, so what needs them is left to a make of its own, after
@@ -266,9 +266,16 @@ test-install:
 	@scripts/ensure-deps.sh build
 	@scripts/test-install.sh
 
-## dist the sources with all crates, which build without a network, as a tar file in build/dist
+## dist the sources with all crates, which build without a network, as a tar file in build/dist, and their SBOM
 dist:
 	@scripts/dist.sh
+	@$(MAKE) --no-print-directory sbom
+
+## sbom what the core and the tool are made of, as CycloneDX JSON in build/dist
+sbom:
+	@mkdir -p build/dist
+	@file=build/dist/dovecot-mail-crypt-$(call lib,crate_version).cdx.json && \
+		$(PYTHON) scripts/sbom.py >$$file.new && mv $$file.new $$file && echo "==> $$file"
 
 ## deb the Debian package for the Dovecot at hand, into build/deb (LINE=trixie: for that line's, in a container)
 deb:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -96,3 +97,22 @@ def test_cargo_keeps_to_the_folder_that_it_is_given(tmp_path):
 def test_without_a_dovecot_make_still_answers(tmp_path):
     done = make("help", f"DOVECOT_CONFIG={tmp_path}/none")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_bill_of_materials_has_what_is_compiled_in():
+    """The crates whose licences the package has; and the same file each time."""
+    script = modules.REPOSITORY / "scripts" / "sbom.py"
+    written = [subprocess.run([script], capture_output=True, text=True, timeout=120, check=True).stdout for _ in range(2)]
+    assert written[0] == written[1]
+    bill = json.loads(written[0])
+    required = {c["name"]: c for c in bill["components"] if c["scope"] == "required"}
+    licences = modules.REPOSITORY / "scripts" / "cargo-licences.sh"
+    listed = subprocess.run([licences], capture_output=True, text=True, timeout=120, check=True).stdout
+    rows = re.findall(r"^(\S+) (\S+): (.+)$", listed.split("\n\n")[1], re.MULTILINE)
+    found = [(c["name"], c["version"], c["licenses"][0]["expression"]) for c in required.values()]
+    assert sorted(found) == sorted((name, version, licence.replace("/", " OR ")) for name, version, licence in rows)
+    parts = {name: {p["value"] for p in c["properties"]} for name, c in required.items()}
+    assert parts["openssl"] == {"core", "tool"} and parts["bzip2"] == {"tool"}
+    refs = {c["bom-ref"] for c in bill["components"]} | {bill["metadata"]["component"]["bom-ref"]}
+    assert {d["ref"] for d in bill["dependencies"]} == refs
+    assert {need for d in bill["dependencies"] for need in d["dependsOn"]} < refs
