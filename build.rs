@@ -35,9 +35,14 @@ mod dovecot {
     /// The functions of Dovecot that the core calls; everything else stays unbound.
     const FUNCTIONS: &[&str] = &[
         "e_log",
+        "event_add_category",
+        "event_add_int",
+        "event_add_str",
         "event_create",
         "event_ref",
+        "event_send_abort",
         "event_set_append_log_prefix",
+        "event_set_name",
         "event_unref",
         "event_want_level",
         "file_create_locked",

@@ -17,7 +17,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x420a023bu
+#define MCRS_VERSION 0x66e0f44eu
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -928,13 +928,22 @@ bool mcrs_may_be_ciphertext_size(uint64_t recorded,
 bool mcrs_begins_as_text(const uint8_t *data, size_t size);
 
 /*
- Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was once encrypted: that
- is `known`, or the bytes and `sizes` show it. Returns 0, or -1 where it must not be served.
+ A mail that isn't encrypted is served: for whoever counts.
 
  # Safety
- `data` has `size` bytes; `error` is valid.
+ `user` is from `mcrs_user_new`.
  */
-int mcrs_refuse_damaged(bool known,
+void mcrs_plain_served(struct mcrs_user *user);
+
+/*
+ Serves a mail that isn't encrypted, or refuses one that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was
+ once encrypted: that is `known`, or the bytes and `sizes` show it. Returns 0, or -1 where it must not be served.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `data` has `size` bytes; `error` is valid.
+ */
+int mcrs_refuse_damaged(struct mcrs_user *user,
+                        bool known,
                         const uint8_t *data,
                         size_t size,
                         struct mcrs_sizes sizes,
@@ -1195,13 +1204,14 @@ void mcrs_set_key_hook(mcrs_key_hook hook);
 /*
  Parses the parameters of an fs driver, up to its parent's, which begin at byte `parent_r` of
  `args`. With NULL there are none: all is in the settings, as Dovecot 2.4 has it. No key is read
- yet. Returns 0 and sets `fs_r`, or -1.
+ yet. What happens to its files goes through a child of `event`. Returns 0 and sets `fs_r`, or -1.
 
  # Safety
- `args` is NULL or NUL-terminated; `setting` can be called with `context` until `mcrs_fs_free`;
+ `event` is NULL or valid; `args` is NULL or NUL-terminated; `setting` can be called with `context` until `mcrs_fs_free`;
  the other pointers are valid.
  */
-int mcrs_fs_new(const char *args,
+int mcrs_fs_new(struct event *event,
+                const char *args,
                 mcrs_fs_setting_fn setting,
                 void *context,
                 struct mcrs_fs **fs_r,

@@ -39,14 +39,33 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The same in one word, for programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            ErrorKind::Truncated => "truncated",
+            ErrorKind::Corrupt => "corrupt",
+            ErrorKind::Unsupported => "unsupported",
+            ErrorKind::NoKey => "no_key",
+            ErrorKind::Locked => "locked",
+            ErrorKind::Keyless => "keyless",
+            ErrorKind::WrongPassword => "wrong_password",
+            ErrorKind::Tampered => "tampered",
+            ErrorKind::Setting => "setting",
+            ErrorKind::Store => "store",
+            ErrorKind::Refused => "refused",
+            ErrorKind::Crypto => "crypto",
+            ErrorKind::Internal => "internal",
+        }
+    }
+
     /// What is wrong with the data, in one word that an administrator can search for; `None` if
     /// the error isn't about data.
     pub fn word(self) -> Option<&'static str> {
         match self {
-            ErrorKind::Truncated => Some("truncated"),
-            ErrorKind::Corrupt => Some("corrupt"),
-            ErrorKind::Unsupported => Some("unsupported"),
-            ErrorKind::Tampered => Some("tampered"),
+            ErrorKind::Truncated
+            | ErrorKind::Corrupt
+            | ErrorKind::Unsupported
+            | ErrorKind::Tampered => Some(self.code()),
             _ => None,
         }
     }

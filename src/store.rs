@@ -9,6 +9,7 @@ pub mod attributes;
 pub mod carry;
 pub mod convert;
 pub mod copy;
+pub mod events;
 pub mod filing;
 pub mod fs_keys;
 pub mod fs_params;
@@ -29,6 +30,7 @@ pub mod writer;
 pub mod testing;
 
 pub use attributes::{Access, Attributes, BY_ID, Change, Guid, Host, Level, Scope};
+pub use events::{Events, Happened, Origin};
 pub use key_source::{FileState, KeySource, Memory, VerifiedFile, in_use};
 pub use keyring::Keyring;
 pub use names::{Line, Setting};

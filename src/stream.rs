@@ -25,7 +25,7 @@ mod verifier;
 mod window;
 
 pub use crate::format::stream::{Header, Integrity, MAGIC, Version, is_encrypted};
-pub use algorithm::Algorithm;
+pub use algorithm::{Algorithm, Format};
 pub use block::ContentKey;
 pub use chunk_cache::ChunkCache;
 pub use damage::{

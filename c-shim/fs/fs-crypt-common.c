@@ -39,7 +39,7 @@ int fs_crypt_common_init(struct fs *_fs, const char *args,
 		*error_r = "the module and libmail_crypt_core are of different versions";
 		return -1;
 	}
-	if (mcrs_fs_new(args, setting, _fs, &fs->core, parent_r, &error) < 0) {
+	if (mcrs_fs_new(_fs->event, args, setting, _fs, &fs->core, parent_r, &error) < 0) {
 		*error_r = t_strdup(error.text);
 		return -1;
 	}

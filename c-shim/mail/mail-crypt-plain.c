@@ -66,8 +66,11 @@ int mail_crypt_check_plain(struct mail *mail, struct istream *input,
 		return -1;
 	known = mail_crypt_cache_knows(mail);
 	data = i_stream_get_data(input, &size);
-	if (!known && mcrs_begins_as_text(data, size))
+	if (!known && mcrs_begins_as_text(data, size)) {
+		if (muser->scan == NULL)
+			mcrs_plain_served(muser->user);
 		return 0;
+	}
 
 	sizes.recorded = mail_crypt_recorded_size(mail);
 	sizes.with_crlf = mail_crypt_cached_size(mail, "size.virtual");
@@ -79,5 +82,5 @@ int mail_crypt_check_plain(struct mail *mail, struct istream *input,
 	(void)i_stream_read_bytes(input, &data, &size, MCRS_LOOK_SIZE);
 	if (input->stream_errno != 0)
 		return 0;
-	return mcrs_refuse_damaged(known, data, size, sizes, error_r);
+	return mcrs_refuse_damaged(muser->user, known, data, size, sizes, error_r);
 }

@@ -7,16 +7,21 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use super::boundary::{Handle, Opaque, entry, entry_new, free, mcrs_error, opaque, put};
+use super::dovecot::event;
+use super::event::Event;
 use super::reader::{mcrs_file, mcrs_reader};
 use super::version::LINE;
 use super::writer::mcrs_writer;
 use crate::crypto::Secret;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, PrivateKey};
+use crate::store::events::Source;
 use crate::store::fs_keys::FsKeys;
 use crate::store::fs_params::FsParams;
 use crate::store::settings::Value;
-use crate::store::{Attributes, KeySource, Memory, Reader, Writer, in_use, senders};
+use crate::store::{
+    Attributes, Events, KeySource, Memory, Origin, Reader, Writer, in_use, senders,
+};
 use crate::stream::{Encryptor, Version};
 
 /// Looks a setting up. Returns 1 and sets `value_r` to its value, 0 where it isn't set, or -1 and sets
@@ -38,6 +43,7 @@ pub struct Fs {
     keys: FsKeys,
     settings: Settings,
     memory: Memory,
+    event: Rc<Event>,
 }
 
 /// Dovecot's settings, for as long as the fs lives.
@@ -52,13 +58,14 @@ opaque!(mcrs_fs, Rc<RefCell<Fs>>);
 
 /// Parses the parameters of an fs driver, up to its parent's, which begin at byte `parent_r` of
 /// `args`. With NULL there are none: all is in the settings, as Dovecot 2.4 has it. No key is read
-/// yet. Returns 0 and sets `fs_r`, or -1.
+/// yet. What happens to its files goes through a child of `event`. Returns 0 and sets `fs_r`, or -1.
 ///
 /// # Safety
-/// `args` is NULL or NUL-terminated; `setting` can be called with `context` until `mcrs_fs_free`;
+/// `event` is NULL or valid; `args` is NULL or NUL-terminated; `setting` can be called with `context` until `mcrs_fs_free`;
 /// the other pointers are valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_fs_new(
+    event: *mut event,
     args: *const c_char,
     setting: mcrs_fs_setting_fn,
     context: *mut c_void,
@@ -83,6 +90,8 @@ pub unsafe extern "C" fn mcrs_fs_new(
                 ask: Some((setting, context)),
             },
             memory: Memory::new(MAX_SECRETS),
+            // SAFETY: valid, by the contract.
+            event: Rc::new(unsafe { Event::new(event) }),
         }));
         // SAFETY: valid, by the contract.
         unsafe {
@@ -130,6 +139,7 @@ pub unsafe extern "C" fn mcrs_fs_writer_new(
 ) -> c_int {
     let make = |fs: &mut Rc<RefCell<Fs>>| {
         let mut fs = fs.try_borrow_mut().map_err(|_| in_use())?;
+        let origin = fs.origin();
         let Fs { keys, settings, .. } = &mut *fs;
         let Some(algorithm) = keys.algorithm(&mut settings.reading())? else {
             // SAFETY: valid, by this function's contract.
@@ -140,7 +150,7 @@ pub unsafe extern "C" fn mcrs_fs_writer_new(
         let sender = senders::sender(public);
         let mut sender = sender.try_borrow_mut().map_err(|_| in_use())?;
         let encryptor = Encryptor::new(&algorithm, Version::V2, &mut sender)?;
-        let writer = Writer::encrypting(encryptor);
+        let writer = Writer::encrypting(encryptor, origin);
         // SAFETY: valid, by this function's contract.
         unsafe { put(writer_r, mcrs_writer::give(writer)) }?;
         Ok(0)
@@ -159,6 +169,7 @@ pub unsafe extern "C" fn mcrs_fs_free(fs: *mut *mut mcrs_fs) {
     let detach = |fs: &mut Rc<RefCell<Fs>>| {
         if let Ok(mut fs) = fs.try_borrow_mut() {
             fs.settings.ask = None;
+            fs.event.forget();
         }
         Ok(0)
     };
@@ -178,6 +189,13 @@ impl KeySource for Fs {
         _folder: Option<&mut dyn Attributes>,
     ) -> Result<PrivateKey> {
         self.keys.private_key(ids, &mut self.settings.reading())
+    }
+
+    fn origin(&self) -> Origin {
+        Origin {
+            source: Source::Fs,
+            events: Rc::clone(&self.event) as Rc<dyn Events>,
+        }
     }
 
     fn memory(&mut self) -> &mut Memory {

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::{null, null_mut};
+use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
@@ -11,7 +12,8 @@ use super::dovecot as dc;
 use super::event::Event;
 use super::version::unlistable;
 use crate::error::{Error, Result};
-use crate::store::{Access, Attributes, BY_ID, Change, Guid, Host, Level, Scope};
+use crate::store::events::Source;
+use crate::store::{Access, Attributes, BY_ID, Change, Events, Guid, Host, Level, Origin, Scope};
 
 /// How long a process waits for another one to make a key. That takes milliseconds; the rest is for a
 /// slow dict.
@@ -56,7 +58,7 @@ fn c_string(text: &str) -> Result<CString> {
 pub struct Session {
     user: *mut dc::mail_user,
     username: String,
-    event: Event,
+    event: Rc<Event>,
 }
 
 impl Session {
@@ -74,7 +76,15 @@ impl Session {
             user,
             // SAFETY: a live user, by this function's contract.
             username: unsafe { text((*user).username) },
-            event,
+            event: Rc::new(event),
+        }
+    }
+
+    /// Who is told what happens to the user's mail.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            source: Source::Mail,
+            events: self.events(),
         }
     }
 
@@ -123,6 +133,10 @@ impl Host for Session {
         if self.event.wants_debug() {
             self.event.debug(&text());
         }
+    }
+
+    fn events(&self) -> Rc<dyn Events> {
+        Rc::clone(&self.event) as Rc<dyn Events>
     }
 
     fn username(&self) -> &str {

@@ -12,8 +12,9 @@ use super::dovecot::mailbox;
 use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::events::{Name, kind};
 use crate::store::reader::{Reader, Served};
-use crate::store::{Attributes, FileState, KeySource, in_use};
+use crate::store::{Attributes, FileState, Happened, KeySource, Origin, in_use};
 use crate::stream::{
     Sizes, begins_as_text, is_encrypted, may_be_ciphertext_size, refuse_damaged, refuse_twice,
 };
@@ -81,30 +82,52 @@ impl From<mcrs_sizes> for Sizes {
     }
 }
 
-/// Refuses a mail that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was once encrypted: that
-/// is `known`, or the bytes and `sizes` show it. Returns 0, or -1 where it must not be served.
+/// A mail that isn't encrypted is served: for whoever counts.
 ///
 /// # Safety
-/// `data` has `size` bytes; `error` is valid.
+/// `user` is from `mcrs_user_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_plain_served(user: *mut mcrs_user) {
+    let tell = |user: &mut Rc<RefCell<User>>| {
+        tell_plain(&*user.try_borrow().map_err(|_| in_use())?, None);
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says; nobody asks why it can't be told.
+    unsafe { entry(user, std::ptr::null_mut(), tell) };
+}
+
+fn tell_plain(user: &User, error: Option<ErrorKind>) {
+    let Origin { source, events } = user.session.origin();
+    events.emit(Happened::file(Name::Plaintext, source, None, None, error));
+}
+
+/// Serves a mail that isn't encrypted, or refuses one that begins with these bytes, up to `MCRS_LOOK_SIZE` of it, if it was
+/// once encrypted: that is `known`, or the bytes and `sizes` show it. Returns 0, or -1 where it must not be served.
+///
+/// # Safety
+/// `user` is from `mcrs_user_new`; `data` has `size` bytes; `error` is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_refuse_damaged(
+    user: *mut mcrs_user,
     known: bool,
     data: *const u8,
     size: usize,
     sizes: mcrs_sizes,
     error: *mut mcrs_error,
 ) -> c_int {
-    let look = || {
+    let look = |user: &mut Rc<RefCell<User>>| {
         // SAFETY: readable for the length of this call, by this function's contract.
-        refuse_damaged(unsafe { bytes(data, size) }, sizes.into())
-            .map_err(|e| e.context("not the mail that was stored"))?;
-        if known {
-            return Err(Error::new(ErrorKind::Tampered, REPLACED));
-        }
-        Ok(0)
+        let looked = refuse_damaged(unsafe { bytes(data, size) }, sizes.into())
+            .map_err(|e| e.context("not the mail that was stored"))
+            .and_then(|()| match known {
+                true => Err(Error::new(ErrorKind::Tampered, REPLACED)),
+                false => Ok(0),
+            });
+        tell_plain(&*user.try_borrow().map_err(|_| in_use())?, kind(&looked));
+        looked
     };
-    // SAFETY: `error` is valid, by the contract.
-    unsafe { only_this_mail(entry_new(error, look), true, error) }
+    // SAFETY: as this function's contract says.
+    unsafe { only_this_mail(entry(user, error, look), true, error) }
 }
 
 /// Refuses a mail that isn't encrypted, if the user's settings say so. Returns 0, or -1 where it must not be served.
@@ -115,7 +138,11 @@ pub unsafe extern "C" fn mcrs_refuse_damaged(
 pub unsafe extern "C" fn mcrs_refuse_plain(user: *mut mcrs_user, error: *mut mcrs_error) -> c_int {
     let check = |user: &mut Rc<RefCell<User>>| {
         let user = user.try_borrow().map_err(|_| in_use())?;
-        user.ring.settings().check_plain().map(|()| 0)
+        let checked = user.ring.settings().check_plain();
+        if checked.is_err() {
+            tell_plain(&user, kind(&checked));
+        }
+        checked.map(|()| 0)
     };
     // SAFETY: as this function's contract says.
     unsafe { only_this_mail(entry(user, error, check), true, error) }

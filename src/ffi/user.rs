@@ -15,7 +15,7 @@ use crate::crypto::Secret;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, PrivateKey};
 use crate::store::carry::carry;
-use crate::store::{Attributes, Guid, KeySource, Keyring, Memory, Settings, in_use};
+use crate::store::{Attributes, Guid, KeySource, Keyring, Memory, Origin, Settings, in_use};
 
 /// Looks a setting up by its 2.3 name; NULL where it isn't set. The text is copied at once. What else is
 /// asked for under 2.4 stands in `crypt-settings.c`.
@@ -44,6 +44,10 @@ impl KeySource for User {
 
     fn opens_own(&mut self) -> bool {
         self.ring.opens_own(&mut self.session)
+    }
+
+    fn origin(&self) -> Origin {
+        self.session.origin()
     }
 
     fn memory(&mut self) -> &mut Memory {

@@ -13,7 +13,7 @@ use super::user::{User, mcrs_user};
 use crate::error::{Error, Result};
 use crate::store::saved::{self, Saves};
 use crate::store::writer::FolderKey;
-use crate::store::{Attributes, Writer, in_use, senders};
+use crate::store::{Attributes, Host, Writer, in_use, senders};
 
 /// One mail being written.
 pub struct mcrs_writer(Handle<Writer>);
@@ -85,7 +85,7 @@ pub unsafe extern "C" fn mcrs_writer_new_before_packing(
 ) -> c_int {
     let make = |user: &mut Rc<RefCell<User>>| {
         let user = user.try_borrow().map_err(|_| in_use())?;
-        let Some(writer) = Writer::before_packing(&user.ring)? else {
+        let Some(writer) = Writer::before_packing(&user.ring, user.session.events())? else {
             return Ok(0);
         };
         // SAFETY: valid, by this function's contract.

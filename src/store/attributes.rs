@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::any::Any;
+use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
+use super::events::{Events, Silent};
 use crate::error::Result;
 use crate::hex;
 use crate::key::KeyId;
@@ -156,6 +158,11 @@ pub trait Host {
 
     /// Puts a decision about keys into the server's log, if it is asked for; else `text` isn't made.
     fn debug(&self, text: &dyn Fn() -> String);
+
+    /// Who is told what happens to the user's mail and keys.
+    fn events(&self) -> Rc<dyn Events> {
+        Rc::new(Silent)
+    }
 
     /// The user's name, as Dovecot has it.
     fn username(&self) -> &str;

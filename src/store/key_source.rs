@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use super::attributes::Attributes;
+use super::events::Origin;
 use crate::bounded::Bounded;
 use crate::crypto::Secret;
 use crate::error::{Error, Result};
@@ -36,6 +37,11 @@ pub trait KeySource {
     /// read is a single one; if not, no file may be readable.
     fn opens_own(&mut self) -> bool {
         false
+    }
+
+    /// Whose files these are, and who is told when one is read.
+    fn origin(&self) -> Origin {
+        Origin::default()
     }
 
     /// What is remembered of files that were read before.

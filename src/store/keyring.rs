@@ -54,6 +54,8 @@ pub struct Keyring {
     cache_secrets: Bounded<KeyId, Secret>,
     warned_unprotected: bool,
     folder_key_made: bool,
+    /// User keys that were told of as not opening.
+    told_locked: HashSet<KeyId>,
     /// Keys that could not be stored: what the dict says of them may be wrong.
     unstored: HashMap<KeyId, NewKey>,
     /// Keys that lack a place, for [`Keyring::settle`].
@@ -81,6 +83,7 @@ impl Keyring {
             cache_secrets: Bounded::new(MAX_KEYS),
             warned_unprotected: false,
             folder_key_made: false,
+            told_locked: HashSet::new(),
             unstored: HashMap::new(),
             unsettled: Vec::new(),
             unfiled: HashSet::new(),
@@ -120,6 +123,7 @@ impl Keyring {
         self.failed.clear();
         self.user_public = None;
         self.slots.forget();
+        self.told_locked.clear();
         self.outdated.clear();
     }
 

@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::attributes::Attributes;
+use super::events::{Happened, Name, Origin};
 use super::index_cache::{self, CHANGED_FIELD, CHUNK_TAGS_FIELD, CONTENT_KEY_FIELD};
 use super::key_source::{FileState, KeySource, Memory, VerifiedFile, in_use};
 use crate::crypto::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyType;
-use crate::stream::{Body, Feed, Opener, Verified, Window};
+use crate::stream::{Body, Feed, Format, Opener, Verified, Window};
 
 /// What Dovecot's index cache has about a mail, by field.
 type Entries = [Option<Vec<u8>>; CHANGED_FIELD + 1];
@@ -39,6 +40,10 @@ pub struct Reader {
     is_new: bool,
     /// No key was found for it.
     keyless: bool,
+    /// For whoever counts.
+    origin: Origin,
+    format: Option<Format>,
+    error: Option<ErrorKind>,
     state: State,
 }
 
@@ -91,7 +96,11 @@ fn go_on(opener: &mut Opener) -> Result<bool> {
 impl Reader {
     /// A reader for `file`.
     pub fn new(keys: Rc<RefCell<dyn KeySource>>, file: FileState) -> Self {
+        let origin = keys.try_borrow().map(|keys| keys.origin());
         Reader {
+            origin: origin.unwrap_or_default(),
+            format: None,
+            error: None,
             keys,
             file,
             fed: 0,
@@ -145,7 +154,8 @@ impl Reader {
     /// After an error nothing more is served.
     fn failing<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let result = f(self);
-        if result.is_err() {
+        if let Err(e) = &result {
+            self.error = self.error.or(Some(e.kind()));
             let state = self.take_state();
             // Whoever opens the file again has all of it verified, and finds the damage then.
             if let (State::Large(..), Ok(mut keys)) = (&state, self.keys.try_borrow_mut()) {
@@ -195,6 +205,7 @@ impl Reader {
         let Feed::NeedKey(ids) = opener.feed(data)? else {
             return Ok(false);
         };
+        self.format = opener.format();
         let mut keys = self.keys.try_borrow_mut().map_err(|_| in_use())?;
         let header = opener.header_hash()?;
         self.header = header;
@@ -274,6 +285,24 @@ impl Reader {
         }
         memory.content_keys.insert(header, block);
         Ok(())
+    }
+}
+
+/// Told at the end: what was read first may be refused, or found changed, later.
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let size = self.size().ok();
+        if size.is_none() && self.error.is_none() {
+            return;
+        }
+        let Origin { source, events } = &self.origin;
+        events.emit(Happened::file(
+            Name::Decrypt,
+            *source,
+            self.format,
+            size,
+            self.error,
+        ));
     }
 }
 

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::copies::{Changes, folder_keys, hex_folder, names, under};
 use super::acl::{self, Entry, Readers, Update, Who};
 use super::attributes::{Access, Attributes, BY_ID, Change, Host, Level, Scope, shared_with};
+use super::events;
 use super::filing::{self, Active};
 use super::keyring::Keyring;
 use super::names::Setting;
@@ -166,13 +167,30 @@ impl Sharing {
         if self.idle {
             return Ok(());
         }
+        let done = self.change_copies(ring, folder, host);
+        events::tell(events::Change::Shared, &done, host);
+        done.map(|_| ())
+    }
+
+    /// Returns whether there was something to change.
+    fn change_copies(
+        &mut self,
+        ring: &mut Keyring,
+        folder: &mut dyn Attributes,
+        host: &mut dyn Host,
+    ) -> Result<bool> {
         let mut changes = Changes::default();
         let open = self.open_wanted(ring, folder, host)?;
         self.unshare(folder, &mut changes)?;
         let keys = self.unlock(open, ring, folder, host)?;
         self.share(&keys, &mut changes)?;
         self.share_open(open, &keys, folder, &mut changes)?;
-        self.store(changes, folder)
+        if changes.0.is_empty() {
+            return Ok(false);
+        }
+        host.debug(&|| changes.summary(&folder.mailbox()));
+        self.store(changes, folder)?;
+        Ok(true)
     }
 
     /// Takes back what [`Sharing::apply`] did, because the rights could not be changed.
@@ -399,9 +417,6 @@ impl Sharing {
     }
 
     fn store(&mut self, changes: Changes, folder: &mut dyn Attributes) -> Result<()> {
-        if changes.0.is_empty() {
-            return Ok(());
-        }
         let prefix = Level::Folder.private_prefix();
         for name in changes.0.keys() {
             let is_there = |copy| self.copies.contains(copy);

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use zeroize::Zeroizing;
 
 use super::attributes::{Access, Attributes, BY_ID, Change, Guid, Host, Level, Scope};
+use super::events::{Events, Happened};
 use super::keyring::Keyring;
 use super::names::Line;
 use super::settings::Settings;
@@ -30,6 +31,8 @@ pub struct Dict {
     pub inbox_opened: usize,
     pub warnings: Vec<String>,
     pub decisions: Vec<String>,
+    /// What happened, in words.
+    pub events: Vec<String>,
     held: HashSet<String>,
 }
 
@@ -198,6 +201,22 @@ impl Session {
     }
 }
 
+/// Writes down what happens.
+pub struct Heard(pub SharedDict);
+
+impl Events for Heard {
+    fn emit(&self, happened: Happened) {
+        let mut words = vec![format!("{:?}", happened.name)];
+        words.extend(
+            happened
+                .fields()
+                .map(|(field, word)| format!("{field:?}={word}")),
+        );
+        words.extend(happened.bytes.map(|bytes| format!("Bytes={bytes}")));
+        self.0.borrow_mut().events.push(words.join(" "));
+    }
+}
+
 impl Host for Session {
     fn inbox(&mut self) -> Result<Box<dyn Attributes>> {
         self.dict.borrow_mut().inbox_opened += 1;
@@ -210,6 +229,10 @@ impl Host for Session {
 
     fn debug(&self, text: &dyn Fn() -> String) {
         self.dict.borrow_mut().decisions.push(text());
+    }
+
+    fn events(&self) -> Rc<dyn Events> {
+        Rc::new(Heard(Rc::clone(&self.dict)))
     }
 
     fn username(&self) -> &str {

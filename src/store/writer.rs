@@ -1,13 +1,16 @@
 //! Writing one mail: encrypting it, or making sure that plaintext doesn't look encrypted.
 #![forbid(unsafe_code)]
 
+use std::rc::Rc;
+
 use super::attributes::{Attributes, Host};
+use super::events::{Events, Happened, Name, Origin, Source, kind};
 use super::key_source::in_use;
 use super::keyring::Keyring;
 use super::settings::SaveVersion;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::key::KeyId;
-use crate::stream::{Encryptor, Guard, Version, Watch};
+use crate::stream::{Encryptor, Format, Guard, Version, Watch};
 
 /// What becomes of the bytes of a mail.
 pub struct Writer {
@@ -16,6 +19,49 @@ pub struct Writer {
     folder_key: Option<FolderKey>,
     /// What is to be stored, lent until the next call.
     out: Vec<u8>,
+    count: Count,
+}
+
+/// What came of encrypting a mail, for whoever counts. Told at the end: a mail may be refused at any point.
+struct Count {
+    origin: Origin,
+    format: Option<Format>,
+    bytes: u64,
+    finished: bool,
+    error: Option<ErrorKind>,
+}
+
+impl Count {
+    fn new(origin: Origin) -> Self {
+        Count {
+            origin,
+            format: None,
+            bytes: 0,
+            finished: false,
+            error: None,
+        }
+    }
+
+    fn noting<T>(&mut self, result: Result<T>) -> Result<T> {
+        self.error = self.error.or(kind(&result));
+        result
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        let Origin { source, events } = &self.origin;
+        let bytes = self.finished.then_some(self.bytes);
+        if self.finished || self.error.is_some() {
+            events.emit(Happened::file(
+                Name::Encrypt,
+                *source,
+                self.format,
+                bytes,
+                self.error,
+            ));
+        }
+    }
 }
 
 enum Content {
@@ -46,6 +92,15 @@ impl Writer {
         folder: &mut dyn Attributes,
         host: &mut dyn Host,
     ) -> Result<Self> {
+        let mut count = Count::new(Origin {
+            source: Source::Mail,
+            events: host.events(),
+        });
+        let made = count.noting(Self::made(ring, folder, host));
+        made.map(|writer| writer.counted(count))
+    }
+
+    fn made(ring: &mut Keyring, folder: &mut dyn Attributes, host: &mut dyn Host) -> Result<Self> {
         let writing = ring.settings().writing()?;
         let version = match writing.version {
             SaveVersion::ReadOnly => return Ok(Self::plain()),
@@ -77,11 +132,13 @@ impl Writer {
     ///
     /// # Errors
     /// The mail must not be stored.
-    pub fn before_packing(ring: &Keyring) -> Result<Option<Self>> {
+    pub fn before_packing(ring: &Keyring, events: Rc<dyn Events>) -> Result<Option<Self>> {
         Ok(match ring.settings().writing()?.version {
             SaveVersion::ReadOnly => None,
             SaveVersion::V1 | SaveVersion::V2 => {
-                Some(Self::new(Content::Watched(Watch::default())))
+                let writer = Self::new(Content::Watched(Watch::default()));
+                let source = Source::Mail;
+                Some(writer.counted(Count::new(Origin { source, events })))
             }
         })
     }
@@ -91,9 +148,9 @@ impl Writer {
         Self::new(Content::Plain(Guard::default()))
     }
 
-    /// A writer that encrypts.
-    pub fn encrypting(encryptor: Encryptor) -> Self {
-        Self::new(Content::Encrypted(Box::new(encryptor), None))
+    /// A writer that encrypts a file.
+    pub fn encrypting(encryptor: Encryptor, origin: Origin) -> Self {
+        Self::new(Content::Encrypted(Box::new(encryptor), None)).counted(Count::new(origin))
     }
 
     fn new(content: Content) -> Self {
@@ -101,7 +158,16 @@ impl Writer {
             content,
             folder_key: None,
             out: Vec::new(),
+            count: Count::new(Origin::default()),
         }
+    }
+
+    fn counted(mut self, mut count: Count) -> Self {
+        if let Content::Encrypted(encryptor, _) = &self.content {
+            count.format = Some(encryptor.format());
+        }
+        self.count = count;
+        self
     }
 
     /// Takes the next bytes of the mail. Returns what to store for them.
@@ -115,7 +181,8 @@ impl Writer {
                 if let Some(watch) = watch {
                     watch.update(data);
                 }
-                encryptor.update(data, &mut self.out)?;
+                self.count.noting(encryptor.update(data, &mut self.out))?;
+                self.count.bytes += data.len() as u64;
             }
             Content::Watched(watch) => {
                 watch.update(data);
@@ -133,7 +200,10 @@ impl Writer {
     pub fn finish(&mut self) -> Result<&[u8]> {
         self.out.clear();
         match &mut self.content {
-            Content::Encrypted(encryptor, _) => encryptor.finish(&mut self.out)?,
+            Content::Encrypted(encryptor, _) => {
+                self.count.noting(encryptor.finish(&mut self.out))?;
+                self.count.finished = true;
+            }
             Content::Watched(_) => {}
             Content::Plain(guard) => guard.finish(&mut self.out)?,
         }
@@ -147,7 +217,9 @@ impl Writer {
     pub fn check(&mut self) -> Result<()> {
         match &mut self.content {
             Content::Plain(guard) if guard.refused() => guard.finish(&mut self.out),
-            Content::Encrypted(_, Some(watch)) | Content::Watched(watch) => watch.check(),
+            Content::Encrypted(_, Some(watch)) | Content::Watched(watch) => {
+                self.count.noting(watch.check())
+            }
             _ => Ok(()),
         }
     }
@@ -207,18 +279,26 @@ mod tests {
         let mut first = Writer::for_mail(&mut ring, &mut folder, &mut session).unwrap();
         let mut encrypted = first.update(b"Subject: hi\n\n").unwrap().to_vec();
         encrypted.extend_from_slice(first.finish().unwrap());
-        let mut before = Writer::before_packing(&ring).unwrap().unwrap();
+        let mut before = Writer::before_packing(&ring, session.events())
+            .unwrap()
+            .unwrap();
         let mut whole = Writer::for_mail(&mut ring, &mut folder, &mut session).unwrap();
         assert_eq!(before.update(b"Subject: hi\n").unwrap(), b"Subject: hi\n");
         assert_eq!(before.finish().unwrap(), b"");
         before.check().unwrap();
-        let mut before = Writer::before_packing(&ring).unwrap().unwrap();
+        let mut before = Writer::before_packing(&ring, session.events())
+            .unwrap()
+            .unwrap();
         for writer in [&mut before, &mut whole] {
             writer.update(&encrypted).unwrap();
             assert_eq!(writer.check().unwrap_err().kind(), ErrorKind::Refused);
         }
         let off = keyring(&[("mail_crypt_save_version", "0")]);
-        assert!(Writer::before_packing(&off).unwrap().is_none());
+        assert!(
+            Writer::before_packing(&off, session.events())
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

@@ -52,6 +52,27 @@ impl Algorithm {
     }
 }
 
+/// What a stream is written in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Format {
+    /// Of the header.
+    pub version: Version,
+    /// Of the payload.
+    pub algorithm: Algorithm,
+}
+
+impl From<&Header> for Format {
+    fn from(header: &Header) -> Self {
+        Format {
+            version: header.version,
+            algorithm: Algorithm {
+                cipher: header.cipher,
+                digest: header.digest,
+            },
+        }
+    }
+}
+
 impl Default for Algorithm {
     fn default() -> Self {
         Algorithm {

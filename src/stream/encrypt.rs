@@ -1,7 +1,7 @@
 //! Writing a stream.
 #![forbid(unsafe_code)]
 
-use super::algorithm::Algorithm;
+use super::algorithm::{Algorithm, Format};
 use super::block::ContentKey;
 use super::sender::Sender;
 use crate::crypto::cipher::{Cipher, Crypter};
@@ -17,6 +17,7 @@ pub struct Encryptor {
     state: State,
     key: ContentKey,
     header_hash: [u8; 32],
+    format: Format,
     left: u64,
 }
 
@@ -60,6 +61,7 @@ impl Encryptor {
         let bytes = header.write()?;
         Ok(Encryptor {
             header_hash: super::header_hash(&bytes)?,
+            format: Format::from(&header),
             left: header.cipher.max_len(),
             state: State::Fresh(Box::new((header, bytes))),
             key,
@@ -74,6 +76,11 @@ impl Encryptor {
     /// What identifies the stream, as [`super::Opener::header_hash`].
     pub fn header_hash(&self) -> [u8; 32] {
         self.header_hash
+    }
+
+    /// What the stream is written in.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Encrypts `plain` and appends the file's next bytes to `out`.

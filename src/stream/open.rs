@@ -1,6 +1,7 @@
 //! Reading a stream, phase one: nothing comes out before the whole has been verified.
 #![forbid(unsafe_code)]
 
+use super::algorithm::Format;
 use super::block::{self, ContentKey};
 use super::payload::{check_whole_blocks, tampered, truncated_tag};
 use super::secrets::SecretCache;
@@ -229,6 +230,11 @@ impl Opener {
     pub fn header_hash(&self) -> Result<[u8; 32]> {
         self.header.as_ref().ok_or_else(early)?;
         super::header_hash(&self.start)
+    }
+
+    /// What the stream is written in, once the header is known.
+    pub fn format(&self) -> Option<Format> {
+        self.header.as_ref().map(Format::from)
     }
 
     /// A large mail that was verified before, by [`Verified::to_record`]; to be unlocked first. Each chunk

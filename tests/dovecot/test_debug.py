@@ -70,6 +70,19 @@ def test_nothing_is_said_where_nobody_asks(dovecot):
     assert not server.log.lines("mail_crypt: (saving|reading|made)")
 
 
+def test_the_category_alone_shows_decisions_and_events(dovecot):
+    crypt = CryptConfig(password=PASSWORD)
+    server = dovecot(crypt=crypt, users={"alice": UserConfig()}, extra="log_debug = category=mail-crypt\n")
+    lines = deliver_and_read(server, last="mail_crypt_decrypt_finished: ")
+    for said in (
+        "mail_crypt_key_created_finished: level=user protected=yes",
+        "mail_crypt_encrypt_finished: source=mail format=2 algorithm=aes-256-gcm-sha256 bytes=",
+        "mail_crypt_unlock_finished: slot_type=password kdf=pbkdf2",
+        "saving to INBOX: its key",
+    ):
+        assert said in lines
+
+
 def test_debugging_shows_how_a_mail_is_copied(dovecot):
     crypt = CryptConfig(
         curve=None, global_public=GLOBAL.public_setting(), global_private=(GLOBAL.setting(),)

@@ -43,7 +43,7 @@ RECIPES = {
         "cryptokey reopen", "--no-undo", "--needed", '"$old_folder_key"', "convert -u jane --dry-run", "convert -A --max-rate", "convert -A --dry-run",
         '"$retired_key"', "--to plain", "slot add -u jane -n phone", "auth_password_verify",
         "driver = lua", "passdb lua", "slot remove -u jane phone", "openssl rand", "-g -n sso", "AS mail_crypt_private_password",
-        "AS crypt_user_key_password", "pass_attrs", "driver = oauth2", "pattern = ", "dict_map",
+        "AS crypt_user_key_password", "pass_attrs", "driver = oauth2", "pattern = ", "dict_map", "metrics.conf",
     )
 }  # fmt: skip
 
@@ -583,6 +583,11 @@ def test_argon2id_and_the_way_back_to_the_packaged_plugin(dovecot):
     server.restart(plugin="packaged")
     with server.imap("jane") as imap:
         assert imap.bodies()[0].endswith(mail.data)
+
+
+def test_metrics_are_where_the_package_has_them():
+    (path,) = re.findall(r"/usr/share/doc/dovecot-mail-crypt/(\S+)", block("metrics.conf"))
+    assert (REPOSITORY / path).exists()
 
 
 @pytest.mark.parametrize(

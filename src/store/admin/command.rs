@@ -131,6 +131,7 @@ impl Command {
             Task::CheckRotation => reset::check_rotation(ring, host, &self.request),
             Task::Renew => self.renew(ring, at, host),
         };
+        self.request.tell(task, &done, host);
         ring.settle(at, host);
         self.answered(done, level, at)
     }

@@ -3,6 +3,9 @@
 
 use zeroize::Zeroizing;
 
+use super::super::attributes::Host;
+use super::super::events::{Change, Happened, kind};
+use super::plan::Task;
 use crate::crypto::Secret;
 use crate::error::{Error, Result};
 use crate::format::pem;
@@ -84,6 +87,28 @@ pub struct Request {
     pub new: Option<Secret>,
     /// Standard input: the key to import, or secrets, one a line.
     pub input: Secret,
+}
+
+impl Request {
+    /// Tells what became of a step, if it changes keys. Of new ones the keyring tells.
+    pub(super) fn tell(&self, task: Task, done: &Result<()>, host: &dyn Host) {
+        let change = match task {
+            Task::Password if self.undo => Change::PasswordUndone,
+            Task::Password if self.clear => Change::PasswordCleared,
+            Task::Password => Change::Password,
+            Task::Reset if self.abandon => Change::Abandoned,
+            Task::Reset => Change::Reset,
+            Task::Reopen => Change::Reopened,
+            Task::Rekey => Change::Rekeyed,
+            Task::Import => Change::Imported,
+            Task::Delete => Change::Deleted,
+            Task::SlotAdd => Change::SlotAdded,
+            Task::SlotRemove => Change::SlotRemoved,
+            _ => return,
+        };
+        let error = kind(done);
+        host.events().emit(Happened::changed(change, error));
+    }
 }
 
 /// What stood in standard input.

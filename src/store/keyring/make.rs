@@ -6,6 +6,7 @@ use std::any::Any;
 use zeroize::Zeroizing;
 
 use super::super::attributes::{Access, Attributes, Host, Level, Scope, owner};
+use super::super::events::{Happened, kind};
 use super::super::filing::{self, Active, Filed};
 use super::super::names::Setting;
 use super::super::settings::SaveVersion;
@@ -13,7 +14,7 @@ use super::Extend;
 use super::Keyring;
 use super::store::NewKey;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{PrivateKey, Protect, PublicKey};
+use crate::key::{PrivateKey, Protect, Protection, PublicKey, StoredKey};
 
 /// How often the user key may be replaced while the folder's lock is waited for; even once is rare.
 const MAX_REPLACED: u32 = 5;
@@ -294,6 +295,8 @@ impl Keyring {
         text: Zeroizing<String>,
     ) -> Result<PublicKey> {
         let (id, public) = (key.id(), key.public());
+        let stored = StoredKey::parse(&text);
+        let protected = stored.is_ok_and(|key| key.protection() != Protection::None);
         let private = Some(text);
         let new = NewKey {
             level,
@@ -301,7 +304,10 @@ impl Keyring {
             public: public.clone(),
             private,
         };
-        self.store(at, new)?;
+        let done = self.store(at, new);
+        host.events()
+            .emit(Happened::created(level, protected, kind(&done)));
+        done?;
         host.debug(&|| format!("made key {id} of {}", owner(level, at, host)));
         self.private.insert(id, key);
         Ok(public)

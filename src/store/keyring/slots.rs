@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::attributes::{Attributes, Host};
+use super::super::events::Way;
 use super::super::slots;
 use super::Keyring;
 use super::protect::is_login;
@@ -28,11 +29,24 @@ pub(super) struct OpenSlots {
     pub given: Vec<PrivateKey>,
     /// The slot that was used last.
     pub used: Option<String>,
+    /// What opened a user key last.
+    pub way: Option<Way>,
 }
 
 struct OpenSlot {
     name: String,
     key: PrivateKey,
+    way: Way,
+}
+
+impl OpenSlot {
+    fn new(slot: &Slot, key: PrivateKey) -> Self {
+        OpenSlot {
+            name: slot.name.clone(),
+            key,
+            way: Way::slot(slot.slot_type, &slot.stretch),
+        }
+    }
 }
 
 impl OpenSlots {
@@ -63,6 +77,7 @@ impl Keyring {
         for OpenSlot {
             name,
             key: slot_key,
+            way,
         } in &self.slots.open
         {
             for filed in slots.keys_of(name) {
@@ -74,6 +89,7 @@ impl Keyring {
                 };
                 host.debug(&|| format!("unlocked key {id} by slot {name}"));
                 self.slots.used = Some(name.clone());
+                self.slots.way = Some(*way);
                 self.private.insert(*id, key.clone());
                 return Ok(Some(key));
             }
@@ -98,8 +114,7 @@ impl Keyring {
             }
             match self.open_slot(slot, &mut secrets) {
                 Ok(Some(key)) => {
-                    let name = slot.name.clone();
-                    self.slots.open.push(OpenSlot { name, key });
+                    self.slots.open.push(OpenSlot::new(slot, key));
                     return;
                 }
                 Ok(None) => {}
@@ -131,10 +146,15 @@ impl Keyring {
         };
         let key = self.open_slot(slot, &mut self.secrets())?;
         if let Some(key) = &key {
-            let (name, key) = (slot.name.clone(), key.clone());
-            self.slots.open.push(OpenSlot { name, key });
+            self.slots.open.push(OpenSlot::new(slot, key.clone()));
         }
         Ok(key)
+    }
+
+    /// By which way the slot with this key was opened, if one was.
+    pub(super) fn way_of_slot(&self, id: &KeyId) -> Option<Way> {
+        let open = self.slots.open.iter().find(|open| open.key.matches(id));
+        open.map(|open| open.way)
     }
 
     /// The names of the slots that the session's secret opens.
@@ -181,10 +201,7 @@ impl Keyring {
                 break;
             }
             match self.open_slot(slot, &mut secrets) {
-                Ok(Some(key)) => open.push(OpenSlot {
-                    name: slot.name.clone(),
-                    key,
-                }),
+                Ok(Some(key)) => open.push(OpenSlot::new(slot, key)),
                 Ok(None) => {}
                 Err(e) => host.debug(&|| e.to_string()),
             }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::super::attributes::{Attributes, Host, Level, Scope};
+use super::super::events::{Happened, Way, kind};
 use super::super::filing::Filed;
 use super::super::names::Setting;
 use super::{Keyring, no_key};
@@ -32,6 +33,21 @@ impl Keyring {
         if let Some(key) = self.private.get(id) {
             return Ok(key.clone());
         }
+        self.slots.way = None;
+        let unlocked = self.unlock_user_key(id, at, filed, host, depth);
+        self.tell_unlocked(id, filed, &unlocked, host);
+        unlocked
+    }
+
+    fn unlock_user_key(
+        &mut self,
+        id: &KeyId,
+        at: &dyn Attributes,
+        filed: &Filed,
+        host: &mut dyn Host,
+        depth: u32,
+    ) -> Result<PrivateKey> {
+        let level = Level::User;
         let code = self.secret_is_code();
         if code {
             if let Ok(Some(key)) = self.unlock_by_slot(id, host) {
@@ -52,6 +68,27 @@ impl Keyring {
         }?;
         self.slots.user_keys.insert(*id);
         Ok(key)
+    }
+
+    /// Tells of each key once, unless it opens later: every mail asks for it.
+    fn tell_unlocked(
+        &mut self,
+        id: &KeyId,
+        filed: &Filed,
+        unlocked: &Result<PrivateKey>,
+        host: &dyn Host,
+    ) {
+        if unlocked.is_err() && !self.told_locked.insert(*id) {
+            return;
+        }
+        let as_stored = || {
+            let text = filed.texts().next()?;
+            let stored = StoredKey::parse(&text).ok()?;
+            Some(Way::string(&stored.protection()))
+        };
+        let way = self.slots.way.or_else(as_stored);
+        let way = way.unwrap_or(Way::string(&Protection::None));
+        host.events().emit(Happened::unlocked(way, kind(unlocked)));
     }
 
     fn unlock_texts(
@@ -163,6 +200,13 @@ impl Keyring {
             }
             (Ok(_), Protection::Key(by)) => format!("unlocked key {id} with key {by}"),
         });
+        if checked.is_ok() {
+            let slot = match &protection {
+                Protection::Key(by) => self.way_of_slot(by),
+                Protection::Password | Protection::None => None,
+            };
+            self.slots.way = slot.or(Some(Way::string(&protection)));
+        }
         let fingerprint = fingerprint(id, text)?;
         checked.inspect_err(|e| self.failed.insert(fingerprint, e.clone()))
     }

@@ -4,6 +4,7 @@
 use zeroize::Zeroizing;
 
 use super::super::attributes::{Attributes, Host, Level, Scope};
+use super::super::events::{Change, tell};
 use super::super::filing::{self, Filed};
 use super::super::settings::SaveVersion;
 use super::super::slots;
@@ -31,14 +32,18 @@ impl Keyring {
             return;
         }
         for (id, text) in outdated {
-            if let Err(e) = self.upgrade(&id, &text, host) {
+            let done = self.upgrade(&id, &text, host);
+            tell(Change::Stretched, &done, host);
+            if let Err(e) = done {
                 host.warn(&format!(
                     "key {id} of user {} stays under its old string: {e}",
                     host.username().to_owned()
                 ));
             }
         }
-        if let Err(e) = self.escrow_at_hand(host) {
+        let done = self.escrow_at_hand(host);
+        tell(Change::Escrowed, &done, host);
+        if let Err(e) = done {
             let user = host.username().to_owned();
             host.warn(&format!("user {user}: no escrow copy is made: {e}"));
         }
@@ -50,13 +55,14 @@ impl Keyring {
     }
 
     /// Puts the user key `id` under the same password again, as the settings want it, if its string is still `text`.
-    fn upgrade(&mut self, id: &KeyId, text: &str, host: &mut dyn Host) -> Result<()> {
+    /// Returns whether it was.
+    fn upgrade(&mut self, id: &KeyId, text: &str, host: &mut dyn Host) -> Result<bool> {
         let password = match &self.settings.password {
             Some(password) if !password.value.is_empty() => password.value.clone(),
-            _ => return Ok(()),
+            _ => return Ok(false),
         };
         let Some(key) = self.private.get(id).cloned() else {
-            return Ok(());
+            return Ok(false);
         };
         let mut inbox = host.inbox()?;
         let _lock = inbox.lock(Level::User)?;
@@ -64,7 +70,7 @@ impl Keyring {
         let filed = Filed::read(inbox.as_mut(), Scope::Private, &name)?;
         // Whoever changed it meanwhile has seen to it. Two texts may be two passwords.
         if !filed.texts().eq([Zeroizing::new(text.to_owned())]) {
-            return Ok(());
+            return Ok(false);
         }
         let new = self.under_password(inbox.as_mut(), &key, &password)?;
         // Before the old one goes.
@@ -76,16 +82,16 @@ impl Keyring {
             return Err(Error::store("the dict does not hold what was just stored"));
         }
         host.debug(&|| format!("key {id} of user {} is stretched anew", host.username()));
-        Ok(())
+        Ok(true)
     }
 
-    /// Makes copies for escrow of the user's keys that this session has opened.
-    fn escrow_at_hand(&mut self, host: &mut dyn Host) -> Result<()> {
+    /// Makes copies for escrow of the user's keys that this session has opened. Returns whether some were missing.
+    fn escrow_at_hand(&mut self, host: &mut dyn Host) -> Result<bool> {
         match self.settings.escrow() {
-            Ok([]) => return Ok(()),
+            Ok([]) => return Ok(false),
             Ok(_) => {}
             // Once a session.
-            Err(_) if std::mem::replace(&mut self.warned_escrow, true) => return Ok(()),
+            Err(_) if std::mem::replace(&mut self.warned_escrow, true) => return Ok(false),
             Err(e) => return Err(e),
         }
         let escrowed = &self.escrowed;
@@ -100,7 +106,7 @@ impl Keyring {
             .cloned()
             .collect();
         if keys.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         // Once a session, whatever comes of it.
         self.escrowed.extend(new);
@@ -108,7 +114,7 @@ impl Keyring {
         let found = slots::read(inbox.as_mut())?;
         let escrow = self.settings.escrow()?;
         if keys.iter().all(|key| has_escrow(&found, escrow, &key.id())) {
-            return Ok(());
+            return Ok(false);
         }
         let _lock = inbox.lock(Level::User)?;
         let mut found = slots::read(inbox.as_mut())?;
@@ -122,7 +128,7 @@ impl Keyring {
                 host.username()
             )
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Puts the new user key under all slots that each of the user's keys has sealed, as far as they open, and makes the

@@ -26,6 +26,14 @@ impl Changes {
         self.0.insert(name, None);
     }
 
+    /// What is changed, for the log.
+    pub(super) fn summary(&self, mailbox: &str) -> String {
+        let all = self.0.len();
+        let stored = self.0.values().filter(|value| value.is_some()).count();
+        let removed = all - stored;
+        format!("mailbox {mailbox}: {stored} shared copies of keys are stored, {removed} removed")
+    }
+
     pub(super) fn into_list(self) -> Vec<Change> {
         let change = |(name, value)| match value {
             Some(value) => Change::set(Scope::Shared, name, value),

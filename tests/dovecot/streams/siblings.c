@@ -189,7 +189,7 @@ int main(int argc ATTR_UNUSED, char *argv[])
 	i_assert(mcrs_init(MCRS_VERSION) == 0);
 	for (i = 0; i < sizeof(mail); i++)
 		mail[i] = i * 7 + (i >> 8) * 13 + (i >> 16) * 31;
-	if (mcrs_fs_new("posix:", setting, argv[1], &fs, &parent, &error) < 0)
+	if (mcrs_fs_new(NULL, "posix:", setting, argv[1], &fs, &parent, &error) < 0)
 		i_fatal("%s", error.text);
 	T_BEGIN {
 		fd = write_mail(fs, t_strconcat(argv[1], "/mail", NULL));
