@@ -17,7 +17,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x66e0f44eu
+#define MCRS_VERSION 0x4404cb32u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.

@@ -24,7 +24,7 @@ case $step in
     bench-micro) packages+=(openssl python3) ;;
     bench-count | memcheck) packages+=("${demo[@]}" libc6-dbg valgrind) ;;
     test) packages+=("${demo[@]}" dovecot-sieve python3-pytest python3-pytest-xdist
-        python3-pytest-timeout openssl)
+        python3-pytest-timeout openssl strace)
         # Plugins that are tried beside ours; a Debian that lacks one, or has it for another Dovecot, goes without.
         optional=(dovecot-auth-lua dovecot-flatcurve dovecot-fts-xapian dovecot-sqlite) ;;
     # Only the pure part is fuzzed. libFuzzer is C++.

@@ -51,6 +51,7 @@ impl ErrorKind {
             ErrorKind::WrongPassword => "wrong_password",
             ErrorKind::Tampered => "tampered",
             ErrorKind::Setting => "setting",
+            ErrorKind::Usage => "usage",
             ErrorKind::Store => "store",
             ErrorKind::Refused => "refused",
             ErrorKind::Crypto => "crypto",

@@ -37,20 +37,20 @@ impl Wish {
     /// Reads the parameters; those that weren't given are empty.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`], with what is wrong about them.
+    /// [`ErrorKind::Usage`], with what is wrong about them.
     pub fn parse(to: &str, rekey: bool, dry_run: bool, max_rate: &str) -> Result<Self> {
         let to = match to {
             "" | "encrypted" => Target::Encrypted,
             "plain" => Target::Plain,
-            _ => return Err(refused("--to is encrypted or plain")),
+            _ => return Err(Error::usage("--to is encrypted or plain")),
         };
         if rekey && to == Target::Plain {
-            return Err(refused("--rekey makes no plaintext"));
+            return Err(Error::usage("--rekey makes no plaintext"));
         }
         let max_rate = match max_rate {
             "" => None,
             rate => Some(bytes(rate).ok_or_else(|| {
-                refused("--max-rate is a number of bytes a second, as in 500k or 10M")
+                Error::usage("--max-rate is a number of bytes a second, as in 500k or 10M")
             })?),
         };
         Ok(Wish {
@@ -108,10 +108,6 @@ impl Wish {
             }
         }
     }
-}
-
-fn refused(text: &'static str) -> Error {
-    Error::new(ErrorKind::Refused, text)
 }
 
 /// A number, and k, M or G after it.
@@ -255,7 +251,7 @@ mod tests {
             ("", false, "99999999999999999999G"),
         ] {
             let wish = Wish::parse(to, rekey, false, rate);
-            assert_eq!(wish.err().map(|e| e.kind()), Some(ErrorKind::Refused));
+            assert_eq!(wish.err().map(|e| e.kind()), Some(ErrorKind::Usage));
         }
         let wish = Wish::parse("", true, true, "10M").unwrap();
         assert_eq!(wish.to, Target::Encrypted);

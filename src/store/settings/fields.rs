@@ -107,7 +107,10 @@ impl Fields {
             }
             return Err(ignored_name(name, &format!("use {new}")));
         }
-        if let Some(rest) = name.strip_prefix("set/").filter(|rest| rest.starts_with("crypt_")) {
+        if let Some(rest) = name
+            .strip_prefix("set/")
+            .filter(|rest| rest.starts_with("crypt_"))
+        {
             return Err(ignored_name(name, &format!("use {rest}")));
         }
         if !name.starts_with("crypt_") {
