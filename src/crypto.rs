@@ -1,4 +1,5 @@
-//! The only user of libcrypto: random bytes, digests, ciphers and public-key operations.
+//! The only user of libcrypto: random bytes, digests, ciphers and public-key operations. Argon2, SHA-256 and libsodium's
+//! boxes come from crates.
 //!
 //! Nothing here knows a file format.
 #![forbid(unsafe_code)]
@@ -15,12 +16,14 @@ pub mod pkcs8;
 pub mod rsa;
 mod secret;
 mod sha256;
+#[cfg_attr(not(feature = "trees"), path = "crypto/no_sodium.rs")]
+pub mod sodium;
 pub mod xdh;
 
 #[cfg(test)]
 mod vectors;
 
-pub use argon2id::argon2id;
+pub use argon2id::{argon2i, argon2id};
 pub use secret::{Secret, SecretText, SecretVec};
 
 use crate::error::{Error, ErrorKind, Result};

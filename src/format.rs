@@ -1,4 +1,4 @@
-//! The wire formats: streams, key strings and slots, parsed and written. Nothing is encrypted here.
+//! The wire formats: streams, key strings and slots, parsed and written; mail of TREES, parsed. Nothing is encrypted here.
 #![forbid(unsafe_code)]
 // What is parsed here comes from disk or the network.
 #![deny(clippy::indexing_slicing, clippy::string_slice)]
@@ -12,3 +12,4 @@ pub mod keystring;
 pub mod pem;
 pub mod slots;
 pub mod stream;
+pub mod trees;

@@ -8,6 +8,7 @@ mod public;
 mod public_text;
 pub mod slot;
 mod stored;
+pub mod trees;
 mod wrap;
 
 use std::fmt;

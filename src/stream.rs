@@ -4,7 +4,8 @@
 //! file's bytes in any pieces and gives nothing away until the whole has been checked: a small
 //! mail then comes out as one wiped buffer, a large one as [`Verified`], with which the file is
 //! read a second time, chunk by chunk in any order. [`spool::Spool`] keeps what comes from a
-//! source that can't go back, in memory or sealed in a file.
+//! source that can't go back, in memory or sealed in a file. [`TreesOpener`] is the [`Opener`] of
+//! mail that TREES wrote.
 #![forbid(unsafe_code)]
 
 mod algorithm;
@@ -20,6 +21,7 @@ mod recorded_size;
 mod secrets;
 mod sender;
 pub mod spool;
+mod trees;
 mod verified;
 mod verifier;
 mod window;
@@ -37,6 +39,7 @@ pub use open::{Body, Feed, Limits, Opener, SMALL};
 pub use recorded_size::may_be_ciphertext_size;
 pub use secrets::SecretCache;
 pub use sender::Sender;
+pub use trees::{AT_ONCE, TreesFeed, TreesOpener};
 pub use verified::Verified;
 pub use window::Window;
 

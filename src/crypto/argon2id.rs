@@ -1,4 +1,4 @@
-//! Argon2id (RFC 9106), for passwords.
+//! Argon2id (RFC 9106), for passwords, and Argon2i, for those of TREES.
 #![forbid(unsafe_code)]
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -12,29 +12,46 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Errors
 /// Internal for parameters that Argon2 doesn't allow; the caller has checked them. [`ErrorKind::Crypto`] where the
 /// process may not have that much memory.
-pub fn argon2id(
+pub fn argon2id(password: &[u8], salt: &[u8], params: (u32, u32, u32)) -> Result<Secret> {
+    stretch(Algorithm::Argon2id, password, salt, params)
+}
+
+/// The same with Argon2i.
+///
+/// # Errors
+/// As [`argon2id`].
+pub fn argon2i(password: &[u8], salt: &[u8], params: (u32, u32, u32)) -> Result<Secret> {
+    stretch(Algorithm::Argon2i, password, salt, params)
+}
+
+fn stretch(
+    algorithm: Algorithm,
     password: &[u8],
     salt: &[u8],
     (memory, passes, lanes): (u32, u32, u32),
 ) -> Result<Secret> {
-    let refused = |e: argon2::Error| Error::internal(format_args!("Argon2id: {e}"));
+    let name = match algorithm {
+        Algorithm::Argon2i => "Argon2i",
+        _ => "Argon2id",
+    };
+    let refused = |e: argon2::Error| Error::internal(format_args!("{name}: {e}"));
     let params = Params::new(memory, passes, lanes, Some(32)).map_err(refused)?;
-    let mut blocks = blocks(params.block_count())?;
+    let mut blocks = blocks(params.block_count(), name)?;
     let mut out = Secret::zeroed(32);
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+    Argon2::new(algorithm, Version::V0x13, params)
         .hash_password_into_with_memory(password, salt, &mut out, blocks.as_mut_slice())
         .map_err(refused)?;
     Ok(out)
 }
 
 /// Memory of its own, since Argon2's own way aborts the process where there isn't enough.
-fn blocks(count: usize) -> Result<Zeroizing<Vec<Block>>> {
+fn blocks(count: usize, name: &str) -> Result<Zeroizing<Vec<Block>>> {
     let mut blocks = Vec::new();
     blocks.try_reserve_exact(count).map_err(|_| {
         Error::new(
             ErrorKind::Crypto,
             format!(
-                "no {} MiB of memory for Argon2id: give this service a higher vsz_limit",
+                "no {} MiB of memory for {name}: give this service a higher vsz_limit",
                 count / 1024
             ),
         )
@@ -60,8 +77,23 @@ mod tests {
     }
 
     #[test]
+    fn what_libsodium_makes_is_made() {
+        // crypto_pwhash of libsodium 1.0.18: opslimit 3 and 2, memlimit 65536.
+        let key = argon2i(b"password", b"somesaltsomesalt", (64, 3, 1)).unwrap();
+        assert_eq!(
+            hex::encode(&key),
+            "a7bf2ceb5c1df3fa7e7c2403e08bd1399e3bc8c7d9dcb4f65e90adb3f7b3c86e"
+        );
+        let key = argon2id(b"password", b"somesaltsomesalt", (64, 2, 1)).unwrap();
+        assert_eq!(
+            hex::encode(&key),
+            "1a98fba8e6394425c9bdc333a9c750aaf811df070f5fb4a5788e1cf4db5793a1"
+        );
+    }
+
+    #[test]
     fn memory_that_isnt_there_is_an_error() {
-        assert!(blocks(usize::MAX / 1024).is_err());
+        assert!(blocks(usize::MAX / 1024, "Argon2id").is_err());
     }
 
     #[test]

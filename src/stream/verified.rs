@@ -7,11 +7,13 @@ use zeroize::Zeroizing;
 
 use super::block::ContentKey;
 use super::payload::tampered;
+use super::trees;
 use crate::crypto::cipher::{Cipher, MARGIN, Mode, Position, Seekable};
 use crate::crypto::gcm::{Gmac, GmacKey, Pieces};
 use crate::crypto::{self, Secret, SecretVec, ct_eq};
 use crate::error::{Error, Result};
 use crate::format::stream::{Header, Integrity};
+use crate::key::trees::TreesKey;
 
 /// The key of the chunks' tags.
 pub(super) struct MacKey {
@@ -65,7 +67,10 @@ pub struct Verified {
     pub(super) cipher: RefCell<ChunkCipher>,
     /// Bytes of a block in `previous`.
     pub(super) chain_len: usize,
+    /// Bytes of plaintext in each chunk but the last.
     pub(super) chunk: usize,
+    /// The same of ciphertext.
+    pub(super) sealed_chunk: usize,
     pub(super) payload_at: u64,
     pub(super) payload_len: u64,
     pub(super) plain_size: u64,
@@ -79,6 +84,8 @@ pub(super) enum ChunkCipher {
     Gcm(Box<Pieces>),
     /// By tags under a key that lives as long as this, then decrypted without authentication.
     Other(Gmac, Seekable),
+    /// TREES: by their hashes.
+    Trees(TreesKey),
 }
 
 impl ChunkCipher {
@@ -106,6 +113,11 @@ impl ChunkCipher {
                     return payload.decrypt(at, ciphertext, out);
                 }
             }
+            ChunkCipher::Trees(key) => {
+                if let Some(len) = trees::open_group(key, ciphertext, tag, out)? {
+                    return Ok(len);
+                }
+            }
         }
         Err(tampered().context("the file changed while it was read"))
     }
@@ -131,11 +143,11 @@ impl Verified {
     /// Where a chunk's ciphertext is: its offset in the file and its length in bytes. The
     /// length is 0 beyond the last chunk.
     pub fn ciphertext_range(&self, chunk: usize) -> (u64, usize) {
-        let start = (chunk as u64).saturating_mul(self.chunk as u64);
+        let start = (chunk as u64).saturating_mul(self.sealed_chunk as u64);
         let len = self
             .payload_len
             .saturating_sub(start)
-            .min(self.chunk as u64);
+            .min(self.sealed_chunk as u64);
         // The minimum with a usize fits into one.
         (self.payload_at.saturating_add(start), len as usize)
     }
@@ -229,6 +241,7 @@ impl Verified {
             cipher: RefCell::new(ChunkCipher::gcm(&mac_key)?),
             chain_len: 0,
             chunk,
+            sealed_chunk: chunk,
             payload_at,
             payload_len: len,
             plain_size: len,

@@ -171,6 +171,7 @@ impl Verifier {
             cipher: RefCell::new(cipher),
             chain_len: self.chunks.block,
             chunk: self.chunks.size,
+            sealed_chunk: self.chunks.size,
             payload_at,
             payload_len: self.len,
             plain_size,
