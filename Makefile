@@ -46,7 +46,7 @@ MODULES :=
 # What is there for one release line only: 2.4 has all settings in one interface, and one fs driver; 2.3 tells two
 # of them everything in a string, and keeps a copy of doveadm's arguments.
 ifeq ($(DOVECOT_LINE),2.4)
-settings := common/crypt-settings common/own-settings
+settings := common/crypt-settings common/crypt-settings-own common/own-settings
 else
 settings := common/plugin-settings
 doveadm_args := doveadm/doveadm-args

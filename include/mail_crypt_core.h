@@ -17,7 +17,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x4404cb32u
+#define MCRS_VERSION 0x10cd8a65u
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -912,6 +912,15 @@ void mcrs_writer_free(struct mcrs_writer **writer);
 bool mcrs_is_encrypted(const uint8_t *data, size_t size);
 
 /*
+ Whether a stream that begins with these bytes, as many as [`MCRS_MAGIC_SIZE`], was written by TREES.
+
+ # Safety
+ `data` has `size` bytes.
+ */
+bool mcrs_is_trees(const uint8_t *data,
+                   size_t size);
+
+/*
  Whether `recorded` may be the size that Dovecot notes for a mail of `stored` bytes of ciphertext when it mends an
  sdbox or mdbox file. The mail's own size may look like that, too.
  */
@@ -995,6 +1004,18 @@ int mcrs_reader_new(struct mcrs_user *user,
                     struct mcrs_error *error);
 
 /*
+ Makes a reader for a mail in `file` that TREES wrote. It is used as any other; the index cache gets nothing of it.
+ Returns 0 and sets `reader_r`, or -1.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `reader_r` and `error` are valid.
+ */
+int mcrs_reader_new_trees(struct mcrs_user *user,
+                          struct mcrs_file file,
+                          struct mcrs_reader **reader_r,
+                          struct mcrs_error *error);
+
+/*
  After the mail was opened: what the index cache should get in `field`. Returns 1 and lends it until
  the reader is freed, 0 where none is needed, -1 on error.
 
@@ -1012,7 +1033,7 @@ int mcrs_reader_get_cacheable(struct mcrs_reader *reader,
  mail can't be read.
 
  # Safety
- `reader` is from `mcrs_reader_new`, `mailbox` is NULL or open, `data` has `size` bytes, `error`
+ `reader` is from `mcrs_reader_new` or `mcrs_reader_new_trees`, `mailbox` is NULL or open, `data` has `size` bytes, `error`
  is valid.
  */
 int mcrs_reader_feed(struct mcrs_reader *reader,

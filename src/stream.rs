@@ -53,5 +53,8 @@ fn header_hash(header: &[u8]) -> Result<[u8; 32]> {
         .map_err(|_| Error::internal("SHA-256 has 32 bytes"))
 }
 
+#[cfg(all(test, feature = "trees"))]
+pub(crate) use trees::tests as trees_tests;
+
 #[cfg(test)]
 mod tests;

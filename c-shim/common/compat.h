@@ -2,7 +2,7 @@
 #define MAIL_CRYPT_COMPAT_H
 
 /* The only place that knows one Dovecot version from another. Besides, some files are for one release line only, as the
-   Makefile says: crypt-settings.c, own-settings.c, mail-crypt-settings.c and fs-crypt-settings.c for 2.4; plugin-settings.c, doveadm-args.c, fs-crypt.c,
+   Makefile says: crypt-settings.c, crypt-settings-own.c, own-settings.c, mail-crypt-settings.c and fs-crypt-settings.c for 2.4; plugin-settings.c, doveadm-args.c, fs-crypt.c,
    fs-mail-crypt.c and fs-crypt-args.c for 2.3. */
 
 #include "config.h"
@@ -32,9 +32,11 @@
 #define COMPAT_GIVEN "session_*given"
 /* 2.4: why there are no settings. */
 #define COMPAT_ERROR "error"
-/* 2.4: why there are none of those that the packaged plugin doesn't have, for reading and for making user keys. */
+/* 2.4: why there are none of those that the packaged plugin doesn't have, for reading, for making user keys, and for
+   reading mail of TREES. */
 #define COMPAT_OWN_READ_ERROR "error_own_read"
 #define COMPAT_OWN_KEY_ERROR "error_own_keys"
+#define COMPAT_OWN_TREES_ERROR "error_own_trees"
 
 /* compat_settings_get() reads the settings of a user, and compat_setting_lookup() answers from them:
    an mcrs_setting_fn. */

@@ -6,7 +6,7 @@
 #include "settings.h"
 #include "settings-parser.h"
 #include "master-service-private.h"
-#include "own-settings.h"
+#include "crypt-settings-private.h"
 
 struct crypt_private_key_settings {
 	pool_t pool;
@@ -154,9 +154,8 @@ struct compat_settings {
 	ARRAY_TYPE(const_string) values;
 };
 
-static void
-compat_settings_add_always(struct compat_settings *set, const char *name,
-			   const char *value)
+void compat_settings_add_always(struct compat_settings *set, const char *name,
+				const char *value)
 {
 	name = p_strdup(set->pool, name);
 	value = p_strdup(set->pool, value);
@@ -164,10 +163,8 @@ compat_settings_add_always(struct compat_settings *set, const char *name,
 	array_push_back(&set->values, &value);
 }
 
-/* In 2.4 there is no difference between what is empty and what is not set. */
-static void
-compat_settings_add(struct compat_settings *set, const char *name,
-		    const char *value)
+void compat_settings_add(struct compat_settings *set, const char *name,
+			 const char *value)
 {
 	if (value[0] != '\0')
 		compat_settings_add_always(set, name, value);
@@ -180,10 +177,8 @@ compat_settings_add_bool(struct compat_settings *set, const char *name,
 	compat_settings_add(set, name, value ? "yes" : "");
 }
 
-/* A file that is there but empty counts as set. */
-static void
-compat_settings_add_file(struct compat_settings *set, const char *name,
-			 const char *value)
+void compat_settings_add_file(struct compat_settings *set, const char *name,
+			      const char *value)
 {
 	struct settings_file file;
 
@@ -318,47 +313,6 @@ compat_settings_add_user(struct compat_settings *set, struct event *event,
 	return compat_settings_add_acl(set, event, error_r);
 }
 
-static void
-compat_settings_add_own_read(struct compat_settings *set, struct event *event)
-{
-	const struct own_read_settings *own;
-	const char *error;
-
-	if (settings_get(event, &own_read_info, 0, &own, &error) < 0) {
-		compat_settings_add(set, COMPAT_OWN_READ_ERROR, error);
-		return;
-	}
-	compat_settings_add_always(set, "mail_crypt_read_plain",
-				   own->crypt_read_plain ? "yes" : "no");
-	settings_free(own);
-}
-
-static void
-compat_settings_add_own_keys(struct compat_settings *set, struct event *event)
-{
-	const struct own_key_settings *own;
-	const char *error;
-
-	if (settings_get(event, &own_key_info, 0, &own, &error) < 0) {
-		compat_settings_add(set, COMPAT_OWN_KEY_ERROR, error);
-		return;
-	}
-	/* never empty, unless they are set so */
-	compat_settings_add_always(set, "mail_crypt_password_rounds",
-				   own->crypt_password_rounds);
-	compat_settings_add_always(set, "mail_crypt_password_kdf",
-				   own->crypt_password_kdf);
-	compat_settings_add_file(set, "mail_crypt_escrow_public_key",
-				 own->crypt_escrow_public_key_file);
-	compat_settings_add_file(set, "mail_crypt_escrow_public_key2",
-				 own->crypt_escrow_public_key2_file);
-	compat_settings_add_file(set, "mail_crypt_escrow_public_key3",
-				 own->crypt_escrow_public_key3_file);
-	compat_settings_add_file(set, "mail_crypt_escrow_public_key4",
-				 own->crypt_escrow_public_key4_file);
-	settings_free(own);
-}
-
 static struct compat_settings *compat_settings_alloc(void)
 {
 	/* wiped when it is freed */
@@ -432,8 +386,7 @@ struct compat_settings *compat_settings_get(struct mail_user *user)
 
 	if (compat_settings_add_all(set, user->event, &error) < 0)
 		compat_settings_add(set, COMPAT_ERROR, error);
-	compat_settings_add_own_read(set, user->event);
-	compat_settings_add_own_keys(set, user->event);
+	compat_settings_add_own(set, user->event);
 	compat_settings_add_fields(set, user->userdb_fields);
 	if (master != NULL)
 		compat_settings_add(set, COMPAT_MASTER_USER, master);

@@ -55,3 +55,43 @@ const struct setting_parser_info own_key_info = {
 	.struct_size = sizeof(struct own_key_settings),
 	.pool_offset1 = 1 + offsetof(struct own_key_settings, pool)
 };
+
+#define TREES_FIELD(key) \
+	SETTING_DEFINE_STRUCT_STR(#key, key, struct own_trees_settings)
+
+static const struct setting_define own_trees_defines[] = {
+	TREES_FIELD(trees_enabled),
+	TREES_FIELD(trees_version),
+	TREES_FIELD(trees_public_key),
+	TREES_FIELD(trees_locked_secretbox),
+	TREES_FIELD(trees_sk_nonce),
+	TREES_FIELD(trees_secretbox_key),
+	TREES_FIELD(trees_password),
+	TREES_FIELD(trees_pwhash_algo),
+	TREES_FIELD(trees_pwhash_opslimit),
+	TREES_FIELD(trees_pwhash_memlimit),
+	TREES_FIELD(trees_pwhash_salt),
+	SETTING_DEFINE_LIST_END
+};
+
+static const struct own_trees_settings own_trees_defaults = {
+	.trees_enabled = "",
+	.trees_version = "",
+	.trees_public_key = "",
+	.trees_locked_secretbox = "",
+	.trees_sk_nonce = "",
+	.trees_secretbox_key = "",
+	.trees_password = "",
+	.trees_pwhash_algo = "",
+	.trees_pwhash_opslimit = "",
+	.trees_pwhash_memlimit = "",
+	.trees_pwhash_salt = ""
+};
+
+const struct setting_parser_info own_trees_info = {
+	.name = "dovecot_mail_crypt_trees",
+	.defines = own_trees_defines,
+	.defaults = &own_trees_defaults,
+	.struct_size = sizeof(struct own_trees_settings),
+	.pool_offset1 = 1 + offsetof(struct own_trees_settings, pool)
+};

@@ -24,9 +24,27 @@ struct own_key_settings {
 	const char *crypt_escrow_public_key4_file;
 };
 
+/* What reading mail of TREES needs: its own names. */
+struct own_trees_settings {
+	pool_t pool;
+	/* texts, as above */
+	const char *trees_enabled;
+	const char *trees_version;
+	const char *trees_public_key;
+	const char *trees_locked_secretbox;
+	const char *trees_sk_nonce;
+	const char *trees_secretbox_key;
+	const char *trees_password;
+	const char *trees_pwhash_algo;
+	const char *trees_pwhash_opslimit;
+	const char *trees_pwhash_memlimit;
+	const char *trees_pwhash_salt;
+};
+
 /* A release that has others adds a struct, and leaves these as they are: a Dovecot that runs while ours is upgraded goes
    on reading. */
 extern const struct setting_parser_info own_read_info;
 extern const struct setting_parser_info own_key_info;
+extern const struct setting_parser_info own_trees_info;
 
 #endif

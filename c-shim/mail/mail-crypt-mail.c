@@ -106,14 +106,27 @@ mail_crypt_scan(struct mail_crypt_user *muser, struct mail *mail,
 	return -1;
 }
 
-/* Replaces *stream by the decrypted mail. Returns 0, or -1 if it can't be served. */
 static int
-mail_crypt_decrypt(struct mcrs_user *user, struct mail *mail, bool as_stored,
-		   struct istream **stream, struct mcrs_error *error_r)
+mail_crypt_reader_new(struct mcrs_user *user, struct mail *mail, bool trees,
+		      struct mcrs_file file, struct mcrs_reader **reader_r,
+		      struct mcrs_error *error_r)
+{
+	struct mcrs_data cached[MCRS_READER_FIELDS];
+
+	if (trees)
+		return mcrs_reader_new_trees(user, file, reader_r, error_r);
+	mail_crypt_cache_lookup(mail, file.size, cached);
+	return mcrs_reader_new(user, file, cached, reader_r, error_r);
+}
+
+/* Replaces *stream by the decrypted mail, which TREES may have written. Returns 0, or -1 if it can't be served. */
+static int
+mail_crypt_decrypt(struct mcrs_user *user, struct mail *mail, bool trees,
+		   bool as_stored, struct istream **stream,
+		   struct mcrs_error *error_r)
 {
 	struct mail_crypt_mail *mmail =
 		MAIL_CRYPT_MAIL_CONTEXT_REQUIRE((struct mail_private *)mail);
-	struct mcrs_data cached[MCRS_READER_FIELDS];
 	struct mcrs_reader *reader;
 	struct mcrs_file file;
 	struct istream *input;
@@ -122,8 +135,7 @@ mail_crypt_decrypt(struct mcrs_user *user, struct mail *mail, bool as_stored,
 	mail_crypt_make_seekable(mail, stream);
 	input = *stream;
 	file = i_stream_mail_crypt_file(input);
-	mail_crypt_cache_lookup(mail, file.size, cached);
-	if (mcrs_reader_new(user, file, cached, &reader, error_r) < 0)
+	if (mail_crypt_reader_new(user, mail, trees, file, &reader, error_r) < 0)
 		return -1;
 	*stream = i_stream_create_mail_crypt(input, &reader, mail->box);
 	i_stream_unref(&input);
@@ -145,6 +157,7 @@ mail_crypt_open(struct mail *mail, bool as_stored, struct istream **stream,
 		MAIL_CRYPT_USER_CONTEXT(mail->box->storage->user);
 	const unsigned char *data;
 	size_t size;
+	bool trees;
 
 	if (muser->scan == NULL && mail_crypt_unpack_again(mail, stream, spool_r))
 		return 1;
@@ -153,11 +166,13 @@ mail_crypt_open(struct mail *mail, bool as_stored, struct istream **stream,
 		mail_crypt_error_set_read(error_r, *stream);
 		return -1;
 	}
-	if (!mcrs_is_encrypted(data, size))
+	trees = mcrs_is_trees(data, size);
+	if (!trees && !mcrs_is_encrypted(data, size))
 		return mail_crypt_check_plain(mail, *stream, error_r);
 	if (muser->scan != NULL)
 		return mail_crypt_scan(muser, mail, *stream, error_r);
-	if (mail_crypt_decrypt(muser->user, mail, as_stored, stream, error_r) < 0 ||
+	if (mail_crypt_decrypt(muser->user, mail, trees, as_stored, stream,
+			       error_r) < 0 ||
 	    (!as_stored && mail_crypt_unpack(mail, stream, spool_r, error_r) < 0))
 		return -1;
 	return 1;

@@ -14,5 +14,6 @@ const char *mail_crypt_settings_version = DOVECOT_ABI_VERSION;
 const struct setting_parser_info *mail_crypt_settings_set_infos[] = {
 	&own_read_info,
 	&own_key_info,
+	&own_trees_info,
 	NULL
 };

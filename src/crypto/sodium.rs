@@ -76,7 +76,7 @@ pub(crate) mod tests {
     impl CryptoRng for Random {}
 
     /// Seals as TREES does.
-    pub fn seal(public: [u8; 32], plain: &[u8]) -> Vec<u8> {
+    pub(crate) fn seal(public: [u8; 32], plain: &[u8]) -> Vec<u8> {
         let public = crypto_box::PublicKey::from(public);
         public.seal(&mut Random, plain).unwrap()
     }

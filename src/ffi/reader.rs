@@ -13,6 +13,7 @@ use super::mailbox::Mailbox;
 use super::user::{User, mcrs_user};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::events::{Name, kind};
+use crate::format::trees::is_trees;
 use crate::store::reader::{Reader, Served};
 use crate::store::{Attributes, FileState, Happened, KeySource, Origin, in_use};
 use crate::stream::{
@@ -36,6 +37,16 @@ const _: () = assert!(MCRS_MAGIC_SIZE == crate::stream::MAGIC.len());
 pub unsafe extern "C" fn mcrs_is_encrypted(data: *const u8, size: usize) -> bool {
     // SAFETY: as this function's contract says.
     is_encrypted(unsafe { bytes(data, size) })
+}
+
+/// Whether a stream that begins with these bytes, as many as [`MCRS_MAGIC_SIZE`], was written by TREES.
+///
+/// # Safety
+/// `data` has `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_is_trees(data: *const u8, size: usize) -> bool {
+    // SAFETY: as this function's contract says.
+    is_trees(unsafe { bytes(data, size) })
 }
 
 /// Whether `recorded` may be the size that Dovecot notes for a mail of `stored` bytes of ciphertext when it mends an
@@ -263,6 +274,29 @@ pub unsafe extern "C" fn mcrs_reader_new(
     unsafe { entry(user, error, make) }
 }
 
+/// Makes a reader for a mail in `file` that TREES wrote. It is used as any other; the index cache gets nothing of it.
+/// Returns 0 and sets `reader_r`, or -1.
+///
+/// # Safety
+/// `user` is from `mcrs_user_new`; `reader_r` and `error` are valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mcrs_reader_new_trees(
+    user: *mut mcrs_user,
+    file: mcrs_file,
+    reader_r: *mut *mut mcrs_reader,
+    error: *mut mcrs_error,
+) -> c_int {
+    let make = |user: &mut Rc<RefCell<User>>| {
+        let keys = Rc::clone(user);
+        let reader = Reader::trees(keys, file.into());
+        // SAFETY: valid, by this function's contract.
+        unsafe { put(reader_r, mcrs_reader::give(reader)) }?;
+        Ok(0)
+    };
+    // SAFETY: as this function's contract says.
+    unsafe { entry(user, error, make) }
+}
+
 /// After the mail was opened: what the index cache should get in `field`. Returns 1 and lends it until
 /// the reader is freed, 0 where none is needed, -1 on error.
 ///
@@ -295,7 +329,7 @@ pub unsafe extern "C" fn mcrs_reader_get_cacheable(
 /// mail can't be read.
 ///
 /// # Safety
-/// `reader` is from `mcrs_reader_new`, `mailbox` is NULL or open, `data` has `size` bytes, `error`
+/// `reader` is from `mcrs_reader_new` or `mcrs_reader_new_trees`, `mailbox` is NULL or open, `data` has `size` bytes, `error`
 /// is valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mcrs_reader_feed(

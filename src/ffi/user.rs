@@ -13,6 +13,7 @@ use super::mailbox::{Mailbox, Session};
 use super::version::LINE;
 use crate::crypto::Secret;
 use crate::error::{Error, Result};
+use crate::key::trees::TreesKey;
 use crate::key::{KeyId, PrivateKey};
 use crate::store::carry::carry;
 use crate::store::{Attributes, Guid, KeySource, Keyring, Memory, Origin, Settings, in_use};
@@ -40,6 +41,10 @@ impl KeySource for User {
         let key = self.ring.private_key(ids, folder, &mut self.session);
         self.ring.settle(folder, &mut self.session);
         key
+    }
+
+    fn trees_key(&mut self) -> Result<TreesKey> {
+        self.ring.trees_key(&mut self.session)
     }
 
     fn opens_own(&mut self) -> bool {

@@ -7,7 +7,8 @@ use super::attributes::Attributes;
 use super::events::Origin;
 use crate::bounded::Bounded;
 use crate::crypto::Secret;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::trees::TreesKey;
 use crate::key::{KeyId, PrivateKey};
 use crate::stream::{ChunkCache, ContentKey, SecretCache, Verified};
 
@@ -32,6 +33,17 @@ pub trait KeySource {
         ids: &[KeyId],
         folder: Option<&mut dyn Attributes>,
     ) -> Result<PrivateKey>;
+
+    /// The user's key for mail of TREES.
+    ///
+    /// # Errors
+    /// Why it can't be had.
+    fn trees_key(&mut self) -> Result<TreesKey> {
+        Err(Error::new(
+            ErrorKind::NoKey,
+            "only users have keys of TREES",
+        ))
+    }
 
     /// Whether the key that new files are encrypted to can be unlocked here. If so, a file that can't be
     /// read is a single one; if not, no file may be readable.

@@ -8,6 +8,7 @@ mod password;
 mod protect;
 mod slots;
 mod store;
+mod trees;
 mod unlock;
 mod upkeep;
 
@@ -26,6 +27,7 @@ use super::settings::{Password, Settings};
 use crate::bounded::Bounded;
 use crate::crypto::Secret;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key::trees::TreesKey;
 use crate::key::{KeyId, PrivateKey, PublicKey};
 use crate::stream::Sender;
 use slots::OpenSlots;
@@ -69,6 +71,8 @@ pub struct Keyring {
     /// User keys that are known to have their escrow copies, or could not get them.
     escrowed: HashSet<KeyId>,
     warned_escrow: bool,
+    /// Once it was needed.
+    trees: Option<Result<TreesKey>>,
 }
 
 impl Keyring {
@@ -92,6 +96,7 @@ impl Keyring {
             outdated: Vec::new(),
             escrowed: HashSet::new(),
             warned_escrow: false,
+            trees: None,
         }
     }
 

@@ -137,6 +137,45 @@ pub const IN_BLOCK: [&str; 3] = [
 
 /// The settings that can be there many times: numbered and with passwords of their own in 2.3, blocks in 2.4.
 pub const KEYS: [Setting; 2] = [Setting::UserKeyKey, Setting::GlobalPrivate];
+/// The fields of a user who comes from TREES. Both lines of Dovecot have them by TREES' own names.
+pub mod trees {
+    /// Whether the user has mail of TREES.
+    pub const ENABLED: &str = "trees_enabled";
+    /// The format's version.
+    pub const VERSION: &str = "trees_version";
+    /// The user's public key, in hexadecimal digits as all keys here.
+    pub const PUBLIC_KEY: &str = "trees_public_key";
+    /// The private key in its box.
+    pub const LOCKED_SECRETBOX: &str = "trees_locked_secretbox";
+    /// The box's nonce.
+    pub const SK_NONCE: &str = "trees_sk_nonce";
+    /// The box's key, in place of a password.
+    pub const SECRETBOX_KEY: &str = "trees_secretbox_key";
+    /// The password.
+    pub const PASSWORD: &str = "trees_password";
+    /// What stretches it: 0 or 1.
+    pub const PWHASH_ALGO: &str = "trees_pwhash_algo";
+    /// How often.
+    pub const PWHASH_OPSLIMIT: &str = "trees_pwhash_opslimit";
+    /// In so many bytes of memory.
+    pub const PWHASH_MEMLIMIT: &str = "trees_pwhash_memlimit";
+    /// With this salt.
+    pub const PWHASH_SALT: &str = "trees_pwhash_salt";
+    /// All of them.
+    pub const ALL: [&str; 11] = [
+        ENABLED,
+        VERSION,
+        PUBLIC_KEY,
+        LOCKED_SECRETBOX,
+        SK_NONCE,
+        SECRETBOX_KEY,
+        PASSWORD,
+        PWHASH_ALGO,
+        PWHASH_OPSLIMIT,
+        PWHASH_MEMLIMIT,
+        PWHASH_SALT,
+    ];
+}
 
 impl Line {
     /// The name that an administrator of this line knows.

@@ -1,5 +1,7 @@
-//! Reading one encrypted mail: verified whole, then served.
+//! Reading one encrypted mail: verified whole, then served. One that TREES wrote is opened in [`trees`].
 #![forbid(unsafe_code)]
+
+mod trees;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,7 +13,7 @@ use super::key_source::{FileState, KeySource, Memory, VerifiedFile, in_use};
 use crate::crypto::Secret;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::KeyType;
-use crate::stream::{Body, Feed, Format, Opener, Verified, Window};
+use crate::stream::{Body, Feed, Format, Opener, TreesOpener, Verified, Window};
 
 /// What Dovecot's index cache has about a mail, by field.
 type Entries = [Option<Vec<u8>>; CHANGED_FIELD + 1];
@@ -38,8 +40,8 @@ pub struct Reader {
     reopened: bool,
     /// The whole file was verified just now.
     is_new: bool,
-    /// No key was found for it.
-    keyless: bool,
+    /// Which key for it isn't there.
+    missing: Missing,
     /// For whoever counts.
     origin: Origin,
     format: Option<Format>,
@@ -47,8 +49,17 @@ pub struct Reader {
     state: State,
 }
 
+#[derive(PartialEq, Eq)]
+enum Missing {
+    None,
+    Key,
+    /// That of all of the user's mail of TREES.
+    TreesKey,
+}
+
 enum State {
     Opening(Box<Opener>),
+    OpeningTrees(Box<TreesOpener>),
     Small(Secret),
     Large(Rc<Verified>, Window),
     /// Keeps what was lent: Dovecot's streams keep their buffer when a read fails.
@@ -58,7 +69,7 @@ enum State {
 impl State {
     fn failed(self) -> Self {
         let (plain, window) = match self {
-            State::Opening(_) => (Secret::default(), Window::default()),
+            State::Opening(_) | State::OpeningTrees(_) => (Secret::default(), Window::default()),
             State::Small(plain) => (plain, Window::default()),
             State::Large(_, window) => (Secret::default(), window),
             State::Failed(plain, window) => (plain, window),
@@ -96,6 +107,15 @@ fn go_on(opener: &mut Opener) -> Result<bool> {
 impl Reader {
     /// A reader for `file`.
     pub fn new(keys: Rc<RefCell<dyn KeySource>>, file: FileState) -> Self {
+        Self::opening(keys, file, State::Opening(Box::default()))
+    }
+
+    /// A reader for `file`, which TREES wrote.
+    pub fn trees(keys: Rc<RefCell<dyn KeySource>>, file: FileState) -> Self {
+        Self::opening(keys, file, State::OpeningTrees(Box::default()))
+    }
+
+    fn opening(keys: Rc<RefCell<dyn KeySource>>, file: FileState, state: State) -> Self {
         let origin = keys.try_borrow().map(|keys| keys.origin());
         Reader {
             origin: origin.unwrap_or_default(),
@@ -112,8 +132,8 @@ impl Reader {
             expensive: false,
             reopened: false,
             is_new: false,
-            keyless: false,
-            state: State::Opening(Box::default()),
+            missing: Missing::None,
+            state,
         }
     }
 
@@ -199,8 +219,10 @@ impl Reader {
 
     /// Returns whether the mail is known already.
     fn take(&mut self, data: &[u8], folder: Option<&mut dyn Attributes>) -> Result<bool> {
-        let State::Opening(opener) = &mut self.state else {
-            return Err(not_open());
+        let opener = match &mut self.state {
+            State::Opening(opener) => opener,
+            State::OpeningTrees(_) => return self.take_trees(data),
+            _ => return Err(not_open()),
         };
         let Feed::NeedKey(ids) = opener.feed(data)? else {
             return Ok(false);
@@ -228,9 +250,9 @@ impl Reader {
                 return go_on(opener);
             }
         }
-        self.keyless = true;
+        self.missing = Missing::Key;
         let key = keys.private_key(&ids, folder)?;
-        self.keyless = false;
+        self.missing = Missing::None;
         let secret = keys.cache_secret(&key)?;
         let known = known_key.zip(secret.as_ref());
         let block = known.and_then(|(e, with)| index_cache::open_content_key(with, &header, &e));
@@ -254,8 +276,10 @@ impl Reader {
     }
 
     fn verify(&mut self) -> Result<()> {
-        let State::Opening(opener) = self.take_state() else {
-            return Err(not_open());
+        let opener = match self.take_state() {
+            State::Opening(opener) => opener,
+            State::OpeningTrees(opener) => return self.verify_trees(*opener),
+            _ => return Err(not_open()),
         };
         let header = self.header;
         let sealing = self.sealing.take();
@@ -307,13 +331,18 @@ impl Drop for Reader {
 }
 
 impl Reader {
-    /// Whether the mail, which couldn't be read, is itself at fault: the user's own key opens.
+    /// Whether the mail, which couldn't be read, is itself at fault: the key that new mail, or all mail of TREES, needs
+    /// opens.
     pub fn failed_alone(&self) -> bool {
         if !matches!(self.state, State::Failed(..)) {
             return false;
         }
         let keys = self.keys.try_borrow_mut();
-        !self.keyless || keys.is_ok_and(|mut keys| keys.opens_own())
+        match self.missing {
+            Missing::None => true,
+            Missing::Key => keys.is_ok_and(|mut keys| keys.opens_own()),
+            Missing::TreesKey => false,
+        }
     }
 
     /// Size of the plaintext in bytes.
@@ -324,7 +353,7 @@ impl Reader {
         match &self.state {
             State::Small(plain) => Ok(plain.len() as u64),
             State::Large(verified, _) => Ok(verified.plain_size()),
-            State::Opening(_) | State::Failed(..) => Err(not_open()),
+            State::Opening(_) | State::OpeningTrees(_) | State::Failed(..) => Err(not_open()),
         }
     }
 
@@ -350,7 +379,7 @@ impl Reader {
                 let (from, size) = window.wants(verified, offset);
                 Ok(Served::Needs(from, size))
             }
-            State::Opening(_) | State::Failed(..) => Err(not_open()),
+            State::Opening(_) | State::OpeningTrees(_) | State::Failed(..) => Err(not_open()),
         }
     }
 

@@ -3,12 +3,14 @@
 
 mod ask;
 mod fields;
+mod trees;
 mod user_keys;
 
 use zeroize::Zeroizing;
 
 use self::ask::Ask;
 pub(super) use self::ask::{global_keys, private_keys, public_key, writing};
+pub use self::trees::Trees;
 pub use self::user_keys::PasswordKdf;
 use self::user_keys::UserKeys;
 use super::names::{Line, Setting};
@@ -66,6 +68,8 @@ pub struct Settings {
     pub global_private: Vec<PrivateKey>,
     /// Serve mail that is stored in plaintext.
     pub read_plain: bool,
+    /// What opens mail of TREES.
+    pub trees: Trees,
     writing: Result<Writing>,
     curve: Result<Option<String>>,
     global_public: Result<Option<PublicKey>>,
@@ -80,7 +84,7 @@ pub struct Settings {
 /// Looks a setting up by its 2.3 name, whatever the line; `None` where it isn't set, empty where it
 /// is set to nothing. Dovecot 2.3's "yes" for a userdb field without a value must not be answered.
 ///
-/// Also asked for: [`MASTER_USER`], [`GIVEN`] and [`FIELD`]. On a 2.4 host also [`FAILED`], [`FAILED_READ`], [`FAILED_KEYS`],
+/// Also asked for: [`MASTER_USER`], [`GIVEN`] and [`FIELD`]. On a 2.4 host also [`FAILED`], [`FAILED_READ`], [`FAILED_KEYS`], [`FAILED_TREES`],
 /// `crypt_write_algorithm`, and for each key `.._name`, the block that the administrator wrote, and
 /// `.._file`, the file that it is in.
 pub type Lookup<'a> = dyn FnMut(&str) -> Option<Value> + 'a;
@@ -102,6 +106,9 @@ const FAILED_READ: &str = "error_own_read";
 
 /// And those for making user keys.
 const FAILED_KEYS: &str = "error_own_keys";
+
+/// And those for reading mail of TREES.
+const FAILED_TREES: &str = "error_own_trees";
 
 /// Followed by a number from 1: the name of a userdb field that could be meant for us. A field without a
 /// value has `=` at its end.
@@ -135,6 +142,7 @@ impl Settings {
             require_secure_sharing: ask.boolean(Setting::RequireSecureSharing),
             global_private: ask.private_keys(Setting::GlobalPrivate)?,
             read_plain: read_plain(&mut ask, &fields)?,
+            trees: ask.trees(),
             writing: ask.writing(),
             curve: ask.curve(),
             global_public,
@@ -167,6 +175,7 @@ impl Settings {
             require_secure_sharing: true,
             global_private: Vec::new(),
             read_plain: true,
+            trees: Trees::none(),
             writing: Ok(Writing {
                 version: SaveVersion::ReadOnly,
                 algorithm: Algorithm::default(),

@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::stream::{Header, MAGIC, header_len};
+use crate::format::trees;
 
 /// How many bytes tell text from anything else.
 const START: usize = 18;
@@ -66,6 +67,11 @@ pub fn refuse_damaged(prefix: &[u8], sizes: Sizes) -> Result<()> {
         ));
     }
     let compressed = is_packed(prefix);
+    if is_nearly_trees(prefix) {
+        return Err(Error::corrupt(
+            "the first bytes are nearly those of a mail that TREES wrote",
+        ));
+    }
     match sizes {
         Sizes {
             recorded: Some(recorded),
@@ -90,7 +96,7 @@ fn refuse_short(prefix: &[u8], sizes: Sizes) -> Result<()> {
             "only {len} of the mail's {recorded} bytes are left"
         )));
     }
-    if len > 0 && MAGIC.starts_with(prefix) {
+    if len > 0 && (MAGIC.starts_with(prefix) || trees::MAGIC.starts_with(prefix)) {
         return Err(Error::truncated(format!(
             "only {len} bytes of an encrypted mail are left"
         )));
@@ -139,6 +145,13 @@ fn is_nearly_magic(prefix: &[u8]) -> bool {
     let start = &prefix[..MAGIC.len()];
     let same = start.iter().zip(MAGIC).filter(|(a, b)| **a == *b).count();
     same >= ENOUGH_OF_MAGIC && start.iter().any(|b| is_control(*b))
+}
+
+/// Whether at most two bits of what TREES begins with are others.
+fn is_nearly_trees(prefix: &[u8]) -> bool {
+    let right = trees::MAGIC.into_iter().chain(trees::VERSION.to_be_bytes());
+    let others: u32 = right.zip(prefix).map(|(a, b)| (a ^ b).count_ones()).sum();
+    others <= 2 && prefix.len() >= trees::HEADER
 }
 
 /// Whether this isn't text in any encoding, not even ISO-2022 with its escapes.
@@ -266,6 +279,18 @@ mod tests {
         damaged[25] ^= 0x40;
         assert_eq!(refused(&damaged, UNKNOWN), Some(ErrorKind::Corrupt));
         assert_eq!(refused(&damaged[..9], UNKNOWN), Some(ErrorKind::Corrupt));
+    }
+
+    #[test]
+    fn damage_to_what_trees_begins_with_is_seen_without_a_size() {
+        let mut start = *b"\xee\xff\xcc\0\0\0\x01\x9b\x8c\x98\x67\x35\xcd\x71\xc1\x23\x10\x05";
+        for bit in 0..trees::HEADER * 8 {
+            start[bit / 8] ^= 1 << (bit % 8);
+            // Another version is named by whoever opens the file.
+            let kind = (!trees::is_trees(&start)).then_some(ErrorKind::Corrupt);
+            assert_eq!(refused(&start, UNKNOWN).filter(|_| kind.is_some()), kind);
+            start[bit / 8] ^= 1 << (bit % 8);
+        }
     }
 
     #[test]

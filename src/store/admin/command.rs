@@ -21,6 +21,7 @@ use super::{
     user_key,
 };
 use crate::error::{Error, Result};
+use crate::format::trees;
 use crate::key::{KeyId, PublicKey};
 use crate::stream::{Feed, Opener};
 
@@ -144,6 +145,10 @@ impl Command {
     pub fn check_mail(&mut self, uid: u32, first: bool, data: &[u8]) -> Result<bool> {
         if first {
             self.scan = Opener::default();
+            // It needs none of these keys.
+            if trees::is_trees(data) {
+                return Ok(false);
+            }
         }
         if data.is_empty() {
             let text = format!("the mail with UID {uid} is cut off");

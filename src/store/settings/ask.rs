@@ -4,7 +4,7 @@
 use zeroize::Zeroizing;
 
 use super::super::names::{Line, Setting};
-use super::{Lookup, SaveVersion, Value, Writing};
+use super::{FAILED_TREES, Lookup, SaveVersion, Trees, Value, Writing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{PrivateKey, PublicKey, check_curve};
 use crate::stream::Algorithm;
@@ -101,6 +101,13 @@ impl Ask<'_, '_> {
             ""
         };
         Some(format!("{}{hint}", &*why))
+    }
+
+    pub(super) fn trees(&mut self) -> Trees {
+        match self.failed(FAILED_TREES) {
+            Some(why) => Trees::unusable(Error::setting(why)),
+            None => Trees::load(self.lookup),
+        }
     }
 
     pub(super) fn value(&mut self, setting: Setting) -> Option<Value> {

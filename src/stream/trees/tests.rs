@@ -15,7 +15,8 @@ macro_rules! vector {
 
 const PRIVATE: [u8; 32] = [0x42; 32];
 
-fn key() -> TreesKey {
+/// Whose files [`file`] makes.
+pub(crate) fn key() -> TreesKey {
     TreesKey::new(&PRIVATE).unwrap()
 }
 
