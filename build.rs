@@ -82,6 +82,7 @@ mod dovecot {
         "user.rs",
         "mailbox.rs",
         "writer.rs",
+        "look.rs",
         "reader.rs",
         "saves.rs",
         "sharing.rs",

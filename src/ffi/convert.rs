@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::boundary::{Handle, Opaque, bytes, entry, entry_new, free, mcrs_error, opaque, put};
 use super::dovecot::mailbox;
+use super::look::mcrs_sizes;
 use super::mailbox::Mailbox;
-use super::reader::mcrs_sizes;
 use super::sharing::key_made;
 use super::user::{User, mcrs_user};
 use super::writer::mcrs_writer;

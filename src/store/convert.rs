@@ -9,7 +9,7 @@ use super::settings::{SaveVersion, Settings};
 use super::state::{Current, Found, State};
 use crate::crypto::digest::{Digest, Hmac};
 use crate::crypto::{self, Secret};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// What mail is to become.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,7 +37,7 @@ impl Wish {
     /// Reads the parameters; those that weren't given are empty.
     ///
     /// # Errors
-    /// [`ErrorKind::Usage`], with what is wrong about them.
+    /// [`crate::ErrorKind::Usage`], with what is wrong about them.
     pub fn parse(to: &str, rekey: bool, dry_run: bool, max_rate: &str) -> Result<Self> {
         let to = match to {
             "" | "encrypted" => Target::Encrypted,
@@ -64,7 +64,7 @@ impl Wish {
     /// Whether mail of a folder can become what is wanted.
     ///
     /// # Errors
-    /// [`ErrorKind::Setting`] where it can't.
+    /// [`crate::ErrorKind::Setting`] where it can't.
     pub fn check(&self, current: &Current, settings: &Settings) -> Result<()> {
         match (self.to, current.version) {
             (Target::Plain, _) if !settings.read_plain => Err(Error::setting(format!(
@@ -189,7 +189,7 @@ impl Comparison {
     /// Makes sure that the content is the same.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] where it isn't.
+    /// [`crate::ErrorKind::Internal`] where it isn't.
     pub fn finish(&mut self) -> Result<()> {
         let before = self.before.take().ok_or_else(not_begun)?.finish()?;
         let after = self.after.take().ok_or_else(not_begun)?.finish()?;
@@ -216,6 +216,7 @@ pub fn pause(rate: u64, bytes: u64, elapsed: Duration) -> Duration {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use crate::store::state::{LOOK_SIZE, look};
     use crate::store::testing::{Mailbox, Session, SharedDict, keyring};
     use crate::stream::Sizes;

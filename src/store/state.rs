@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(found.state, State::OtherForm);
         // The packaged plugin's rounds.
         let mail = today(&active);
-        let mut header = super::header(&mail).unwrap();
+        let mut header = header(&mail).unwrap();
         header.rounds = 2048;
         let found = look(&header.write().unwrap(), UNKNOWN, &current(Some(&active)));
         assert_eq!(found.state, State::OtherForm);
