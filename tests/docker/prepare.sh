@@ -33,9 +33,9 @@ if [ $# -gt 0 ]; then
     apt-get -q update >/dev/null
     DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "$@" >/dev/null
 else
-    # The scenarios' dict; a package of its own, of the same Dovecot.
+    # The scenarios' dict, and userdb in examples/: packages of their own, of the same Dovecot.
     apt-get -q update >/dev/null
-    DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends dovecot-pgsql >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends dovecot-ldap dovecot-pgsql postgresql slapd >/dev/null
     scripts/ensure-deps.sh test
     scripts/ensure-deps.sh memcheck
 fi
