@@ -107,7 +107,7 @@ comma := ,
 shim_ldflags = -shared -Wl,-z,relro,-z,now $(LDFLAGS) $(if $(filter settings/%,$(1)),, \
 	-Wl,--enable-new-dtags -Wl,-rpath,$(2) -Wl,--no-as-needed $(CORE))
 
-.PHONY: all bench bench-chart bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core deb deb-twice demo demo-stop dist docker-bench docker-chaos docker-deb docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules sbom settings stage stage-folder staged test tests test-deb test-install tool uninstall
+.PHONY: all bench bench-chart bench-count bench-micro bench-table build build-folder built chaos check check-sources clean core deb deb-twice demo demo-stop dist docker-bench docker-chaos docker-deb docker-example docker-memcheck docker-scenarios docker-table docker-test docker-upgrade fuzz header help install install-files man memcheck modules sbom settings stage stage-folder staged test tests test-deb test-install tool uninstall
 all: build
 
 # make asks for Dovecot's flags, line and folders when it starts, so what needs them is left to a make of its own, after
@@ -316,6 +316,11 @@ docker-upgrade:
 docker-deb:
 	@scripts/ensure-deps.sh docker
 	@tests/docker/deb/run.sh $(LINE)
+
+## docker-example examples/docker, command by command as its README.md says
+docker-example:
+	@scripts/ensure-deps.sh docker
+	@tests/docker/example.sh
 
 ## docker-bench bench on another Dovecot and OpenSSL, in a container (LINE=trixie, and what bench takes)
 docker-bench:
