@@ -52,7 +52,7 @@ settings := common/plugin-settings
 doveadm_args := doveadm/doveadm-args
 endif
 streams := common/istream-lent common/istream-mail-crypt common/ostream-mail-crypt
-convert := convert/mail-crypt-convert $(addprefix convert/mail-crypt-convert-,folder file swap maildir sdbox) $(streams)
+convert := convert/mail-crypt-convert $(addprefix convert/mail-crypt-convert-,folder file swap maildir dbox sdbox mdbox mdbox-file mdbox-map mdbox-split) $(streams)
 
 # $(1) file, $(2) sources without .c
 define module

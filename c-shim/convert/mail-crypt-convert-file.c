@@ -9,8 +9,6 @@
 
 #include "istream-mail-crypt.h"
 #include "ostream-mail-crypt.h"
-#include "mail-crypt-plugin.h"
-#include "doveadm-mail-crypt.h"
 #include "mail-crypt-convert.h"
 
 #include <fcntl.h>
@@ -23,15 +21,6 @@ void convert_set_syscall_error(struct mcrs_error *error_r, const char *function,
 {
 	mail_crypt_error_set(error_r, "", "%s(%s) failed: %m", function, path);
 	error_r->temporary = errno != ENOENT;
-}
-
-static struct mcrs_user *convert_user(struct convert_folder *folder)
-{
-	struct mail_storage *storage = mailbox_get_storage(folder->box);
-	mail_crypt_user_get_t *get =
-		cryptokey_mail_plugin("mail_crypt_user_get");
-
-	return get == NULL ? NULL : get(mail_storage_get_user(storage));
 }
 
 /* Returns a stream of the mail alone, as it is stored. */
@@ -66,7 +55,7 @@ int convert_look(struct convert_folder *folder, const struct convert_source *sou
 		mail_crypt_error_set_read(error_r, input);
 		ret = -1;
 	} else {
-		ret = mcrs_convert_look(folder->cmd->convert, data, size,
+		ret = mcrs_convert_look(folder->convert, data, size,
 					source->size, source->sizes, error_r);
 	}
 	i_stream_unref(&input);
@@ -83,7 +72,7 @@ convert_decrypt(struct convert_folder *folder, struct istream **input,
 	struct istream *stored = *input;
 
 	memset(cached, 0, sizeof(cached));
-	if (mcrs_reader_new(convert_user(folder), i_stream_mail_crypt_file(stored),
+	if (mcrs_reader_new(folder->cmd->user, i_stream_mail_crypt_file(stored),
 			    cached, &reader, error_r) < 0)
 		return -1;
 	*input = i_stream_create_mail_crypt(stored, &reader, folder->box);
@@ -152,7 +141,7 @@ convert_pass(struct convert_folder *folder, struct istream *input, bool after,
 	size_t size;
 
 	while (i_stream_read_more(input, &data, &size) > 0) {
-		if (mcrs_convert_compare(folder->cmd->convert, after, data, size,
+		if (mcrs_convert_compare(folder->convert, after, data, size,
 					 error_r) < 0)
 			return -1;
 		if (output != NULL)
@@ -202,7 +191,7 @@ convert_write_mail(struct convert_folder *folder, struct istream *input,
 	bool refused;
 	int ret;
 
-	if (mcrs_convert_writer(folder->cmd->convert, folder->box, action,
+	if (mcrs_convert_writer(folder->convert, folder->box, action,
 				&writer, error_r) < 0) {
 		folder->failed = TRUE;
 		return -1;
@@ -222,28 +211,50 @@ convert_write_mail(struct convert_folder *folder, struct istream *input,
 	return ret;
 }
 
+int convert_try(struct convert_folder *folder, const struct convert_source *source,
+		int action, struct mcrs_error *error_r)
+{
+	struct istream *input;
+
+	if (convert_open_source(folder, source, action, &input, error_r) < 0)
+		return -1;
+	i_stream_unref(&input);
+	return 0;
+}
+
+int convert_transform(struct convert_folder *folder,
+		      const struct convert_source *source, int action,
+		      struct ostream *output, uoff_t *size_r,
+		      struct mcrs_error *error_r)
+{
+	struct istream *input;
+	int ret;
+
+	if (convert_open_source(folder, source, action, &input, error_r) < 0)
+		return -1;
+	ret = convert_write_mail(folder, input, action, output, size_r, error_r);
+	i_stream_unref(&input);
+	return ret;
+}
+
 static int
 convert_write(struct convert_folder *folder, const struct convert_source *source,
 	      int action, int fd, const char *temp_path, uoff_t *size_r,
 	      struct mcrs_error *error_r)
 {
-	struct istream *input;
 	struct ostream *output;
 	int ret;
 
-	if (convert_open_source(folder, source, action, &input, error_r) < 0)
-		return -1;
 	output = o_stream_create_fd_file(fd, 0, FALSE);
 	o_stream_set_name(output, temp_path);
 	o_stream_cork(output);
 	convert_write_before(source, output);
-	ret = convert_write_mail(folder, input, action, output, size_r, error_r);
+	ret = convert_transform(folder, source, action, output, size_r, error_r);
 	if (ret < 0)
 		o_stream_abort(output);
 	else if (o_stream_finish(output) < 0)
 		ret = convert_write_failed(folder, output, error_r);
 	o_stream_unref(&output);
-	i_stream_unref(&input);
 	return ret;
 }
 
@@ -282,24 +293,21 @@ convert_settle(struct convert_folder *folder, const struct convert_source *sourc
 	return -1;
 }
 
-/* Reads the new file as any session would. Returns 0, or -1 and sets error_r if its mail isn't what was read. */
-static int
-convert_verify(struct convert_folder *folder, const struct convert_source *source,
-	       int action, const char *temp_path, uoff_t size,
-	       struct mcrs_error *error_r)
+int convert_verify(struct convert_folder *folder, int action, const char *path,
+		   uoff_t before, uoff_t size, struct mcrs_error *error_r)
 {
-	struct mcrs_convert *convert = folder->cmd->convert;
+	struct mcrs_convert *convert = folder->convert;
 	struct istream *input;
 	int fd, ret = 0;
 
 	if (mcrs_convert_written(convert, error_r) < 0)
 		return -1;
-	fd = open(temp_path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd == -1) {
-		convert_set_syscall_error(error_r, "open", temp_path);
+		convert_set_syscall_error(error_r, "open", path);
 		return -1;
 	}
-	input = convert_open_stored(fd, temp_path, source->before, size);
+	input = convert_open_stored(fd, path, before, size);
 	if (action != MCRS_CONVERT_DECRYPT)
 		ret = convert_decrypt(folder, &input, TRUE, error_r);
 	if (ret == 0)
@@ -336,8 +344,8 @@ int convert_make(struct convert_folder *folder, const struct convert_source *sou
 	if (ret == 0)
 		ret = convert_settle(folder, source, fd, temp_path, size, error_r);
 	if (ret == 0) {
-		ret = convert_verify(folder, source, action, temp_path, size,
-				     error_r);
+		ret = convert_verify(folder, action, temp_path, source->before,
+				     size, error_r);
 	}
 	if (close(fd) < 0 && ret == 0) {
 		convert_set_syscall_error(error_r, "close", temp_path);

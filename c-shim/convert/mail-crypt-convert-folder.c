@@ -78,6 +78,13 @@ static void convert_forget(struct convert_folder *folder,
 	}
 }
 
+void convert_forget_decrypting(struct convert_folder *folder)
+{
+	convert_forget(folder, &folder->decrypting);
+	seq_range_array_merge(&folder->decrypted, &folder->decrypting);
+	array_clear(&folder->decrypting);
+}
+
 static void convert_begin_batch(struct convert_folder *folder)
 {
 	p_clear(folder->pool);
@@ -114,9 +121,7 @@ static void convert_end_batch(struct convert_folder *folder)
 {
 	const struct convert_storage *storage = folder->storage;
 
-	convert_forget(folder, &folder->decrypting);
-	seq_range_array_merge(&folder->decrypted, &folder->decrypting);
-	array_clear(&folder->decrypting);
+	convert_forget_decrypting(folder);
 	if (convert_commit(folder) < 0 ||
 	    (storage->prepare != NULL &&
 	     storage->prepare(folder, &folder->files) < 0))
@@ -216,7 +221,6 @@ static void convert_mails(struct convert_folder *folder)
 		uid = array_append_space(&uids);
 		mail_index_lookup_uid(folder->box->view, seq, uid);
 	}
-	convert_begin_batch(folder);
 	seq = 0;
 	array_foreach_modifiable(&uids, uid) {
 		if (folder->failed || folder->cmd->stop || doveadm_is_killed())
@@ -232,28 +236,10 @@ static void convert_mails(struct convert_folder *folder)
 		}
 	}
 	convert_end_batch(folder);
+	convert_begin_batch(folder);
 	if (doveadm_is_killed())
 		folder->cmd->stop = TRUE;
 	array_free(&uids);
-}
-
-/* Only one conversion at a time: the other one's new files look as if they were left over. Returns 0 and sets lock_r, or
-   -1. */
-static int
-convert_folder_lock(struct convert_folder *folder, struct file_lock **lock_r)
-{
-	const char *error;
-	int ret;
-
-	ret = mailbox_lock_file_create(folder->box, CONVERT_LOCK_NAME,
-				       CONVERT_LOCK_SECS, lock_r, &error);
-	if (ret > 0)
-		return 0;
-	i_error("Mailbox %s: %s: %s", mailbox_get_vname(folder->box), ret < 0 ?
-		"It can't be locked" : "It is being converted already", error);
-	if (folder->cmd->ctx.exit_code == 0)
-		doveadm_mail_failed_error(&folder->cmd->ctx, MAIL_ERROR_TEMP);
-	return -1;
 }
 
 static void convert_register_fields(struct convert_folder *folder)
@@ -277,48 +263,80 @@ static void convert_register_fields(struct convert_folder *folder)
 	folder->place_idx = place.idx;
 }
 
-static void convert_folder_locked(struct convert_folder *folder)
+/* Only one conversion at a time: the other one's new files look as if they were left over. Returns 0
+   or -1. */
+static int convert_folder_lock(struct convert_folder *folder)
 {
-	i_array_init(&folder->decrypting, 64);
-	i_array_init(&folder->decrypted, 64);
-	convert_clean(folder);
-	convert_register_fields(folder);
-	convert_mails(folder);
-	/* and what others have learned meanwhile */
-	if (array_count(&folder->decrypted) > 0) {
-		convert_begin_batch(folder);
-		convert_forget(folder, &folder->decrypted);
-		(void)convert_commit(folder);
-	}
-	array_free(&folder->decrypting);
-	array_free(&folder->decrypted);
+	const char *error;
+	int ret;
+
+	ret = mailbox_lock_file_create(folder->box, CONVERT_LOCK_NAME,
+				       CONVERT_LOCK_SECS, &folder->lock, &error);
+	if (ret > 0)
+		return 0;
+	i_error("Mailbox %s: %s: %s", mailbox_get_vname(folder->box), ret < 0 ?
+		"It can't be locked" : "It is being converted already", error);
+	if (folder->cmd->ctx.exit_code == 0)
+		doveadm_mail_failed_error(&folder->cmd->ctx, MAIL_ERROR_TEMP);
+	return -1;
 }
 
-void convert_folder_run(struct convert_cmd *cmd, struct mailbox *box,
-			struct convert_counts *counts_r)
+int convert_folder_begin(struct convert_folder *folder)
+{
+	struct mcrs_convert_request request = convert_request(folder->cmd);
+	struct mcrs_error error;
+
+	folder->pool = pool_alloconly_create("mail_crypt convert", 16*1024);
+	i_array_init(&folder->decrypting, 64);
+	i_array_init(&folder->decrypted, 64);
+	if (mcrs_convert_new(folder->cmd->user, &request, &folder->convert, &error) < 0 ||
+	    mcrs_convert_folder(folder->convert, folder->box, &error) < 0) {
+		convert_error(folder->cmd, folder->box, &error);
+		return -1;
+	}
+	if (!folder->cmd->dry_run && convert_folder_lock(folder) < 0)
+		return -1;
+	if (!folder->cmd->dry_run)
+		convert_register_fields(folder);
+	convert_begin_batch(folder);
+	return 0;
+}
+
+void convert_folder_end(struct convert_folder *folder)
+{
+	/* what others have learned meanwhile */
+	if (array_count(&folder->decrypted) > 0)
+		convert_forget(folder, &folder->decrypted);
+	if (folder->trans != NULL)
+		(void)convert_commit(folder);
+	if (folder->lock != NULL)
+		file_lock_free(&folder->lock);
+	mcrs_convert_free(&folder->convert);
+	array_free(&folder->decrypting);
+	array_free(&folder->decrypted);
+	pool_unref(&folder->pool);
+}
+
+int convert_folder_run(struct convert_cmd *cmd, struct mailbox *box,
+		       struct convert_counts *counts_r)
 {
 	struct convert_folder folder = { .cmd = cmd, .box = box };
-	struct file_lock *lock;
+	int ret;
 
 	folder.storage = convert_storage_find(box);
 	if (folder.storage == NULL) {
 		i_error("Mailbox %s: The mails of %s can't be converted",
 			mailbox_get_vname(box), box->storage->name);
 		doveadm_mail_failed_error(&cmd->ctx, MAIL_ERROR_NOTPOSSIBLE);
-		i_zero(counts_r);
-		return;
+		return -1;
 	}
-	folder.pool = pool_alloconly_create("mail_crypt convert", 16*1024);
-	if (cmd->dry_run) {
-		i_array_init(&folder.decrypting, 1);
-		i_array_init(&folder.decrypted, 1);
+	ret = convert_folder_begin(&folder);
+	if (ret == 0) {
+		if (!cmd->dry_run)
+			convert_clean(&folder);
 		convert_mails(&folder);
-		array_free(&folder.decrypting);
-		array_free(&folder.decrypted);
-	} else if (convert_folder_lock(&folder, &lock) == 0) {
-		convert_folder_locked(&folder);
-		file_lock_free(&lock);
 	}
-	pool_unref(&folder.pool);
+	convert_folder_end(&folder);
 	*counts_r = folder.counts;
+	return ret;
 }

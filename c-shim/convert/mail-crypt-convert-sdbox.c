@@ -1,22 +1,18 @@
 /* Mails of an sdbox: a file has a header, the mail, and lines of metadata. All but the mail and its size stays. */
 
-#define _GNU_SOURCE /* memmem() */
 #include "compat.h"
 #include "array.h"
 #include "hex-dec.h"
-#include "str.h"
 #include "sdbox-storage.h"
 #include "sdbox-file.h"
 
 #include "istream-mail-crypt.h"
 #include "mail-crypt-convert.h"
+#include "mail-crypt-convert-dbox.h"
 
 #include <fcntl.h>
 #include <stddef.h>
 #include <unistd.h>
-
-/* All metadata of a mail fits in: it has a line for each attachment that lies outside. */
-#define CONVERT_METADATA_MAX (1024*1024)
 
 static const char *const *convert_sdbox_temp_dirs(struct convert_folder *folder)
 {
@@ -79,34 +75,6 @@ convert_sdbox_open(struct convert_folder *folder, uint32_t uid,
 	return deleted ? 0 : ret;
 }
 
-/* Reads the metadata as it is. Returns 0, or -1 and sets errno. */
-static int
-convert_sdbox_metadata(const struct convert_source *source, buffer_t *metadata)
-{
-	uoff_t offset = source->before + source->size;
-	size_t size = source->st.st_size - offset;
-	unsigned char *data;
-
-	if ((uoff_t)source->st.st_size < offset || size > CONVERT_METADATA_MAX) {
-		errno = EINVAL;
-		return -1;
-	}
-	data = buffer_append_space_unsafe(metadata, size);
-	if (pread(source->fd, data, size, offset) != (ssize_t)size) {
-		errno = EIO;
-		return -1;
-	}
-	return 0;
-}
-
-/* Does a line of the metadata have this key? */
-static bool convert_sdbox_has(const buffer_t *metadata, enum dbox_metadata_key key)
-{
-	const char line[] = { '\n', (char)key };
-
-	return memmem(metadata->data, metadata->used, line, sizeof(line)) != NULL;
-}
-
 static int convert_sdbox_write(int fd, const void *data, size_t size, uoff_t offset)
 {
 	ssize_t ret = pwrite(fd, data, size, offset);
@@ -123,16 +91,9 @@ convert_sdbox_finish(const struct convert_source *source, int fd, uoff_t size)
 	uoff_t size_at = source->before - source->header_size +
 		offsetof(struct dbox_message_header, message_size_hex);
 	buffer_t *metadata = t_buffer_create(1024);
-	const char *line;
 
-	if (convert_sdbox_metadata(source, metadata) < 0)
+	if (convert_dbox_metadata(source, source->st.st_size, metadata) < 0)
 		return -1;
-	/* the mail's own size, which the header had */
-	if (!convert_sdbox_has(metadata, DBOX_METADATA_PHYSICAL_SIZE)) {
-		line = t_strdup_printf("%c%"PRIx64"\n",
-				       DBOX_METADATA_PHYSICAL_SIZE, (uint64_t)source->size);
-		buffer_insert(metadata, strlen(DBOX_MAGIC_POST), line, strlen(line));
-	}
 	dec2hex(header.message_size_hex, size, sizeof(header.message_size_hex));
 	return convert_sdbox_write(fd, metadata->data, metadata->used,
 				   source->before + size) < 0 ? -1 :
@@ -144,14 +105,18 @@ static int
 convert_sdbox_find(struct convert_folder *folder, uint32_t uid, const char **path_r)
 {
 	struct dbox_file *file = sdbox_file_init(SDBOX_MAILBOX(folder->box), uid);
+	const char *path = file->primary_path;
 	struct stat st;
-	int ret;
+	int ret = lstat(path, &st);
 
-	ret = dbox_file_stat(file, &st) == 0 ? 1 : errno == ENOENT ? 0 : -1;
-	if (ret > 0)
-		*path_r = p_strdup(folder->pool, file->cur_path);
+	if (ret < 0 && errno == ENOENT && file->alt_path != NULL) {
+		path = file->alt_path;
+		ret = lstat(path, &st);
+	}
+	if (ret == 0)
+		*path_r = p_strdup(folder->pool, path);
 	dbox_file_unref(&file);
-	return ret;
+	return ret == 0 ? 1 : errno == ENOENT ? 0 : -1;
 }
 
 static int convert_sdbox_lock(struct convert_folder *folder)

@@ -299,7 +299,7 @@ static bool convert_swap_has_keys(struct convert_folder *folder)
 {
 	struct mcrs_error error;
 
-	if (mcrs_convert_check(folder->cmd->convert, folder->box, &error) == 0)
+	if (mcrs_convert_check(folder->convert, folder->box, &error) == 0)
 		return TRUE;
 	convert_error(folder->cmd, folder->box, &error);
 	folder->failed = TRUE;

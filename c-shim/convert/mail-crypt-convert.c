@@ -126,14 +126,14 @@ void convert_progress(struct convert_folder *folder, unsigned int seq)
 	}
 	if (cmd->max_rate == NULL)
 		return;
-	pause = mcrs_convert_pause(cmd->convert, cmd->bytes, I_MAX(msecs, 0));
+	pause = mcrs_convert_pause(folder->convert, cmd->bytes, I_MAX(msecs, 0));
 	if (pause > 0)
 		(void)i_sleep_intr_msecs(pause);
 }
 
 /* Folders */
 
-static void convert_print(struct mailbox *box, const struct convert_counts *counts)
+void convert_print(struct mailbox *box, const struct convert_counts *counts)
 {
 	doveadm_print(mailbox_get_vname(box));
 	doveadm_print_num(counts->mails);
@@ -143,10 +143,11 @@ static void convert_print(struct mailbox *box, const struct convert_counts *coun
 	doveadm_print_num(counts->left);
 }
 
-static void convert_box(struct convert_cmd *cmd, struct mailbox *box)
+/* Returns TRUE if the mailbox was taken over. */
+static bool convert_box(struct convert_cmd *cmd, struct mailbox *box)
 {
 	struct convert_counts counts;
-	struct mcrs_error error;
+	int ret;
 
 	if (mailbox_open(box) < 0 ||
 	    mailbox_sync(box, MAILBOX_SYNC_FLAG_FULL_READ) < 0) {
@@ -154,18 +155,20 @@ static void convert_box(struct convert_cmd *cmd, struct mailbox *box)
 		i_error("Opening mailbox %s failed: %s", mailbox_get_vname(box),
 			mailbox_get_last_internal_error(box, NULL));
 		doveadm_mail_failed_mailbox(&cmd->ctx, box);
-		return;
+		return FALSE;
 	}
 	/* it has other folders' mails */
 	if (strcmp(box->storage->name, "virtual") == 0)
-		return;
-	if (mcrs_convert_folder(cmd->convert, box, &error) < 0) {
-		convert_error(cmd, box, &error);
-		return;
+		return FALSE;
+	if (strcmp(box->storage->name, "mdbox") == 0) {
+		convert_mdbox_add(cmd, box);
+		return TRUE;
 	}
-	convert_folder_run(cmd, box, &counts);
+	ret = convert_folder_run(cmd, box, &counts);
 	convert_end_line(cmd);
-	convert_print(box, &counts);
+	if (ret == 0)
+		convert_print(box, &counts);
+	return FALSE;
 }
 
 #define LIST_FLAGS (MAILBOX_LIST_ITER_RAW_LIST | MAILBOX_LIST_ITER_SKIP_ALIASES | \
@@ -185,8 +188,8 @@ convert_listed(struct convert_cmd *cmd, struct mailbox_list *list, const char *m
 		if ((info->flags & (MAILBOX_NOSELECT | MAILBOX_NONEXISTENT)) == 0) {
 			box = mailbox_alloc(info->ns->list, info->vname,
 					    MAILBOX_FLAG_IGNORE_ACLS);
-			convert_box(cmd, box);
-			mailbox_free(&box);
+			if (!convert_box(cmd, box))
+				mailbox_free(&box);
 			count++;
 		}
 	} T_END;
@@ -226,9 +229,10 @@ static void convert_user_mail(struct convert_cmd *cmd, struct mail_user *user)
 	cmd->bytes = 0;
 	for (; *mask != NULL && !cmd->stop; mask++)
 		convert_mask(cmd, user, *mask);
+	convert_mdbox_run(cmd, user);
 }
 
-static struct mcrs_convert_request convert_request(const struct convert_cmd *cmd)
+struct mcrs_convert_request convert_request(const struct convert_cmd *cmd)
 {
 	return (struct mcrs_convert_request) {
 		.to = cmd->to,
@@ -241,31 +245,26 @@ static struct mcrs_convert_request convert_request(const struct convert_cmd *cmd
 static int convert_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 {
 	struct convert_cmd *cmd = (struct convert_cmd *)ctx;
-	struct mcrs_convert_request request = convert_request(cmd);
 	mail_crypt_user_get_t *get =
 		cryptokey_mail_plugin("mail_crypt_user_get");
-	struct mcrs_user *crypt_user = get == NULL ? NULL : get(user);
-	struct mcrs_error error;
 	int own, others = ctx->exit_code;
 
 	/* what happened to earlier users doesn't matter for this one */
 	ctx->exit_code = 0;
+	cmd->user = get == NULL ? NULL : get(user);
 	if (cmd->usage_error != NULL) {
 		i_error("%s", cmd->usage_error);
 		ctx->exit_code = EX_USAGE;
 	} else if (cmd->stop) {
 		convert_failed(cmd, EX_TEMPFAIL);
-	} else if (crypt_user == NULL && !ctx->iterate_single_user) {
+	} else if (cmd->user == NULL && !ctx->iterate_single_user) {
 		i_info("mail_crypt isn't enabled for user %s, skipping",
 		       user->username);
-	} else if (crypt_user == NULL) {
+	} else if (cmd->user == NULL) {
 		i_error("mail_crypt isn't enabled for user %s", user->username);
 		convert_failed(cmd, EX_CONFIG);
-	} else if (mcrs_convert_new(crypt_user, &request, &cmd->convert, &error) < 0) {
-		convert_error(cmd, NULL, &error);
 	} else {
 		convert_user_mail(cmd, user);
-		mcrs_convert_free(&cmd->convert);
 	}
 	own = ctx->exit_code;
 	ctx->exit_code = others;

@@ -25,9 +25,10 @@ struct convert_cmd {
 	const char *usage_error;
 
 	/* Of the current user */
-	struct mcrs_convert *convert;
+	struct mcrs_user *user;
 	/* Nothing more is done: the disk is full or fails, or somebody ended the command. */
 	bool stop;
+	struct convert_mdbox *mdbox;
 	/* For the rate */
 	uint64_t bytes;
 	struct timeval started, told;
@@ -90,9 +91,14 @@ struct convert_storage {
 struct convert_folder {
 	struct convert_cmd *cmd;
 	struct mailbox *box;
+	struct mcrs_convert *convert;
+	/* Nobody else converts it. */
+	struct file_lock *lock;
 	const struct convert_storage *storage;
 	/* Nothing can be done with the rest of its mails. */
 	bool failed;
+	/* mdbox: mails of it are written to the file at hand. */
+	bool writes;
 	struct convert_counts counts;
 	unsigned int count;
 
@@ -111,8 +117,21 @@ struct convert_folder {
 
 extern const struct convert_storage convert_maildir, convert_sdbox;
 
+/* mail-crypt-convert-mdbox.c */
+
+/* The folders of one mdbox storage */
+struct convert_mdbox;
+
+/* The mails of an open folder are to be converted. It takes over the folder's mailbox. */
+void convert_mdbox_add(struct convert_cmd *cmd, struct mailbox *box);
+/* Converts them, prints a row for each folder, and frees all. */
+void convert_mdbox_run(struct convert_cmd *cmd, struct mail_user *user);
+
 /* mail-crypt-convert.c */
 
+struct mcrs_convert_request convert_request(const struct convert_cmd *cmd);
+/* Prints a folder's row. */
+void convert_print(struct mailbox *box, const struct convert_counts *counts);
 /* An error that isn't about a single mail. */
 void convert_error(struct convert_cmd *cmd, struct mailbox *box,
 		   const struct mcrs_error *error);
@@ -129,8 +148,15 @@ void convert_progress(struct convert_folder *folder, unsigned int seq);
 
 /* mail-crypt-convert-folder.c */
 
-/* Converts the mails of an open folder. */
-void convert_folder_run(struct convert_cmd *cmd, struct mailbox *box,
+/* For mdbox, whose files have mails of many folders: what convert_folder_run() does at its beginning and end. Begin
+   returns 0, or -1 if nothing can be done with the folder. */
+int convert_folder_begin(struct convert_folder *folder);
+void convert_folder_end(struct convert_folder *folder);
+/* Drops what the cache remembers of the mails that are about to become plaintext. */
+void convert_forget_decrypting(struct convert_folder *folder);
+
+/* Converts the mails of an open folder. Returns 0, or -1 if nothing can be done with it. */
+int convert_folder_run(struct convert_cmd *cmd, struct mailbox *box,
 			struct convert_counts *counts_r);
 
 /* mail-crypt-convert-file.c */
@@ -142,6 +168,19 @@ int convert_look(struct convert_folder *folder, const struct convert_source *sou
    or -1 and sets error_r. */
 int convert_make(struct convert_folder *folder, const struct convert_source *source,
 		 int action, const char **temp_path_r, struct mcrs_error *error_r);
+
+/* Writes what the mail becomes to output, for which nothing is written if it can't be read. Returns 0 and sets size_r, or
+   -1 and sets error_r. */
+int convert_transform(struct convert_folder *folder,
+		      const struct convert_source *source, int action,
+		      struct ostream *output, uoff_t *size_r,
+		      struct mcrs_error *error_r);
+/* Makes sure that the mail can be read. Returns 0, or -1 and sets error_r. */
+int convert_try(struct convert_folder *folder, const struct convert_source *source,
+		int action, struct mcrs_error *error_r);
+/* Reads the mail that was written as any session would. Returns 0, or -1 and sets error_r if it isn't what was read. */
+int convert_verify(struct convert_folder *folder, int action, const char *path,
+		   uoff_t before, uoff_t size, struct mcrs_error *error_r);
 
 /* mail-crypt-convert-swap.c */
 

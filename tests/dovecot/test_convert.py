@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from harness import CryptConfig, Key, forge
+from harness import CryptConfig, Key, Mail, UserConfig, forge
 from harness.convert import (
     bodies, convert, encrypted, everything, fill, inbox, leftovers, new_keys, next_second, pair, rows, saved_dates, total,
 )  # fmt: skip
 
-STORAGES = ("maildir", "sdbox")
+STORAGES = ("maildir", "sdbox", "mdbox")
 KEY = Key.ec()
 GLOBAL = CryptConfig(curve=None, global_public=KEY.public_setting(), global_private=(KEY.setting(),))
 
@@ -25,8 +25,11 @@ def server(shared_dovecot):
             users |= pair(f"{storage}-{name}", storage=storage)
         for name in ("twice", "older"):
             users |= pair(f"{storage}-{name}", GLOBAL, storage=storage)
+        users |= pair(f"{storage}-sense", storage=storage)
         users |= pair(f"{storage}-gz", storage=storage, compress="gz")
         users |= pair(f"{storage}-pass", CryptConfig(password="secret"), storage=storage)
+    users |= pair("mdbox-split", storage="mdbox")
+    users["mdbox-split-bare"] = UserConfig(storage="mdbox", home="mdbox-split", plugin=False)
     return shared_dovecot(users=users)
 
 
@@ -109,7 +112,7 @@ def test_what_is_done_is_not_done_again(server, storage):
     assert total(convert(server, user), "converted") == 0
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", ("maildir", "sdbox"))
 def test_a_mail_that_is_encrypted_twice_is_named_and_left(server, storage):
     user = f"{storage}-twice"
     mails = fill(server, user)
@@ -126,7 +129,7 @@ def test_a_mail_that_is_encrypted_twice_is_named_and_left(server, storage):
     assert encrypted(server, user).count(True) == 1
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", ("maildir", "sdbox"))
 def test_mail_of_older_releases_becomes_as_new_mail_is(server, storage):
     """Version 1, and the packaged plugin's rounds, although the key is the same."""
     user = f"{storage}-older"
@@ -150,13 +153,13 @@ def test_a_mail_that_cannot_be_read_is_named_and_left_and_the_rest_goes_on(serve
     stored = server.store.stored(user)
     stored[1].flip(-1)
     new_keys(server, user)
-    kept = stored[1].path.read_bytes()
+    kept = stored[1].data
     done = convert(server, user, "--rekey", check=False)
     assert done.returncode == 65
     assert b"UID " in done.stderr and b"tampered" in done.stderr
     assert total(done, "left") == 1
     assert total(done, "converted") == len(stored) - 1
-    assert stored[1].path.read_bytes() == kept
+    assert kept == stored[1].data if storage != "mdbox" else kept in [mail.data for mail in server.store.stored(user)]
     assert not leftovers(server, user)
 
 
@@ -170,12 +173,39 @@ def test_only_the_folders_that_are_named_are_converted(server, storage):
 
 
 def test_what_makes_no_sense_is_refused(server):
-    user = "maildir-mask"
+    user = "maildir-sense"
+    server.deliver(f"{user}-before", Mail.make())
     for args in (["--to", "cipher"], ["--rekey", "--to", "plain"], ["--max-rate", "fast"]):
         done = convert(server, user, *args, check=False)
         assert done.returncode == 64, done.stderr
     done = convert(server, f"{user}-before", check=False)
     assert done.returncode and b"isn't encrypted" in done.stderr
+
+
+def test_a_message_that_two_folders_have_becomes_one_for_each(server):
+    """The keys of neither folder could be for both. A folder that isn't converted keeps what it has."""
+    user = "mdbox-split"
+    fill(server, f"{user}-bare")
+    new_keys(server, user)
+    before = everything(server, user)
+    assert len(server.store.stored(user)) == len(before[0]) - 2
+    dates = saved_dates(server, user)
+    done = convert(server, user, "Work")
+    assert total(done, "converted") == 3
+    assert encrypted(server, user).count(False) == 5
+    assert everything(server, user) == before
+    assert total(convert(server, user), "converted") == 5
+    assert len(server.store.stored(user)) == len(before[0]) and all(encrypted(server, user))
+    assert everything(server, user) == before
+    assert saved_dates(server, user) == dates
+    keys = server.store.folder_keys(user)
+    assert {id for mail in server.store.stored(user) for id in forge.header(mail.data).ids} <= set().union(*keys.values())
+    # And nothing of it is left where a purge, or a rebuilt index, would find it.
+    server.doveadm("purge", "-u", user)
+    server.doveadm("force-resync", "-u", user, "*")
+    assert {name: sorted(found) for name, found in bodies(server, user).items()} == {
+        name: sorted(found) for name, found in before[2].items()
+    }
 
 
 @pytest.mark.parametrize("storage", STORAGES)

@@ -44,6 +44,8 @@ def fill(server: Instance, user: str) -> list[Mail]:
         parts = multipart(b"one\r\n" * 30, b"two\r\n" * 30)
         assert session.append("Work", None, '"03-May-2020 10:00:00 +0200"', parts)[0] == "OK"
     server.deliver(user, Mail.make(1200))
+    # What was deleted is still in files of mdbox.
+    server.doveadm("purge", "-u", user)
     return mails[1:]
 
 
@@ -91,9 +93,9 @@ def folders(server: Instance, user: str) -> dict[str, str]:
 
 
 def on_disk(server: Instance, user: str) -> dict[str, tuple]:
-    """Name, owner, mode and time of each file."""
+    """Name, owner, mode and time of each file that is a mail."""
     home = server.store.home(user)
-    stats = {path: path.stat() for path in server.store.mail_files(user)}
+    stats = {path: path.stat() for path in server.store.mail_files(user) if path.name[:2] != "m."}
     return {str(p.relative_to(home)): (s.st_uid, s.st_gid, s.st_mode, s.st_mtime_ns) for p, s in stats.items()}
 
 
@@ -114,7 +116,10 @@ def encrypted(server: Instance, user: str) -> list[bool]:
 
 
 def inbox(server: Instance, user: str) -> list[StoredMail]:
-    """The mails of INBOX on disk, in the order of their UIDs, and each in a file of its own: a copy may be a link."""
+    """The mails of INBOX on disk, in the order of their UIDs, and each in a file of its own: a copy may be a link.
+
+    Not for mdbox, whose files belong to no folder.
+    """
     found = [mail for mail in server.store.stored(user) if "Work" not in str(mail.path)]
     for path in {mail.path for mail in found}:
         own = path.with_name("own")
