@@ -12,6 +12,9 @@
 #include "mail-crypt-convert.h"
 #include "mail-crypt-convert-mdbox.h"
 
+/* So many folders are open at once: each takes some file descriptors. */
+#define CONVERT_MDBOX_FOLDERS 64
+
 static const struct convert_storage convert_mdbox_storage = {
 	.name = MDBOX_STORAGE_NAME
 };
@@ -81,9 +84,16 @@ convert_mdbox_refs(struct convert_mdbox *mdbox, struct mailbox *box,
 
 void convert_mdbox_add(struct convert_cmd *cmd, struct mailbox *box)
 {
-	struct convert_mdbox *mdbox = convert_mdbox_get(cmd, box);
+	struct mail_user *user = box->storage->user;
+	struct convert_mdbox *mdbox = cmd->mdbox;
 	struct convert_folder *folder;
 
+	/* a namespace may have a storage of its own */
+	if (mdbox != NULL &&
+	    (array_count(&mdbox->folders) == CONVERT_MDBOX_FOLDERS ||
+	     box->storage != &mdbox->storage->storage.storage))
+		convert_mdbox_run(cmd, user);
+	mdbox = convert_mdbox_get(cmd, box);
 	folder = p_new(mdbox->pool, struct convert_folder, 1);
 	folder->cmd = cmd;
 	folder->box = box;
@@ -137,7 +147,8 @@ static int convert_mdbox_others(struct convert_mdbox *mdbox, struct mail_user *u
 	int ret = 0;
 
 	for (ns = user->namespaces; ns != NULL; ns = ns->next) {
-		if (ns->alias_for != NULL)
+		if (ns->alias_for != NULL ||
+		    ns->storage != &mdbox->storage->storage.storage)
 			continue;
 		iter = mailbox_list_iter_init(ns->list, "*",
 			MAILBOX_LIST_ITER_RAW_LIST | MAILBOX_LIST_ITER_SKIP_ALIASES |

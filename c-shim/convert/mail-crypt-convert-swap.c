@@ -60,6 +60,19 @@ static int convert_exchange(const char *a, const char *b)
 	return renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
 }
 
+/* A mail is in a file that looks like a leftover of ours: it gets a name by which nobody removes it. Returns its path. */
+static const char *convert_keep(struct convert_folder *folder, const char *path)
+{
+	const char *name = strrchr(path, '/') + 1;
+	const char *kept_path = t_strdup_printf("%s/kept-by-mail_crypt.%s",
+		t_strdup_until(path, name - 1), name);
+
+	if (rename(path, kept_path) == 0)
+		return kept_path;
+	convert_syscall_error(folder, "rename", kept_path);
+	return path;
+}
+
 /* Returns 1, 0 if there is no such file, or -1. */
 static int
 convert_swap_by_exchange(struct convert_folder *folder, struct convert_file *file)
@@ -75,7 +88,9 @@ convert_swap_by_exchange(struct convert_folder *folder, struct convert_file *fil
 	}
 	if (convert_exchange(file->temp_path, file->path) < 0) {
 		convert_syscall_error(folder, "renameat2", file->path);
-		/* somebody else's file is in temp_path: it stays */
+		/* it isn't ours */
+		i_error("What was in %s is in %s", file->path,
+			convert_keep(folder, file->temp_path));
 		file->temp_path = NULL;
 	}
 	errno = ESTALE;
@@ -87,11 +102,16 @@ static int convert_swap_by_rename(struct convert_folder *folder, struct convert_
 {
 	const char *old_path =
 		p_strconcat(folder->pool, file->temp_path, ".old", NULL);
+	struct stat st;
 
 	if (link(file->path, old_path) < 0) {
 		if (errno == ENOENT)
 			return 0;
 		old_path = NULL;
+	} else if (lstat(old_path, &st) < 0 || !convert_same_file(&st, &file->st)) {
+		i_unlink_if_exists(old_path);
+		errno = ESTALE;
+		return -1;
 	}
 	if (rename(file->temp_path, file->path) < 0) {
 		if (old_path != NULL)
@@ -216,20 +236,12 @@ static int convert_swap_file_back(struct convert_file *file)
 	return 1;
 }
 
-/* The old file can't be put back: it must not be removed, by nobody. */
+/* The old file can't be put back. */
 static void convert_keep_old(struct convert_folder *folder, struct convert_file *file)
 {
-	const char *name = strrchr(file->old_path, '/') + 1;
-	const char *kept_path = t_strdup_printf("%s/kept-by-mail_crypt.%s",
-		t_strdup_until(file->old_path, name - 1), name);
-
-	if (rename(file->old_path, kept_path) < 0) {
-		convert_syscall_error(folder, "rename", kept_path);
-		kept_path = file->old_path;
-	}
 	convert_leave(folder, file->uid, t_strdup_printf(
 		"its new key was deleted meanwhile, and what it was before is in %s",
-		kept_path));
+		convert_keep(folder, file->old_path)));
 	file->temp_path = file->old_path = NULL;
 }
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
-from harness import CryptConfig, Instance, Key, Mail, UserConfig, forge
+from harness import CryptConfig, Instance, Key, Mail, UserConfig, forge, words
 from harness.convert import (
     bodies, convert, encrypted, everything, fill, inbox, leftovers, new_keys, next_second, pair, rows, saved_dates, total,
 )  # fmt: skip
+from test_attachments import Letter
 
 STORAGES = ("maildir", "sdbox", "mdbox")
 KEY = Key.ec()
@@ -28,6 +30,9 @@ def server(shared_dovecot):
             users |= pair(f"{storage}-{name}", GLOBAL, storage=storage)
         users |= pair(f"{storage}-sense", storage=storage)
         users |= pair(f"{storage}-gz", storage=storage, compress="gz")
+        users |= pair(f"{storage}-refuse", storage=storage)
+        refuses = ((words.setting("mail_crypt_read_plain"), "no"),)
+        users[f"{storage}-refuse"] = replace(users[f"{storage}-refuse"], extra=refuses)
         users |= pair(f"{storage}-pass", CryptConfig(password="secret"), storage=storage)
     return shared_dovecot(users=users)
 
@@ -181,6 +186,33 @@ def test_what_makes_no_sense_is_refused(server):
     assert done.returncode and b"isn't encrypted" in done.stderr
 
 
+@pytest.mark.parametrize("storage", ("sdbox", "mdbox"))
+def test_attachments_outside_and_mail_in_alternative_storage_stay_where_they_are(dovecot, storage):
+    if words.is_24():
+        extra, alt = words.attachments("%{home}/attachments", "posix"), ("mail_alt_path", "%{home}/alt")
+    else:
+        extra = "mail_attachment_dir = ~/attachments\nmail_attachment_fs = posix\n"
+        alt = ("mail", f"{storage}:~/{storage}:ALT=~/alt")
+    server = dovecot(users=pair("alice", storage=storage, extra=(alt,)), extra=extra)
+    server.doveadm("mailbox", "create", "-u", "alice-before", "Work")
+    letters = [Letter.make(), Letter.make(), Letter.make(100)]
+    for letter in letters:
+        server.deliver("alice-before", letter.data)
+    server.doveadm("altmove", "-u", "alice-before", "uid", "1,3")
+    server.doveadm("purge", "-u", "alice-before")
+    new_keys(server, "alice")
+    home = server.store.home("alice")
+    before = everything(server, "alice")
+    outside = sorted((home / "attachments").rglob("*"))
+    assert outside
+    assert total(convert(server, "alice"), "converted") == 3
+    assert everything(server, "alice") == before
+    assert sorted((home / "attachments").rglob("*")) == outside
+    assert all(encrypted(server, "alice"))
+    there = [mail for mail in server.store.stored("alice") if home / "alt" in mail.path.parents]
+    assert len(there) == 2
+
+
 def test_a_message_that_two_folders_have_becomes_one_for_each(dovecot, store):
     """The keys of neither folder could be for both. A folder that isn't converted keeps what it has."""
     user = "alice"
@@ -208,6 +240,20 @@ def test_a_message_that_two_folders_have_becomes_one_for_each(dovecot, store):
     assert {name: sorted(found) for name, found in bodies(server, user).items()} == {
         name: sorted(found) for name, found in before[2].items()
     }
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_plaintext_that_is_refused_does_not_become_mail_by_that(server, storage):
+    """Somebody may have planted it."""
+    user = f"{storage}-refuse"
+    server.log.expect("stored in plaintext")
+    server.deliver(f"{user}-before", Mail.make())
+    done = convert(server, user, check=False)
+    assert done.returncode == 65 and b"UID 1, GUID" in done.stderr
+    assert total(done, "left") == 1
+    assert encrypted(server, user) == [False]
+    done = convert(server, user, "--to", "plain", check=False)
+    assert done.returncode == 65
 
 
 @pytest.mark.parametrize("storage", STORAGES)
