@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # dist.sh [--folder FOLDER]: the sources with all crates, which build without a network, as build/dist/NAME-VERSION.tar.xz,
 # or as a folder. Its contents are those of the checkout; the archive of a commit is the same wherever it is made.
+# (One thread alone would write another xz than several, which all write the same.)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -37,6 +38,6 @@ lay "$work/$name"
 mkdir -p build/dist
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.toml)}
 tar -C "$work" -c --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner --mode=go=rX "$name" |
-    xz -T0 >"build/dist/$name.tar.xz.new"
+    xz -T2 >"build/dist/$name.tar.xz.new"
 mv "build/dist/$name.tar.xz.new" "build/dist/$name.tar.xz"
 say "build/dist/$name.tar.xz"
