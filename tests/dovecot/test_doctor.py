@@ -150,9 +150,18 @@ MACHINE = ("temp-dir", "swap", "abi", "key-file")
 
 
 @pytest.fixture
-def machine(tmp_path):
+def open_folder():
+    """One that everybody can read, which pytest's own aren't."""
+    folder = Path(tempfile.mkdtemp(prefix="mcd-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def machine(open_folder):
     """A machine with nothing wrong: its /dev/shm is a tmpfs, its swap is encrypted, its disk isn't."""
-    root = tmp_path / "machine"
+    root = open_folder / "machine"
     block = root / "sys/class/block"
     for name, uuid in (("dm-0", "CRYPT-PLAIN-swap"), ("dm-1", "LVM-x"), ("dm-2", "CRYPT-LUKS2-x"), ("vda1", None), ("zram0", None)):
         (block / name / "slaves").mkdir(parents=True)
@@ -162,6 +171,8 @@ def machine(tmp_path):
     (block / "dm-1/slaves/dm-2").mkdir()
     for folder in ("proc/self", "dev/shm", "tmp", "srv/safe", "etc/dovecot"):
         (root / folder).mkdir(parents=True)
+    for folder in (root, *filter(Path.is_dir, root.rglob("*"))):
+        folder.chmod(0o755)
     (root / "proc/swaps").write_text(
         "Filename\tType\tSize\tUsed\tPriority\n/dev/dm-0 partition 1 0 -2\n/dev/dm-1 partition 1 0 -2\n"
         "/dev/zram0 partition 1 0 100\n/srv/safe/swap file 1 0 -3\n"
@@ -328,35 +339,23 @@ def test_a_key_that_others_can_read_is_found(written, machine, line, text):
     missing = written(line, conf(line, crypt=text))["findings"]
     assert [f["what"] for f in missing] == ["/etc/dovecot/key isn't there"]
     key.write_text("key")
-    folders = [folder for folder in machine.parents if not folder.stat().st_mode & 1]
-    try:
-        for folder in folders:
-            folder.chmod(folder.stat().st_mode | 1)
-        for mode, open_to_all in ((0o644, True), (0o640, False), (0o600, False)):
-            key.chmod(mode)
-            found = checks(written(line, conf(line, crypt=text)))
-            assert [(f[0], f[2]) for f in found] == [("key-file", "chmod o= /etc/dovecot/key")] * open_to_all
-        key.chmod(0o644)
-        key.parent.chmod(0o750)
-        assert not checks(written(line, conf(line, crypt=text)))
-    finally:
-        for folder in folders:
-            folder.chmod(folder.stat().st_mode & ~1)
+    for mode, open_to_all in ((0o644, True), (0o640, False), (0o600, False)):
+        key.chmod(mode)
+        found = checks(written(line, conf(line, crypt=text)))
+        assert [(f[0], f[2]) for f in found] == [("key-file", "chmod o= /etc/dovecot/key")] * open_to_all
+    key.chmod(0o644)
+    key.parent.chmod(0o750)
+    assert not checks(written(line, conf(line, crypt=text)))
 
 
-def test_a_key_of_this_machine_that_others_can_read_is_found(real):
-    folder = Path(tempfile.mkdtemp(prefix="mcd-", dir="/tmp"))
-    folder.chmod(0o755)
-    key = folder / "key"
+def test_a_key_of_this_machine_that_others_can_read_is_found(real, open_folder):
+    key = open_folder / "key"
     key.write_text("key")
     crypt = KEY_FILES[LINE][0].replace("/etc/dovecot/key", str(key))
-    try:
-        for mode, count in ((0o644, 1), (0o600, 0)):
-            key.chmod(mode)
-            said = real(conf(LINE, crypt=crypt))
-            assert [f["check"] for f in said["findings"]].count("key-file") == count
-    finally:
-        shutil.rmtree(folder)
+    for mode, count in ((0o644, 1), (0o600, 0)):
+        key.chmod(mode)
+        said = real(conf(LINE, crypt=crypt))
+        assert [f["check"] for f in said["findings"]].count("key-file") == count
 
 
 def test_modules_of_another_dovecot_are_found(written, real, machine, tmp_path):
