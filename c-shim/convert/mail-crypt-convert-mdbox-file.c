@@ -412,6 +412,7 @@ static bool convert_mfile_change(struct convert_mfile *mfile)
 	mdbox_map_append_free(&mfile->append);
 	if (mdbox_map_atomic_finish(&mfile->atomic) < 0)
 		ret = -1;
+	convert_unmark_new(mfile);
 	/* whoever has deleted a key has looked at the mails before these were in their places */
 	if (ret == 0 && !convert_mfile_has_keys(mfile, TRUE)) {
 		why = "its new key was deleted meanwhile";
@@ -464,7 +465,7 @@ static void convert_mfile_run(struct convert_mfile *mfile, uint32_t file_id)
 		(void)dbox_file_unlink(mfile->file);
 	}
 	if (!cmd->dry_run)
-		convert_mfile_unmark(mfile);
+		convert_unmark_old(mfile);
 	dbox_file_unlock(mfile->file);
 }
 

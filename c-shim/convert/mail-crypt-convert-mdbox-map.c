@@ -15,8 +15,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* As long as there is a file of that name and the number of a file with mails, its messages are about to get a new place.
-   If they have got it, the old file has to go. */
+/* A file of that name, and with the number of a file with mails, says that a conversion is about to empty or to make that.
+   If it was interrupted, and the map knows no message in the file, the file has to go. */
 #define CONVERT_MARK "mail-crypt-convert."
 
 static const char *convert_mark_path(const struct mdbox_storage *storage, uint32_t file_id)
@@ -25,21 +25,51 @@ static const char *convert_mark_path(const struct mdbox_storage *storage, uint32
 }
 
 /* Returns 0, or -1 if that can't be noted. */
-static int convert_mfile_mark(const struct convert_mfile *mfile)
+static int convert_mark(const struct convert_mfile *mfile, uint32_t file_id)
 {
-	const char *path = convert_mark_path(mfile->mdbox->storage, mfile->file_id);
+	struct mdbox_storage *storage = mfile->mdbox->storage;
+	const char *path = convert_mark_path(storage, file_id);
 	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
-	if (fd != -1 && fdatasync_path(mfile->mdbox->storage->storage_dir) == 0)
+	if (fd != -1 && fdatasync_path(storage->storage_dir) == 0)
 		return close(fd);
-	mail_storage_set_critical(&mfile->mdbox->storage->storage.storage,
+	mail_storage_set_critical(&storage->storage.storage,
 				  "open(%s) failed: %m", path);
 	i_close_fd(&fd);
 	mfile->mdbox->cmd->stop = TRUE;
 	return -1;
 }
 
-void convert_mfile_unmark(const struct convert_mfile *mfile)
+int convert_mark_new(struct convert_mfile *mfile,
+		     struct mdbox_map_atomic_context *atomic,
+		     struct mdbox_map_append_context *append)
+{
+	const struct mdbox_map_mail_index_header *header;
+	const void *data;
+	size_t size;
+
+	/* as the map is about to number them */
+	mail_index_get_header_ext(atomic->sync_view, append->map->map_ext_id,
+				  &data, &size);
+	header = data;
+	mfile->new_first = size < sizeof(header->highest_file_id) ? 1 :
+		header->highest_file_id + 1;
+	for (; mfile->new_count < array_count(&append->files); mfile->new_count++) {
+		if (convert_mark(mfile, mfile->new_first + mfile->new_count) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+void convert_unmark_new(struct convert_mfile *mfile)
+{
+	for (; mfile->new_count > 0; mfile->new_count--) {
+		i_unlink_if_exists(convert_mark_path(mfile->mdbox->storage,
+			mfile->new_first + mfile->new_count - 1));
+	}
+}
+
+void convert_unmark_old(const struct convert_mfile *mfile)
 {
 	i_unlink_if_exists(convert_mark_path(mfile->mdbox->storage, mfile->file_id));
 }
@@ -62,24 +92,44 @@ static void convert_mfile_unlink(struct mdbox_storage *storage, uint32_t file_id
 	dbox_file_unref(&file);
 }
 
-void convert_mdbox_clean(struct convert_mdbox *mdbox)
+static void convert_find_marks(struct mdbox_storage *storage, ARRAY_TYPE(uint32_t) *file_ids)
 {
-	struct mdbox_storage *storage = mdbox->storage;
 	DIR *dir = opendir(storage->storage_dir);
 	struct dirent *entry;
 	uint32_t file_id;
 
 	if (dir == NULL)
 		return;
-	while ((entry = readdir(dir)) != NULL) T_BEGIN {
+	while ((entry = readdir(dir)) != NULL) {
 		if (strncmp(entry->d_name, CONVERT_MARK, strlen(CONVERT_MARK)) == 0 &&
-		    str_to_uint32(entry->d_name + strlen(CONVERT_MARK), &file_id) == 0) {
+		    str_to_uint32(entry->d_name + strlen(CONVERT_MARK), &file_id) == 0)
+			array_push_back(file_ids, &file_id);
+	}
+	(void)closedir(dir);
+}
+
+void convert_mdbox_clean(struct convert_mdbox *mdbox)
+{
+	struct mdbox_storage *storage = mdbox->storage;
+	struct mdbox_map_atomic_context *atomic;
+	ARRAY_TYPE(uint32_t) file_ids;
+	uint32_t file_id;
+
+	t_array_init(&file_ids, 16);
+	convert_find_marks(storage, &file_ids);
+	if (array_count(&file_ids) == 0)
+		return;
+	/* a file gets its number, and the map its messages, while the map is locked */
+	atomic = mdbox_map_atomic_begin(storage->map);
+	if (mdbox_map_atomic_lock(atomic, "mail_crypt conversion") == 0) {
+		array_foreach_elem(&file_ids, file_id) {
 			if (convert_mfile_is_empty(storage, file_id))
 				convert_mfile_unlink(storage, file_id);
 			i_unlink_if_exists(convert_mark_path(storage, file_id));
 		}
-	} T_END;
-	(void)closedir(dir);
+		mdbox_map_atomic_set_success(atomic);
+	}
+	(void)mdbox_map_atomic_finish(&atomic);
 }
 
 /* Are messages still referred to as often, and by the same folders as far as can be told? The map is locked. */
@@ -117,8 +167,9 @@ int convert_mfile_move(struct convert_mfile *mfile, const char **why_r)
 		return -1;
 	}
 	*why_r = "the map of the storage can't be changed";
-	if (convert_mfile_mark(mfile) < 0 ||
-	    mdbox_map_atomic_lock(mfile->atomic, "mail_crypt conversion") < 0)
+	if (convert_mark(mfile, mfile->file_id) < 0 ||
+	    mdbox_map_atomic_lock(mfile->atomic, "mail_crypt conversion") < 0 ||
+	    convert_mark_new(mfile, mfile->atomic, mfile->append) < 0)
 		return -1;
 	if (!convert_mfile_is_unchanged(mfile)) {
 		*why_r = "it was copied meanwhile; it is looked at again the next time";

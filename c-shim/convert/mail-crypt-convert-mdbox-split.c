@@ -113,13 +113,15 @@ convert_split_write(struct convert_mfile *mfile, const struct convert_message *m
 		mdbox_map_append_finish(append);
 		mail_crypt_error_set(error_r, "", "the map of the storage can't be changed");
 		ret = mdbox_map_append_flush(append) < 0 ||
-			mdbox_map_atomic_lock(atomic, "mail_crypt conversion") < 0 ? -1 :
+			mdbox_map_atomic_lock(atomic, "mail_crypt conversion") < 0 ||
+			convert_mark_new(mfile, atomic, append) < 0 ? -1 :
 			convert_split_move(folder, uid, message->map_uid, atomic,
 					   append, new_map_uid_r);
 	}
 	mdbox_map_append_free(&append);
 	if (mdbox_map_atomic_finish(&atomic) < 0)
 		ret = -1;
+	convert_unmark_new(mfile);
 	return ret;
 }
 

@@ -56,6 +56,8 @@ struct convert_mfile {
 	struct convert_mdbox *mdbox;
 	struct dbox_file *file;
 	uint32_t file_id;
+	/* the marked new files */
+	uint32_t new_first, new_count;
 	pool_t pool;
 	ARRAY(struct convert_message) messages;
 	struct mdbox_map_atomic_context *atomic;
@@ -95,12 +97,17 @@ void convert_split(struct convert_mfile *mfile, struct convert_message *message,
 
 /* mail-crypt-convert-mdbox-map.c */
 
-/* Removes files of which an interrupted conversion has moved all messages away. */
+/* Removes files that an interrupted conversion has emptied, or made in vain. */
 void convert_mdbox_clean(struct convert_mdbox *mdbox);
-/* Puts the messages into their place in the new file, and leaves a mark at the old one. Returns 0, or -1 and sets why_r. */
+/* Puts the messages into their place in the new file, and marks both files. Returns 0, or -1 and sets why_r. */
 int convert_mfile_move(struct convert_mfile *mfile, const char **why_r);
-/* Takes the mark away. */
-void convert_mfile_unmark(const struct convert_mfile *mfile);
+/* Marks the files that are about to be made. The map is locked. Returns 0 or -1. */
+int convert_mark_new(struct convert_mfile *mfile,
+		     struct mdbox_map_atomic_context *atomic,
+		     struct mdbox_map_append_context *append);
+/* Take the marks away. */
+void convert_unmark_new(struct convert_mfile *mfile);
+void convert_unmark_old(const struct convert_mfile *mfile);
 /* The old file is still there: the messages are in it again. Returns 0 or -1. */
 int convert_mfile_take_back(struct convert_mfile *mfile);
 /* Adds the files that the messages are in now. */
