@@ -61,11 +61,21 @@ static bool convert_is_remembered(struct convert_folder *folder, uint32_t uid)
 static void convert_forget(struct convert_folder *folder,
 			   const ARRAY_TYPE(seq_range) *uids)
 {
+	struct mail_cache_field place = {
+		.name = mcrs_cache_name(MCRS_CACHE_PLACE),
+		.type = MAIL_CACHE_FIELD_VARIABLE_SIZE,
+		.decision = MAIL_CACHE_DECISION_NO | MAIL_CACHE_DECISION_FORCED
+	};
 	struct seq_range_iter iter;
 	unsigned int n = 0;
 	uint32_t uid;
 	bool found = FALSE;
 
+	if (array_count(uids) == 0)
+		return;
+	/* a field that isn't wanted is dropped: this one only where mails become plaintext */
+	compat_cache_register_field(folder->box->cache, &place);
+	folder->place_idx = place.idx;
 	(void)mail_index_refresh(folder->box->index);
 	seq_range_array_iter_init(&iter, uids);
 	while (!found && seq_range_array_iter_nth(&iter, n++, &uid))
@@ -250,17 +260,10 @@ static void convert_register_fields(struct convert_folder *folder)
 		.field_size = sizeof(uint32_t),
 		.decision = MAIL_CACHE_DECISION_YES
 	};
-	struct mail_cache_field place = {
-		.name = mcrs_cache_name(MCRS_CACHE_PLACE),
-		.type = MAIL_CACHE_FIELD_VARIABLE_SIZE,
-		.decision = MAIL_CACHE_DECISION_NO | MAIL_CACHE_DECISION_FORCED
-	};
 
 	(void)mail_cache_open_and_verify(folder->box->cache);
 	compat_cache_register_field(folder->box->cache, &save_date);
-	compat_cache_register_field(folder->box->cache, &place);
 	folder->save_date_idx = save_date.idx;
-	folder->place_idx = place.idx;
 }
 
 /* Only one conversion at a time: the other one's new files look as if they were left over. Returns 0
@@ -305,8 +308,7 @@ int convert_folder_begin(struct convert_folder *folder)
 void convert_folder_end(struct convert_folder *folder)
 {
 	/* what others have learned meanwhile */
-	if (array_count(&folder->decrypted) > 0)
-		convert_forget(folder, &folder->decrypted);
+	convert_forget(folder, &folder->decrypted);
 	if (folder->trans != NULL)
 		(void)convert_commit(folder);
 	if (folder->lock != NULL)

@@ -34,6 +34,7 @@ def server(shared_dovecot):
         refuses = ((words.setting("mail_crypt_read_plain"), "no"),)
         users[f"{storage}-refuse"] = replace(users[f"{storage}-refuse"], extra=refuses)
         users |= pair(f"{storage}-pass", CryptConfig(password="secret"), storage=storage)
+    users |= pair("maildir-memory", storage="maildir", index="memory")
     return shared_dovecot(users=users)
 
 
@@ -73,6 +74,15 @@ def test_mail_stays_as_old_as_it_is(server, storage):
     next_second()
     convert(server, user, "--to", "plain")
     assert saved_dates(server, user) == dates
+
+
+def test_indexes_in_memory_are_no_hindrance(server):
+    user = "maildir-memory"
+    fill(server, f"{user}-before")
+    before = bodies(server, user)
+    for args in ((), ("--to", "plain")):
+        assert total(convert(server, user, *args), "converted") == 8
+        assert bodies(server, user) == before
 
 
 @pytest.mark.parametrize("storage", STORAGES)
