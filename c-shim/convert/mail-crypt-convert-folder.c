@@ -2,7 +2,7 @@
 
 #include "compat.h"
 #include "array.h"
-#include "file-lock.h"
+#include "file-create-locked.h"
 #include "mail-cache.h"
 #include "mail-storage-private.h"
 
@@ -15,7 +15,7 @@
 #define CONVERT_BATCH_SIZE (32*1024*1024)
 
 #define CONVERT_LOCK_NAME "mail-crypt-convert.lock"
-#define CONVERT_LOCK_SECS 5
+#define CONVERT_LOCK_SECS 1
 
 static const struct convert_storage *const convert_storages[] = {
 	&convert_maildir, &convert_sdbox
@@ -266,21 +266,27 @@ static void convert_register_fields(struct convert_folder *folder)
 	folder->save_date_idx = save_date.idx;
 }
 
-/* Only one conversion at a time: the other one's new files look as if they were left over. Returns 0
-   or -1. */
+/* Only one conversion at a time: the other one's new files look as if they were left over. Beside the mails, since there
+   may be no other place. Returns 0 or -1. */
 static int convert_folder_lock(struct convert_folder *folder)
 {
+	const struct file_create_settings set = {
+		.lock_timeout_secs = CONVERT_LOCK_SECS
+	};
+	const char *path = t_strconcat(mailbox_get_path(folder->box),
+				       "/"CONVERT_LOCK_NAME, NULL);
 	const char *error;
-	int ret;
+	bool created;
 
-	ret = mailbox_lock_file_create(folder->box, CONVERT_LOCK_NAME,
-				       CONVERT_LOCK_SECS, &folder->lock, &error);
-	if (ret > 0)
+	if (file_create_locked(path, &set, &folder->lock, &created, &error) != -1) {
+		file_lock_set_close_on_free(folder->lock, TRUE);
+		file_lock_set_unlink_on_free(folder->lock, TRUE);
 		return 0;
-	i_error("Mailbox %s: %s: %s", mailbox_get_vname(folder->box), ret < 0 ?
-		"It can't be locked" : "It is being converted already", error);
-	if (folder->cmd->ctx.exit_code == 0)
-		doveadm_mail_failed_error(&folder->cmd->ctx, MAIL_ERROR_TEMP);
+	}
+	i_error("Mailbox %s: %s: %s", mailbox_get_vname(folder->box),
+		errno == EAGAIN ? "It is being converted already" :
+		"It can't be locked", error);
+	doveadm_mail_failed_error(&folder->cmd->ctx, MAIL_ERROR_TEMP);
 	return -1;
 }
 

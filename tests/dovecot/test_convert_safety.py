@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -56,6 +57,7 @@ def server(shared_dovecot, store):
         users |= locked
         user = locked[f"{storage}-locked"]
         users[f"{storage}-locked-admin"] = replace(user, crypt=CryptConfig())
+    users |= pair("maildir-two", storage="maildir")
     return shared_dovecot(users=users, store=store)
 
 
@@ -220,6 +222,21 @@ def test_what_a_locked_key_is_needed_for_is_left(server, storage):
     assert everything(server, user)[1:] == before[1:]
     with server.imap(user) as session:
         assert session.bodies("Plain") == [plain.data]
+    assert all(encrypted(server, user))
+
+
+def test_a_folder_is_converted_by_one_at_a_time(server):
+    """What the other one has just made looks as if it were left over."""
+    user = "maildir-two"
+    fill(server, f"{user}-before")
+    maildir = next(path for path in server.store.mail_files(user) if ".Work" not in path.parts).parents[1]
+    with open(maildir / "mail-crypt-convert.lock", "w") as lock:
+        os.fchown(lock.fileno(), *server.mail_ids)
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        done = convert(server, user, check=False)
+    assert done.returncode == 75 and b"INBOX: It is being converted already" in done.stderr
+    assert set(rows(done)) == {"Work"}
+    assert set(rows(convert(server, user))) == {"INBOX", "Work"}
     assert all(encrypted(server, user))
 
 
