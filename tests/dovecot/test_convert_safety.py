@@ -187,12 +187,16 @@ def test_a_client_that_is_logged_in_sees_no_change(server, storage):
     user = f"{storage}-qresync"
     fill(server, f"{user}-before")
     new_keys(server, user)
-    with server.imap(user) as session:
+    with server.imap(user) as session, server.imap(user) as late:
         session.enable("QRESYNC")
         session.folder()
         status, lines = session.raw("NOOP")
+        late.folder()
+        before = late.fetch_uids().items
         state = session.status("INBOX", "(UIDVALIDITY HIGHESTMODSEQ)")[1][0].decode()
         assert total(convert(server, user), "converted")
+        # A session that hasn't looked at the folder since
+        assert late.fetch_uids().items == before
         for command in ("NOOP", "CHECK"):
             status, lines = session.raw(command)
             assert status.startswith("OK") and not lines, lines
