@@ -22,6 +22,8 @@ struct mail_crypt_mail {
 	uoff_t stored_size;
 	/* The file that is open; its size is 0 if it isn't decrypted by us. */
 	struct mcrs_file file;
+	/* The size of the mail that is open, if TREES wrote it; else UOFF_T_MAX. */
+	uoff_t trees_size;
 	bool attachments_checked;
 };
 
@@ -151,14 +153,15 @@ mail_crypt_decrypt(struct mcrs_user *user, struct mail *mail, bool trees,
    compressed, too, *stream then reads from *spool_r. */
 static int
 mail_crypt_open(struct mail *mail, bool as_stored, struct istream **stream,
-		struct istream **spool_r, struct mcrs_error *error_r)
+		struct istream **spool_r, bool *trees_r,
+		struct mcrs_error *error_r)
 {
 	struct mail_crypt_user *muser =
 		MAIL_CRYPT_USER_CONTEXT(mail->box->storage->user);
 	const unsigned char *data;
 	size_t size;
-	bool trees;
 
+	*trees_r = FALSE;
 	if (muser->scan == NULL && mail_crypt_unpack_again(mail, stream, spool_r))
 		return 1;
 	(void)i_stream_read_bytes(*stream, &data, &size, MCRS_MAGIC_SIZE);
@@ -166,12 +169,12 @@ mail_crypt_open(struct mail *mail, bool as_stored, struct istream **stream,
 		mail_crypt_error_set_read(error_r, *stream);
 		return -1;
 	}
-	trees = mcrs_is_trees(data, size);
-	if (!trees && !mcrs_is_encrypted(data, size))
+	*trees_r = mcrs_is_trees(data, size);
+	if (!*trees_r && !mcrs_is_encrypted(data, size))
 		return mail_crypt_check_plain(mail, *stream, error_r);
 	if (muser->scan != NULL)
 		return mail_crypt_scan(muser, mail, *stream, error_r);
-	if (mail_crypt_decrypt(muser->user, mail, trees, as_stored, stream,
+	if (mail_crypt_decrypt(muser->user, mail, *trees_r, as_stored, stream,
 			       error_r) < 0 ||
 	    (!as_stored && mail_crypt_unpack(mail, stream, spool_r, error_r) < 0))
 		return -1;
@@ -218,18 +221,38 @@ mail_crypt_istream_opened(struct mail *_mail, struct istream **stream)
 	uoff_t stored_size = mail_crypt_stored_size(*stream);
 	struct istream *spool = NULL;
 	struct mcrs_error error;
+	uoff_t size;
+	bool trees;
 	int ret;
 
-	ret = mail_crypt_open(_mail, obox->checking_save, stream, &spool, &error);
+	ret = mail_crypt_open(_mail, obox->checking_save, stream, &spool, &trees,
+			      &error);
 	if (ret < 0) {
 		mail_crypt_mail_refuse(_mail, &error);
 		i_stream_unref(stream);
 		return -1;
 	}
 	mmail->stored_size = ret > 0 ? stored_size : 0;
-	return spool == NULL ?
+	ret = spool == NULL ?
 		mmail->module_ctx.super.istream_opened(_mail, stream) :
 		mail_crypt_unpacked_opened(_mail, stream, spool);
+	if (ret == 0 && trees && i_stream_get_size(*stream, TRUE, &size) > 0)
+		mmail->trees_size = size;
+	return ret;
+}
+
+/* TREES has counted the last chunk of a mail twice, and a Maildir has that size in the file's name. Dovecot would end the
+   session when it comes to the mail's end. */
+static int mail_crypt_get_physical_size(struct mail *_mail, uoff_t *size_r)
+{
+	struct mail_private *mail = (struct mail_private *)_mail;
+	struct mail_crypt_mail *mmail = MAIL_CRYPT_MAIL_CONTEXT_REQUIRE(mail);
+
+	if (mmail->trees_size != UOFF_T_MAX) {
+		*size_r = mmail->trees_size;
+		return 0;
+	}
+	return mmail->module_ctx.super.get_physical_size(_mail, size_r);
 }
 
 COMPAT_GET_BINARY_STREAM(mail_crypt_get_binary_stream, mail_crypt_get_binary)
@@ -357,6 +380,7 @@ static void mail_crypt_mail_close(struct mail *_mail)
 	i_zero(&mmail->file);
 	mmail->attachments_checked = FALSE;
 	mmail->stored_size = 0;
+	mmail->trees_size = UOFF_T_MAX;
 	mmail->module_ctx.super.close(_mail);
 }
 
@@ -372,12 +396,14 @@ void mail_crypt_mail_allocated(struct mail *_mail)
 
 	mmail = p_new(mail->pool, struct mail_crypt_mail, 1);
 	mmail->module_ctx.super = *v;
+	mmail->trees_size = UOFF_T_MAX;
 	mail->vlast = &mmail->module_ctx.super;
 
 	v->istream_opened = mail_crypt_istream_opened;
 	v->set_uid = mail_crypt_mail_set_uid;
 	if (mail_crypt_is_dbox(_mail->box))
 		v->get_stream = mail_crypt_get_stream;
+	v->get_physical_size = mail_crypt_get_physical_size;
 	v->close = mail_crypt_mail_close;
 	v->get_binary_stream = mail_crypt_get_binary_stream;
 	MODULE_CONTEXT_SET(mail, mail_crypt_mail_module, mmail);

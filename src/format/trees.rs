@@ -100,7 +100,7 @@ mod tests {
             assert!(e.to_string().contains(&version.to_string()), "{e}");
         }
         let kind = |start: &[u8]| check_header(start).unwrap_err().kind();
-        assert_eq!(kind(&header(1)[..6]), ErrorKind::Truncated);
+        assert_eq!(kind(&[0xee, 0xff, 0xcc, 0, 0, 0]), ErrorKind::Truncated);
         assert_eq!(kind(b"CRYPTED\x03\x07"), ErrorKind::Corrupt);
     }
 

@@ -261,7 +261,7 @@ mod tests {
             name::PWHASH_SALT,
         ];
         for name in needed {
-            for value in ["", "zz", "12345678", "-1", "99999999999999999999999"] {
+            for value in ["", "zz", "1234567890123", "-1", "99999999999999999999999"] {
                 let e = error(&[PASSWORD, (name, value)]);
                 assert_eq!(e.kind(), ErrorKind::Setting, "{name}={value}");
                 let pwhash = name.starts_with("trees_pwhash");
