@@ -62,18 +62,31 @@ int convert_look(struct convert_folder *folder, const struct convert_source *sou
 	return ret;
 }
 
+static bool convert_is_trees(struct istream *stored)
+{
+	const unsigned char *data;
+	size_t size;
+
+	(void)i_stream_read_bytes(stored, &data, &size, MCRS_MAGIC_SIZE);
+	return mcrs_is_trees(data, size);
+}
+
 /* Replaces *input by the decrypted mail. Returns 0, or -1 and sets error_r. */
 static int
 convert_decrypt(struct convert_folder *folder, struct istream **input,
 		bool as_stored, struct mcrs_error *error_r)
 {
 	struct mcrs_data cached[MCRS_READER_FIELDS];
+	struct mcrs_file file = i_stream_mail_crypt_file(*input);
 	struct mcrs_reader *reader;
 	struct istream *stored = *input;
+	int ret;
 
 	memset(cached, 0, sizeof(cached));
-	if (mcrs_reader_new(folder->cmd->user, i_stream_mail_crypt_file(stored),
-			    cached, &reader, error_r) < 0)
+	ret = convert_is_trees(stored) ?
+		mcrs_reader_new_trees(folder->cmd->user, file, &reader, error_r) :
+		mcrs_reader_new(folder->cmd->user, file, cached, &reader, error_r);
+	if (ret < 0)
 		return -1;
 	*input = i_stream_create_mail_crypt(stored, &reader, folder->box);
 	i_stream_unref(&stored);
@@ -103,6 +116,21 @@ convert_check_served(struct convert_folder *folder, struct mcrs_error *error_r)
 	return mcrs_refuse_twice(data, size, error_r);
 }
 
+/* Replaces *input by the decrypted mail, which isn't encrypted once more inside. Returns 0, or -1 and sets error_r. */
+static int
+convert_open_encrypted(struct convert_folder *folder, struct istream **input,
+		       struct mcrs_error *error_r)
+{
+	const unsigned char *data;
+	size_t size;
+
+	if (convert_decrypt(folder, input, FALSE, error_r) < 0)
+		return -1;
+	(void)i_stream_read_bytes(*input, &data, &size, 16);
+	return mcrs_convert_is_packed(data, size) ?
+		convert_check_served(folder, error_r) : 0;
+}
+
 /* Opens what the mail holds. Returns 0 and sets input_r, or -1 and sets error_r if it can't be read. */
 static int
 convert_open_source(struct convert_folder *folder,
@@ -110,21 +138,15 @@ convert_open_source(struct convert_folder *folder,
 		    struct istream **input_r, struct mcrs_error *error_r)
 {
 	struct istream *input;
-	const unsigned char *data;
-	size_t size;
 	int ret = 0;
 
 	input = convert_open_stored(source->fd, source->path, source->before,
 				    source->size);
-	if (action == MCRS_CONVERT_ENCRYPT) {
+	/* how large a mail of TREES is, only Dovecot's own stream of it tells */
+	if (action == MCRS_CONVERT_ENCRYPT || convert_is_trees(input))
 		ret = convert_check_served(folder, error_r);
-	} else if (convert_decrypt(folder, &input, FALSE, error_r) < 0) {
-		ret = -1;
-	} else {
-		(void)i_stream_read_bytes(input, &data, &size, 16);
-		if (mcrs_convert_is_packed(data, size))
-			ret = convert_check_served(folder, error_r);
-	}
+	if (ret == 0 && action != MCRS_CONVERT_ENCRYPT)
+		ret = convert_open_encrypted(folder, &input, error_r);
 	if (ret < 0)
 		i_stream_unref(&input);
 	*input_r = input;

@@ -120,8 +120,12 @@ convert_maildir_set_size(struct maildir_uidlist *uidlist,
 	const char *name = strrchr(file->path, '/') + 1;
 	uoff_t named;
 
-	if (size != UINT64_MAX && !maildir_filename_get_size(name, name_key, &named) &&
-	    maildir_uidlist_lookup_ext(uidlist, file->uid, key) == NULL)
+	if (size == UINT64_MAX)
+		return;
+	/* TREES has written wrong ones; maildir_broken_filename_sizes has Dovecot pass over them */
+	if (maildir_filename_get_size(name, name_key, &named) && named == size)
+		return;
+	if (maildir_uidlist_lookup_ext(uidlist, file->uid, key) == NULL)
 		maildir_uidlist_set_ext(uidlist, file->uid, key, dec2str(size));
 }
 

@@ -88,6 +88,8 @@ impl Wish {
     /// Why the mail, which can't be read, has to be left.
     pub fn action(&self, found: &Found, size: u64) -> Result<Action> {
         match (self.to, found.state) {
+            // Who asks for encrypted mail wants it in this plugin's format.
+            (Target::Encrypted, State::OldKey) if found.trees => Ok(Action::Reencrypt),
             (_, State::Unreadable | State::Twice) => {
                 let error = found.error.clone();
                 Err(error.unwrap_or_else(|| Error::corrupt("it can't be read")))
@@ -291,6 +293,15 @@ mod tests {
             plain,
             [decrypt, decrypt, decrypt, decrypt, leave, None, None]
         );
+    }
+
+    #[test]
+    fn mail_of_trees_is_converted_without_being_asked_for() {
+        let mut mail = found(State::OldKey);
+        mail.trees = true;
+        let action = |to: &str| wish(to, false).action(&mail, 100).unwrap();
+        assert_eq!(action("encrypted"), Action::Reencrypt);
+        assert_eq!(action("plain"), Action::Decrypt);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::keyring::Keyring;
 use super::settings::SaveVersion;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::stream::{Header, MAX_HEADER, Version, header_len};
+use crate::format::trees::{check_header, is_trees};
 use crate::key::{KeyId, KeyType, PublicKey};
 use crate::stream::{Algorithm, Sizes, is_encrypted, is_encrypted_mail, refuse_damaged};
 
@@ -41,6 +42,8 @@ pub struct Found {
     pub keys: Vec<KeyId>,
     /// Whether the active key is one of them.
     pub to_active: bool,
+    /// TREES wrote it. Nobody can tell for which key; it is a [`State::OldKey`].
+    pub trees: bool,
     /// Why it is [`State::Unreadable`] or [`State::Twice`].
     pub error: Option<Error>,
 }
@@ -94,6 +97,12 @@ impl Current {
 /// Tells the state of a mail from `start`, its first [`LOOK_SIZE`] bytes, or all of it if it is shorter. For a mail
 /// that isn't encrypted `sizes` tell whether it was.
 pub fn look(start: &[u8], sizes: Sizes, current: &Current) -> Found {
+    if is_trees(start) {
+        return match check_header(start) {
+            Ok(()) => Found::trees(),
+            Err(e) => Found::unreadable(e),
+        };
+    }
     if !is_encrypted(start) {
         return match refuse_damaged(start, sizes) {
             Ok(()) => Found::plain(),
@@ -125,6 +134,7 @@ fn encrypted(header: &Header, current: &Current) -> Found {
         state,
         keys,
         to_active,
+        trees: false,
         error: None,
     }
 }
@@ -135,7 +145,16 @@ impl Found {
             state: State::Plain,
             keys: Vec::new(),
             to_active: false,
+            trees: false,
             error: None,
+        }
+    }
+
+    fn trees() -> Self {
+        Found {
+            state: State::OldKey,
+            trees: true,
+            ..Self::plain()
         }
     }
 
@@ -251,6 +270,18 @@ mod tests {
         let found = look(&header.write().unwrap(), UNKNOWN, &current(Some(&active)));
         assert_eq!(found.state, State::OtherForm);
         assert!(found.to_active);
+    }
+
+    #[test]
+    fn mail_of_trees_is_told_by_its_first_bytes() {
+        let look_at = |version| {
+            let file = [&[0xee, 0xff, 0xcc, 0, 0, 0, version], &[7; 48][..]].concat();
+            look(&file, UNKNOWN, &current(Some(&key())))
+        };
+        let found = look_at(1);
+        assert_eq!((found.state, found.trees), (State::OldKey, true));
+        assert!(found.keys.is_empty() && found.is_encrypted());
+        assert_eq!(look_at(2).state, State::Unreadable);
     }
 
     #[test]
