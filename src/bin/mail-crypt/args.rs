@@ -15,6 +15,7 @@ mail-crypt: encrypted mail and its keys, without a Dovecot
                           [--key KEYFILE | --attributes DICTFILE..] [--user NAME] [PASSWORD]
   mail-crypt decrypt FILE (--key KEYFILE | --attributes DICTFILE..) [--user NAME]
                           [--message N] [--raw | --twice] [-o OUT] [PASSWORD]
+  mail-crypt decrypt FILE --trees FIELDS [--message N] [--raw] [-o OUT] [PASSWORD]
   mail-crypt slots --attributes DICTFILE.. [--key KEYFILE] [--json] [PASSWORD]
   mail-crypt encrypt [FILE] --to PUBLICKEY [--algorithm NAME] [-o OUT]
   mail-crypt keygen --curve NAME [--format pem|dovecot] [-o OUT] [PASSWORD]
@@ -26,6 +27,7 @@ mail-crypt: encrypted mail and its keys, without a Dovecot
   It is never an argument. --new-password-fd N protects what `key convert` writes.
   With --attributes a recovery code or an app's secret is taken as the password is, and KEYFILE
   may have the private key of escrow or of another slot.
+  FIELDS has the trees_* fields of a user who comes from TREES, one a line.
   FILE is a mail of a Maildir, an sdbox or mdbox file, an attachment; - is standard input
   (decrypt reads it twice, and wants a file).
   doctor looks for mistakes in Dovecot's configuration: what `doveconf -n` says, or has written to
@@ -57,6 +59,8 @@ pub(crate) struct Options {
     pub attributes: Vec<PathBuf>,
     /// `--user`: whose copies of shared keys to look for.
     pub user: Option<String>,
+    /// `--trees`: the fields of a user who comes from TREES.
+    pub trees: Option<PathBuf>,
     /// `--to`
     pub to: Option<PathBuf>,
     /// `--curve`
@@ -146,6 +150,7 @@ fn options(mut parser: lexopt::Parser) -> Result<Option<Options>> {
             Long("key") => o.key = Some(parser.value()?.into()),
             Long("attributes") => o.attributes.push(parser.value()?.into()),
             Long("user") => o.user = Some(parser.value()?.string()?),
+            Long("trees") => o.trees = Some(parser.value()?.into()),
             Long("to") => o.to = Some(parser.value()?.into()),
             Long("curve") => o.curve = Some(parser.value()?.string()?),
             Long("algorithm") => o.algorithm = Some(parser.value()?.string()?),

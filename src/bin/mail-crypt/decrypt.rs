@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::args::Options;
 use crate::container::Mail;
 use crate::dict::FileDict;
-use crate::{Failure, Result, compress, secret, wiped};
+use crate::{Failure, Result, compress, secret, trees, wiped};
 
 /// How often a mail is decrypted at most, with `--twice`.
 const MAX_TIMES: usize = 16;
@@ -27,11 +27,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if mail.mend()? {
         eprintln!("mail-crypt: the file's first bytes are damaged; reading on with the right ones");
     }
-    let mut keys = key_source(options)?;
-    let mut plain = decrypt(mail, &mut keys)?;
-    if !options.raw {
-        plain = content(plain, options.twice, &mut keys)?;
-    }
+    let mut plain = if trees::is_trees(&mut mail)? {
+        let plain = trees::decrypt(mail, options)?;
+        if options.raw {
+            plain
+        } else {
+            compress::undo(plain)?
+        }
+    } else {
+        let mut keys = key_source(options)?;
+        let plain = decrypt(mail, &mut keys)?;
+        if options.raw {
+            plain
+        } else {
+            content(plain, options.twice, &mut keys)?
+        }
+    };
     let mut out = secret::output(options.out.as_deref())?;
     wiped::copy(&mut plain, &mut out).map_err(failed_copy)?;
     out.finish()
@@ -189,7 +200,7 @@ fn open(mail: &mut impl Read, mut opener: Opener, keys: &mut Keys) -> Result<Bod
 }
 
 /// A large mail, read from its file a second time, chunk by verified chunk.
-struct LargeBody {
+pub(crate) struct LargeBody {
     verified: Verified,
     mail: Mail,
     next: usize,
@@ -198,7 +209,7 @@ struct LargeBody {
 }
 
 impl LargeBody {
-    fn new(verified: Verified, mail: Mail) -> Self {
+    pub(crate) fn new(verified: Verified, mail: Mail) -> Self {
         LargeBody {
             verified,
             mail,

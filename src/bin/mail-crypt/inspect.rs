@@ -11,12 +11,15 @@ use serde_json::{Value, json};
 
 use crate::args::Options;
 use crate::container::Mail;
-use crate::{Failure, Result, decrypt, secret};
+use crate::{Failure, Result, decrypt, secret, trees};
 
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut mail = Mail::open(options.file()?, options.message)?;
     let size = mail.size();
+    if trees::is_trees(&mut mail)? {
+        return show(options, &trees::facts(&mut mail)?);
+    }
     let damaged = mail.mend()?;
     let start = read_header(&mut mail)?;
     let mut facts = match start {
@@ -31,10 +34,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let inner = decrypt::inside(options)?;
         facts["encrypted_twice"] = is_encrypted_mail(&inner).into();
     }
+    show(options, &facts)
+}
+
+fn show(options: &Options, facts: &Value) -> Result<()> {
     if options.json {
         return secret::say(&format!("{facts:#}\n"));
     }
-    secret::say(&lines(&facts, ""))
+    secret::say(&lines(facts, ""))
 }
 
 /// The header's bytes; none if the mail isn't encrypted.

@@ -14,6 +14,7 @@ mod inspect;
 mod keys;
 mod secret;
 mod slots;
+mod trees;
 mod wiped;
 
 use std::process::ExitCode;
