@@ -26,7 +26,7 @@ for target in "${targets[@]}"; do
     mkdir -p "$out/corpus/$target" "$out/artifacts/$target"
     # New inputs go into the first folder; the vectors are only read.
     cargo fuzz run --fuzz-dir tests/fuzz --target-dir "$(CARGO_TARGET_DIR=$out/target cargo_target)" "$target" \
-        "$out/corpus/$target" tests/vectors/streams tests/vectors/keys tests/vectors/slots -- \
+        "$out/corpus/$target" tests/vectors/streams tests/vectors/keys tests/vectors/slots tests/vectors/trees -- \
         -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len=16384 \
         -artifact_prefix="$out/artifacts/$target/"
 done

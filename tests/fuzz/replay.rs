@@ -13,7 +13,7 @@ use std::fs;
 /// Every file in `tests/vectors`, and each with some of its bytes changed.
 fn inputs() -> Vec<Vec<u8>> {
     let mut inputs = vec![Vec::new()];
-    for folder in ["keys", "slots", "streams"] {
+    for folder in ["keys", "slots", "streams", "trees"] {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/").to_owned() + folder;
         let files = fs::read_dir(folder).unwrap();
         inputs.extend(files.map(|file| fs::read(file.unwrap().path()).unwrap()));
@@ -92,4 +92,22 @@ fn a_dict_file_gives_what_it_lists() {
 #[test]
 fn compressed_mail_comes_out_as_it_went_in() {
     holds(properties::tool::decompress);
+}
+
+#[cfg(feature = "trees")]
+#[test]
+fn any_file_of_trees_opens_the_same_in_any_pieces() {
+    holds(properties::trees::bytes);
+}
+
+#[cfg(feature = "trees")]
+#[test]
+fn a_damaged_file_of_trees_opens_to_its_chunks_or_not_at_all() {
+    holds(properties::trees::damage);
+}
+
+#[cfg(feature = "trees")]
+#[test]
+fn any_fields_of_trees_are_taken_or_refused() {
+    holds(properties::trees::fields);
 }

@@ -12,6 +12,8 @@ pub(crate) mod spool;
 pub(crate) mod stream;
 #[cfg(feature = "tool")]
 pub(crate) mod tool;
+#[cfg(feature = "trees")]
+pub(crate) mod trees;
 
 use mail_crypt_core::key::{PrivateKey, StoredKey};
 
