@@ -14,7 +14,7 @@ from harness import CryptConfig, Key, Mail, UserConfig, modules
 
 TOOL = Path(os.environ.get("MAIL_CRYPT_TOOL") or modules.build_folder() / "bin" / "mail-crypt")
 
-TOOL_DOCS = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 PASSWORD = "correct-horse"
 GLOBAL = Key.ec()
@@ -210,8 +210,8 @@ def test_a_protected_key_needs_its_password(tmp_path):
     assert done.startswith(b"2:1.2.840.10045.3.1.7:0:")
 
 
-def test_what_readme_says_restores_a_mail(server, tmp_path):
-    text = (TOOL_DOCS / "README.md").read_text()
+def test_what_the_docs_say_restores_a_mail(server, tmp_path):
+    text = (REPOSITORY / "docs" / "behaviour.md").read_text()
     commands = re.findall(r"^\$ mail-crypt (.*)$", text, re.MULTILINE)
     assert len(commands) == 2
     mail, stored = delivered(server, "maildir", 2000)
@@ -247,7 +247,7 @@ def test_output_that_fails_is_an_error_and_leaves_no_half_of_it(tmp_path):
 def test_every_command_takes_help(flag, tmp_path):
     told = tool(flag)
     commands = re.findall(rb"^  mail-crypt ((?:key )?[a-z]+) ", told, re.MULTILINE)
-    assert len(commands) == 7
+    assert len(commands) == 8
     out = tmp_path / "out"
     for command in (*commands, b"key"):
         words = command.decode().split()
