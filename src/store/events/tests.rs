@@ -189,6 +189,18 @@ fn an_unprotected_key_is_told_of_as_such() {
 }
 
 #[test]
+fn a_key_that_must_not_be_made_is_told_of() {
+    let dict = SharedDict::default();
+    let (mut folder, mut session) = (Mailbox::new(&dict, "Work"), Session::new(&dict));
+    let mut ring = keyring(&[("mail_crypt_require_encrypted_user_key", "yes")]);
+    assert!(ring.sender(&mut folder, &mut session).is_err());
+    assert_eq!(
+        heard(&dict, ""),
+        ["KeyCreated Level=user Protected=no ErrorCode=setting"]
+    );
+}
+
+#[test]
 fn the_slot_of_argon2id_is_named() {
     let dict = SharedDict::default();
     let (mut folder, mut session) = (Mailbox::new(&dict, "Work"), Session::new(&dict));

@@ -151,7 +151,12 @@ impl Keyring {
         extend: Extend,
     ) -> Result<PublicKey> {
         let key = self.new_key(inbox)?;
-        let text = self.protected_user_key(inbox, host, &key)?;
+        let text = self
+            .protected_user_key(inbox, host, &key)
+            .inspect_err(|e| {
+                let failed = Happened::created(Level::User, false, Some(e.kind()));
+                host.events().emit(failed);
+            })?;
         self.extend_slots(inbox, host, &key, extend)?;
         self.store_made(Level::User, inbox, host, key, text)
     }
