@@ -269,6 +269,30 @@ static int mail_crypt_acl_key_made(struct mailbox *box)
 	return ret;
 }
 
+int mail_crypt_acl_entries(struct mailbox *box, mail_crypt_acl_entry_t *entry,
+			   void *context)
+{
+	struct mail_crypt_acl_list *mlist =
+		MAIL_CRYPT_ACL_LIST_CONTEXT(box->list);
+	struct acl_object_list_iter *iter;
+	struct acl_object *aclobj;
+	struct acl_rights rights;
+	int ret = 1;
+
+	if (mlist == NULL)
+		return 0;
+	aclobj = acl_object_init_from_name(mlist->backend, box->name);
+	iter = acl_object_list_init(aclobj);
+	while (ret > 0 && acl_object_list_next(iter, &rights)) {
+		if (entry(&rights, context) < 0)
+			ret = -1;
+	}
+	if (acl_object_list_deinit(&iter) < 0)
+		ret = -1;
+	acl_object_deinit(&aclobj);
+	return ret;
+}
+
 static void mail_crypt_acl_namespace_storage_added(struct mail_namespace *ns)
 {
 	struct acl_mailbox_list *alist = ACL_LIST_CONTEXT(ns->list);

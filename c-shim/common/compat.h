@@ -131,6 +131,19 @@ compat_cache_register_field(struct mail_cache *cache,
 #endif
 }
 
+/* Returns the fields that a cache may have, on a pool of the caller's. */
+static inline const struct mail_cache_field *
+compat_cache_fields(struct mail_cache *cache, pool_t *pool_r,
+		    unsigned int *count_r)
+{
+#ifdef COMPAT_DOVECOT_2_4
+	return mail_cache_register_get_list(cache, pool_r, count_r);
+#else
+	*pool_r = pool_alloconly_create("mail_crypt cache fields", 2048);
+	return mail_cache_register_get_list(cache, *pool_r, count_r);
+#endif
+}
+
 static inline struct mail_storage_service_user *
 compat_service_user(struct mail_user *user)
 {

@@ -13,6 +13,9 @@
 #include "istream-mail-crypt.h"
 #include "mail-crypt-plugin-private.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 static void
 mail_crypt_attachment_fail(const char *path, struct istream *input,
 			   struct mcrs_error *error_r)
@@ -53,24 +56,41 @@ mail_crypt_check_attachment(struct fs *fs, const char *path,
 	return ret;
 }
 
+/* The paths of a mail's attachments, on the data stack. What can't be parsed Dovecot has looked at and said what is
+   wrong. */
+static const char *const *
+mail_crypt_attachment_paths(struct dbox_storage *storage, struct dbox_file *file,
+			    const char *ext_refs)
+{
+	ARRAY_TYPE(mail_attachment_extref) extrefs;
+	ARRAY_TYPE(const_string) paths;
+	const struct mail_attachment_extref *extref;
+	const char *suffix = storage->v.get_attachment_path_suffix(file);
+
+	t_array_init(&paths, 16);
+	t_array_init(&extrefs, 16);
+	if (index_attachment_parse_extrefs(ext_refs, pool_datastack_create(),
+					   &extrefs)) {
+		array_foreach(&extrefs, extref) {
+			const char *path = t_strdup_printf("%s/%s%s",
+				storage->attachment_dir, extref->path, suffix);
+
+			array_push_back(&paths, &path);
+		}
+	}
+	array_append_zero(&paths);
+	return array_front(&paths);
+}
+
 static int
 mail_crypt_check_refs(struct dbox_storage *storage, struct dbox_file *file,
 		      const char *ext_refs, struct mcrs_error *error_r)
 {
-	ARRAY_TYPE(mail_attachment_extref) extrefs;
-	const struct mail_attachment_extref *extref;
-	const char *suffix = storage->v.get_attachment_path_suffix(file);
+	const char *const *path =
+		mail_crypt_attachment_paths(storage, file, ext_refs);
 
-	t_array_init(&extrefs, 16);
-	/* Dovecot has looked at them and said what is wrong */
-	if (!index_attachment_parse_extrefs(ext_refs, pool_datastack_create(),
-					    &extrefs))
-		return 0;
-	array_foreach(&extrefs, extref) {
-		const char *path = t_strdup_printf("%s/%s%s",
-			storage->attachment_dir, extref->path, suffix);
-
-		if (mail_crypt_check_attachment(storage->attachment_fs, path,
+	for (; *path != NULL; path++) {
+		if (mail_crypt_check_attachment(storage->attachment_fs, *path,
 						error_r) < 0)
 			return -1;
 	}
@@ -85,6 +105,44 @@ bool mail_crypt_has_attachments(struct mailbox *box)
 		return FALSE;
 	storage = DBOX_STORAGE(box->storage);
 	return storage->attachment_dir != NULL && storage->attachment_fs != NULL;
+}
+
+/* Returns 1 if the file is encrypted, 0 if not, -1 if there is no such file: the fs driver knows where it is. */
+static int mail_crypt_attachment_is_encrypted(const char *path)
+{
+	unsigned char start[MCRS_MAGIC_SIZE];
+	ssize_t size;
+	int fd = open(path, O_RDONLY);
+
+	if (fd == -1)
+		return -1;
+	size = read(fd, start, sizeof(start));
+	i_close_fd(&fd);
+	return size < 0 ? -1 : mcrs_is_encrypted(start, size) ? 1 : 0;
+}
+
+int mail_crypt_attachments(struct mail *mail, bool verify,
+			   mail_crypt_attachment_t *tell, void *context,
+			   struct mcrs_error *error_r)
+{
+	const char *const *path, *ext_refs;
+	struct dbox_file *file;
+
+	if (!mail_crypt_has_attachments(mail->box) ||
+	    dbox_mail_metadata_read(DBOX_MAIL(mail), &file) < 0)
+		return 0;
+	ext_refs = dbox_file_metadata_get(file, DBOX_METADATA_EXT_REF);
+	if (ext_refs == NULL)
+		return 0;
+	path = mail_crypt_attachment_paths(DBOX_STORAGE(mail->box->storage),
+					   file, ext_refs);
+	for (; *path != NULL; path++) {
+		int ret = mail_crypt_attachment_is_encrypted(*path);
+
+		if (ret >= 0)
+			tell(ret > 0, context);
+	}
+	return verify ? mail_crypt_check_attachments(mail, error_r) : 0;
 }
 
 int mail_crypt_check_attachments(struct mail *mail, struct mcrs_error *error_r)

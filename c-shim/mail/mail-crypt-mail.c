@@ -162,6 +162,8 @@ mail_crypt_open(struct mail *mail, bool as_stored, struct istream **stream,
 	size_t size;
 
 	*trees_r = FALSE;
+	if (muser->look != NULL)
+		return mail_crypt_look(muser, mail, *stream, error_r);
 	if (muser->scan == NULL && mail_crypt_unpack_again(mail, stream, spool_r))
 		return 1;
 	(void)i_stream_read_bytes(*stream, &data, &size, MCRS_MAGIC_SIZE);
@@ -387,12 +389,16 @@ static void mail_crypt_mail_close(struct mail *_mail)
 void mail_crypt_mail_allocated(struct mail *_mail)
 {
 	struct mail_private *mail = (struct mail_private *)_mail;
+	struct mail_crypt_user *muser =
+		MAIL_CRYPT_USER_CONTEXT(_mail->box->storage->user);
 	struct mail_vfuncs *v = mail->vlast;
 	struct mail_crypt_mail *mmail;
 
-	if (mail_crypt_user_get(_mail->box->storage->user) == NULL)
+	if (muser == NULL)
 		return;
-	mail_crypt_cache_check(_mail->box);
+	/* who only looks changes nothing */
+	if (muser->look == NULL)
+		mail_crypt_cache_check(_mail->box);
 
 	mmail = p_new(mail->pool, struct mail_crypt_mail, 1);
 	mmail->module_ctx.super = *v;

@@ -6,6 +6,7 @@
 #include "maildir-storage.h"
 #include "maildir-filename.h"
 
+#include "istream-mail-crypt.h"
 #include "mail-crypt-plugin-private.h"
 
 /* Returns a size that the index cache has, UINT64_MAX if it hasn't. */
@@ -48,14 +49,47 @@ static uint64_t mail_crypt_recorded_size(struct mail *mail)
 	return mail_crypt_cached_size(mail, "size.physical");
 }
 
+static void
+mail_crypt_sizes(struct mail *mail, struct istream *input,
+		 struct mcrs_sizes *sizes_r)
+{
+	uoff_t stream_size;
+
+	sizes_r->recorded = mail_crypt_recorded_size(mail);
+	sizes_r->with_crlf = mail_crypt_cached_size(mail, "size.virtual");
+	sizes_r->actual = i_stream_get_size(input, TRUE, &stream_size) > 0 ?
+		stream_size : UINT64_MAX;
+	/* dbox may have read elsewhere in the file */
+	i_stream_sync(input);
+	i_stream_seek(input, 0);
+}
+
+int mail_crypt_look(struct mail_crypt_user *muser, struct mail *mail,
+		    struct istream *input, struct mcrs_error *error_r)
+{
+	struct mcrs_sizes sizes = { UINT64_MAX, UINT64_MAX, UINT64_MAX };
+	const unsigned char *data;
+	size_t size;
+	bool was_encrypted = FALSE;
+
+	(void)i_stream_read_bytes(input, &data, &size, MCRS_MAGIC_SIZE);
+	if (!mcrs_is_encrypted(data, size)) {
+		was_encrypted = mail_crypt_cache_knows(mail);
+		mail_crypt_sizes(mail, input, &sizes);
+	}
+	muser->look(mail, input, &sizes, was_encrypted, muser->look_context);
+	/* not for the log */
+	mail_crypt_error_set(error_r, "Mail was only looked at", "%s", "");
+	return -1;
+}
+
 int mail_crypt_check_plain(struct mail *mail, struct istream *input,
 			   struct mcrs_error *error_r)
 {
 	struct mail_crypt_user *muser =
 		MAIL_CRYPT_USER_CONTEXT(mail->box->storage->user);
-	struct mcrs_sizes sizes = { .actual = UINT64_MAX };
+	struct mcrs_sizes sizes;
 	const unsigned char *data;
-	uoff_t stream_size;
 	size_t size;
 	bool known;
 
@@ -72,13 +106,7 @@ int mail_crypt_check_plain(struct mail *mail, struct istream *input,
 		return 0;
 	}
 
-	sizes.recorded = mail_crypt_recorded_size(mail);
-	sizes.with_crlf = mail_crypt_cached_size(mail, "size.virtual");
-	if (i_stream_get_size(input, TRUE, &stream_size) > 0)
-		sizes.actual = stream_size;
-	/* dbox may have read elsewhere in the file */
-	i_stream_sync(input);
-	i_stream_seek(input, 0);
+	mail_crypt_sizes(mail, input, &sizes);
 	(void)i_stream_read_bytes(input, &data, &size, MCRS_LOOK_SIZE);
 	if (input->stream_errno != 0)
 		return 0;

@@ -46,6 +46,8 @@ struct mail_crypt_user {
 
 	mail_crypt_scan_t *scan;
 	void *scan_context;
+	mail_crypt_look_t *look;
+	void *look_context;
 };
 
 /* Its methods run before those of all other plugins; mail_crypt_box's run after them. */
@@ -96,6 +98,10 @@ void mail_crypt_mail_allocated(struct mail *mail);
    Returns 0 if not, as far as can be told, or -1 and sets error_r if it mustn't be served. */
 int mail_crypt_check_plain(struct mail *mail, struct istream *input,
 			   struct mcrs_error *error_r);
+
+/* Shows a mail as it is stored to who wants no more of it. Returns -1: it isn't opened. */
+int mail_crypt_look(struct mail_crypt_user *muser, struct mail *mail,
+		    struct istream *input, struct mcrs_error *error_r);
 
 /* mail-crypt-cache.c */
 

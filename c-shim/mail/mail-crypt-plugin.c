@@ -68,6 +68,17 @@ void mail_crypt_user_scan(struct mail_user *user, mail_crypt_scan_t *scan,
 	}
 }
 
+void mail_crypt_user_look(struct mail_user *user, mail_crypt_look_t *look,
+			  void *context)
+{
+	struct mail_crypt_user *muser = MAIL_CRYPT_USER_CONTEXT(user);
+
+	if (muser != NULL) {
+		muser->look = look;
+		muser->look_context = context;
+	}
+}
+
 static void mail_crypt_user_deinit(struct mail_user *user)
 {
 	struct mail_crypt_user *muser = MAIL_CRYPT_USER_CONTEXT(user);

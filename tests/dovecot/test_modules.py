@@ -13,7 +13,7 @@ from harness import CryptConfig, Mail, UserConfig, modules
 pytestmark = pytest.mark.packaged_refuses("is about our own modules")
 
 #: what Dovecot's module loader and lib-fs look up, and what our other modules do
-LOOKED_UP = r"\w+_(init|deinit|version|dependencies|set_infos)|fs_class_\w+|mail_crypt_user_(get|scan)"
+LOOKED_UP = r"\w+_(init|deinit|version|dependencies|set_infos)|fs_class_\w+|mail_crypt_(user_(get|scan|look)|attachments|acl_entries)"
 
 
 
