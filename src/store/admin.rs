@@ -5,6 +5,7 @@
 //! removes a key but [`delete`], which is asked to.
 #![forbid(unsafe_code)]
 
+pub mod check;
 mod command;
 mod delete;
 mod generate;

@@ -82,6 +82,19 @@ impl Current {
         })
     }
 
+    /// The same where the active key is gone: no new mail can be stored.
+    ///
+    /// # Errors
+    /// As [`Current::of`].
+    pub fn without_key(ring: &Keyring) -> Result<Self> {
+        let writing = ring.settings().writing()?;
+        Ok(Current {
+            version: writing.version,
+            key: None,
+            algorithm: writing.algorithm,
+        })
+    }
+
     fn is_to_active(&self, keys: &[KeyId]) -> bool {
         let key = self.key.as_ref();
         key.is_some_and(|key| keys.iter().any(|id| key.matches(id)))

@@ -400,8 +400,11 @@ fn slot_row(
     Ok(row)
 }
 
-/// Whether all keys of the user that open have sealed the slot.
-fn state(
+/// Whether all keys of the user that open have sealed the slot, and what is wrong if not.
+///
+/// # Errors
+/// [`ErrorKind::Store`].
+pub(super) fn state(
     ring: &mut Keyring,
     inbox: &mut dyn Attributes,
     host: &mut dyn Host,

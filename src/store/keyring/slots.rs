@@ -172,7 +172,7 @@ impl Keyring {
     }
 
     /// Whether the session has something to open slots with.
-    pub(super) fn has_secret(&self) -> bool {
+    pub(in crate::store) fn has_secret(&self) -> bool {
         let secret = self.settings.password.as_ref();
         !self.slots.given.is_empty() || secret.is_some_and(|p| !p.value.is_empty())
     }
