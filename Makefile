@@ -65,7 +65,7 @@ $(eval $(call module,settings/libmail_crypt_settings.so,settings/mail-crypt-sett
 endif
 $(eval $(call module,lib05_mail_crypt_acl_plugin.so,$(addprefix acl/,mail-crypt-acl-plugin mail-crypt-acl-sharee)))
 $(eval $(call module,lib10_mail_crypt_plugin.so,$(addprefix mail/,mail-crypt-plugin mail-crypt-mail mail-crypt-plain mail-crypt-cache mail-crypt-attachment mail-crypt-unpack mail-crypt-binary mail-crypt-save mail-crypt-copy mail-crypt-guid istream-spool spool-cache) $(streams) $(settings)))
-$(eval $(call module,doveadm/libdoveadm_mail_crypt_plugin.so,$(addprefix doveadm/,doveadm-mail-crypt doveadm-mail-crypt-input doveadm-mail-crypt-secrets doveadm-mail-crypt-run doveadm-mail-crypt-scan doveadm-mail-crypt-common) $(convert) $(doveadm_args)))
+$(eval $(call module,doveadm/libdoveadm_mail_crypt_plugin.so,$(addprefix doveadm/,doveadm-mail-crypt doveadm-mail-crypt-input doveadm-mail-crypt-secrets doveadm-mail-crypt-run doveadm-mail-crypt-scan doveadm-mail-crypt-check doveadm-mail-crypt-check-mails doveadm-mail-crypt-common) $(convert) $(doveadm_args)))
 fs := fs/fs-crypt-common $(streams) $(settings)
 ifeq ($(DOVECOT_LINE),2.4)
 $(eval $(call module,libfs_crypt.so,fs/fs-crypt-settings $(fs)))
@@ -79,7 +79,7 @@ endif
 # Dovecot's own flags without link-time optimization, which nothing this small gains from. Its headers
 # come in as system headers: their warnings are not ours to fix.
 shim_cflags := $(filter-out -flto% -ffat-lto-objects,$(call config,DOVECOT_CFLAGS)) \
-	-fPIC -fvisibility=hidden -DHAVE_CONFIG_H -Wall -Wextra -Iinclude -Ic-shim/common -Ic-shim/mail -Ic-shim/doveadm -Ic-shim/convert \
+	-fPIC -fvisibility=hidden -DHAVE_CONFIG_H -Wall -Wextra -Iinclude -Ic-shim/common -Ic-shim/mail -Ic-shim/acl -Ic-shim/doveadm -Ic-shim/convert \
 	-isystem $(call config,dovecot_pkgincludedir) \
 	$(CPPFLAGS) $(CFLAGS)
 

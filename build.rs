@@ -77,6 +77,7 @@ mod dovecot {
     const EXPORTING: &[&str] = &[
         "boundary.rs",
         "cache.rs",
+        "check.rs",
         "convert.rs",
         "copy.rs",
         "user.rs",

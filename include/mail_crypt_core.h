@@ -17,7 +17,7 @@ struct mail_user;
 struct mailbox;
 
 /* What the modules were built for, as mcrs_init() compares it: made from the interface. */
-#define MCRS_VERSION 0x10cd8a65u
+#define MCRS_VERSION 0xd7c27ecdu
 
 /*
  Bytes of [`mcrs_error::text`], with its NUL.
@@ -49,6 +49,11 @@ struct mailbox;
  The number of fields.
  */
 #define MCRS_CACHE_FIELDS 4
+
+/*
+ How many numbers there are of a user.
+ */
+#define MCRS_CHECK_COUNTS 13
 
 /*
  So many first bytes of a mail tell what is to be done with it.
@@ -236,6 +241,11 @@ struct mailbox;
 struct mcrs_admin;
 
 /*
+ One check of one user's mail and keys.
+ */
+struct mcrs_check;
+
+/*
  A conversion of one user's mail.
  */
 struct mcrs_convert;
@@ -294,28 +304,6 @@ struct mcrs_place {
 };
 
 /*
- What the administrator wants. Texts may be NULL: not given.
- */
-struct mcrs_convert_request {
-  /*
-   What mail becomes.
-   */
-  const char *to;
-  /*
-   Bytes a second.
-   */
-  const char *max_rate;
-  /*
-   What is encrypted, but not as new mail is, is converted as well.
-   */
-  bool rekey;
-  /*
-   Nothing is changed.
-   */
-  bool dry_run;
-};
-
-/*
  What went wrong, in a buffer that the caller owns.
  */
 struct mcrs_error {
@@ -357,6 +345,82 @@ struct mcrs_sizes {
    The file's now.
    */
   uint64_t actual;
+};
+
+/*
+ A mail that is looked at.
+ */
+struct mcrs_check_info {
+  /*
+   Its UID.
+   */
+  uint32_t uid;
+  /*
+   The index cache says that it was encrypted when it was read before.
+   */
+  bool was_encrypted;
+  /*
+   Its size on disk.
+   */
+  uint64_t bytes;
+  /*
+   What is known of its sizes.
+   */
+  struct mcrs_sizes sizes;
+};
+
+/*
+ A column of what a command shows; the texts live for ever.
+ */
+struct mcrs_admin_column {
+  /*
+   What programs know it by.
+   */
+  const char *key;
+  /*
+   What people see.
+   */
+  const char *title;
+};
+
+/*
+ One row; the texts are lent until the next call.
+ */
+struct mcrs_admin_row {
+  /*
+   A text for each column, or none at all; NULL at their end.
+   */
+  const char *const *cells;
+  /*
+   What the administrator should know besides; NULL: nothing.
+   */
+  const char *note;
+  /*
+   What went wrong with this row; NULL: nothing.
+   */
+  const char *error;
+};
+
+/*
+ What the administrator wants. Texts may be NULL: not given.
+ */
+struct mcrs_convert_request {
+  /*
+   What mail becomes.
+   */
+  const char *to;
+  /*
+   Bytes a second.
+   */
+  const char *max_rate;
+  /*
+   What is encrypted, but not as new mail is, is converted as well.
+   */
+  bool rekey;
+  /*
+   Nothing is changed.
+   */
+  bool dry_run;
 };
 
 /*
@@ -529,20 +593,6 @@ struct mcrs_admin_request {
 };
 
 /*
- A column of what a command shows; the texts live for ever.
- */
-struct mcrs_admin_column {
-  /*
-   What programs know it by.
-   */
-  const char *key;
-  /*
-   What people see.
-   */
-  const char *title;
-};
-
-/*
  One step of a command.
  */
 struct mcrs_admin_step {
@@ -554,24 +604,6 @@ struct mcrs_admin_step {
    It looks at all mails, with `mcrs_admin_check_mail` in place of `mcrs_admin_do`.
    */
   bool mails;
-};
-
-/*
- One row; the texts are lent until the next call.
- */
-struct mcrs_admin_row {
-  /*
-   A text for each column, or none at all; NULL at their end.
-   */
-  const char *const *cells;
-  /*
-   What the administrator should know besides; NULL: nothing.
-   */
-  const char *note;
-  /*
-   What went wrong with this row; NULL: nothing.
-   */
-  const char *error;
 };
 
 /*
@@ -610,6 +642,187 @@ size_t mcrs_cache_fields(uint64_t size);
  `data` has `size` bytes.
  */
 bool mcrs_place_is_known(struct mcrs_place place, const uint8_t *data, size_t size);
+
+/*
+ Begins a check. `full`: all of each mail is verified; `whole`: all of the user's folders are looked at. Returns 0 and
+ sets `check_r`, or -1.
+
+ # Safety
+ `user` is from `mcrs_user_new`; `check_r` and `error` are valid.
+ */
+int mcrs_check_new(struct mcrs_user *user,
+                   bool full,
+                   bool whole,
+                   struct mcrs_check **check_r,
+                   struct mcrs_error *error);
+
+/*
+ Begins with a folder, of which 16 bytes at `guid` are the GUID. Returns 1, 0 if it was checked already, or -1.
+
+ # Safety
+ `check` is from `mcrs_check_new`, `mailbox` open; `guid` has 16 bytes; `error` is valid.
+ */
+int mcrs_check_begin_folder(struct mcrs_check *check,
+                            struct mailbox *mailbox,
+                            const uint8_t *guid,
+                            struct mcrs_error *error);
+
+/*
+ Takes one entry of the folder's ACL. Returns 0 or -1.
+
+ # Safety
+ `check` is from `mcrs_check_new`; `rights` and `error` are valid.
+ */
+int mcrs_check_acl_entry(struct mcrs_check *check,
+                         const struct acl_rights *rights,
+                         struct mcrs_error *error);
+
+/*
+ Compares the copies of the folder's keys with the ACL, if it is `known`. Returns 0 or -1.
+
+ # Safety
+ `check` is from `mcrs_check_new`, `mailbox` is the folder and open, `error` is valid.
+ */
+int mcrs_check_shares(struct mcrs_check *check,
+                      struct mailbox *mailbox,
+                      bool known,
+                      struct mcrs_error *error);
+
+/*
+ Begins with a mail. Returns 0 or -1.
+
+ # Safety
+ `check` is from `mcrs_check_new`, `error` is valid.
+ */
+int mcrs_check_begin_mail(struct mcrs_check *check,
+                          struct mcrs_check_info info,
+                          struct mcrs_error *error);
+
+/*
+ Takes the next `size` bytes of the mail as it is stored; none: it has ended. Returns 1: more are wanted, 0: no more, -1:
+ it can't be told what the mail is.
+
+ # Safety
+ `check` is from `mcrs_check_new`, `mailbox` is the folder and open, `data` has `size` bytes, `error` is valid.
+ */
+int mcrs_check_feed(struct mcrs_check *check,
+                    struct mailbox *mailbox,
+                    const uint8_t *data,
+                    size_t size,
+                    struct mcrs_error *error);
+
+/*
+ The mail has ended. With `failed`, that is why it couldn't be read. Returns 1: something is wrong with it, and
+ `mcrs_check_end_mail` wants its GUID; 0: nothing; -1 on error.
+
+ # Safety
+ `check` is from `mcrs_check_new`; `failed` is NULL or NUL-terminated; `error` is valid.
+ */
+int mcrs_check_judge_mail(struct mcrs_check *check,
+                          const char *failed,
+                          struct mcrs_error *error);
+
+/*
+ Counts the mail, and says what is wrong with it. `guid` is NULL where nobody has asked for it. Returns 0 or -1.
+
+ # Safety
+ `check` is from `mcrs_check_new`; `guid` is NULL or NUL-terminated; `error` is valid.
+ */
+int mcrs_check_end_mail(struct mcrs_check *check,
+                        const char *guid,
+                        struct mcrs_error *error);
+
+/*
+ The folder's index cache has the field `name` of so many `mails`.
+
+ # Safety
+ `check` is from `mcrs_check_new`; `name` is NUL-terminated.
+ */
+void mcrs_check_cached(struct mcrs_check *check, const char *name, uint64_t mails);
+
+/*
+ A mail of the folder has an attachment in a file of its own.
+
+ # Safety
+ `check` is from `mcrs_check_new`.
+ */
+void mcrs_check_attachment(struct mcrs_check *check, bool encrypted);
+
+/*
+ Ends the folder. Returns 0 or -1.
+
+ # Safety
+ `check` is from `mcrs_check_new`; `error` is valid.
+ */
+int mcrs_check_end_folder(struct mcrs_check *check, struct mcrs_error *error);
+
+/*
+ Something couldn't be looked at: nothing is said of what nobody needs.
+
+ # Safety
+ `check` is from `mcrs_check_new`.
+ */
+void mcrs_check_incomplete(struct mcrs_check *check);
+
+/*
+ The user's dict has this private attribute, under whichever GUID.
+
+ # Safety
+ `check` is from `mcrs_check_new`; `path` is NUL-terminated.
+ */
+void mcrs_check_attribute(struct mcrs_check *check, const char *path);
+
+/*
+ Looks at the user's own keys, after all folders. Returns 0 or -1.
+
+ # Safety
+ `check` is from `mcrs_check_new`; `error` is valid.
+ */
+int mcrs_check_end_user(struct mcrs_check *check, struct mcrs_error *error);
+
+/*
+ Adds the numbers of this user to `counts`, and returns how many problems there are, -1 on error.
+
+ # Safety
+ `check` is from `mcrs_check_new`; `counts` has `MCRS_CHECK_COUNTS` numbers.
+ */
+int64_t mcrs_check_add_counts(struct mcrs_check *check, uint64_t *counts);
+
+/*
+ Says in a sentence what these numbers are, in the `size` bytes at `text_r`, with a NUL at its end.
+
+ # Safety
+ `counts` has `MCRS_CHECK_COUNTS` numbers; `text_r` has `size` bytes.
+ */
+void mcrs_check_text(const uint64_t *counts, char *text_r, size_t size);
+
+/*
+ Says what the column with this number, counted from 0, is: of the report, or of the `counts` and the text behind them.
+ Returns 1, or 0 where
+ there are fewer.
+
+ # Safety
+ `column_r` is valid.
+ */
+int mcrs_check_column(bool counts,
+                      size_t number,
+                      struct mcrs_admin_column *column_r);
+
+/*
+ Hands out the next row. Returns 1, 0 where there is none, or -1.
+
+ # Safety
+ `check` is from `mcrs_check_new`; `row_r` is valid.
+ */
+int mcrs_check_next_row(struct mcrs_check *check, struct mcrs_admin_row *row_r);
+
+/*
+ Ends the check and clears the pointer.
+
+ # Safety
+ `check` is valid, and `*check` NULL or from `mcrs_check_new`.
+ */
+void mcrs_check_free(struct mcrs_check **check);
 
 /*
  Makes sure that the request means something. Returns 0, or -1.

@@ -10,6 +10,7 @@
 mod admin;
 mod boundary;
 mod cache;
+mod check;
 mod convert;
 mod copy;
 mod dovecot;
@@ -29,6 +30,7 @@ mod writer;
 pub use admin::*;
 pub use boundary::{MCRS_VERSION, mcrs_data, mcrs_error, mcrs_init};
 pub use cache::*;
+pub use check::*;
 pub use convert::*;
 pub use copy::*;
 pub use fs::*;

@@ -7,6 +7,7 @@
 #include "doveadm-mail.h"
 
 #include "doveadm-mail-crypt.h"
+#include "doveadm-mail-crypt-check.h"
 #include "mail-crypt-convert-cmd.h"
 
 EXPORT extern const char *doveadm_mail_crypt_plugin_version;
@@ -256,6 +257,7 @@ void doveadm_mail_crypt_plugin_init(struct module *module ATTR_UNUSED)
 			"are of different versions");
 	for (i = 0; i < N_ELEMENTS(cryptokey_commands); i++)
 		doveadm_cmd_register_ver2(&cryptokey_commands[i]);
+	doveadm_cmd_register_ver2(&crypt_check_command);
 	doveadm_cmd_register_ver2(&convert_command);
 }
 

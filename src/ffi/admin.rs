@@ -147,7 +147,7 @@ pub struct mcrs_admin_row {
 
 /// A row's texts, NUL-terminated.
 #[derive(Default)]
-struct Lent {
+pub(super) struct Lent {
     /// What `pointers` points to.
     _cells: Vec<Zeroizing<Vec<u8>>>,
     pointers: Vec<*const c_char>,
@@ -401,14 +401,8 @@ pub unsafe extern "C" fn mcrs_admin_next_row(
             return Ok(0);
         };
         admin.lent = Lent::new(&row);
-        let lent = &admin.lent;
-        let row = mcrs_admin_row {
-            cells: lent.pointers.as_ptr(),
-            note: lent.note.as_ref().map_or(null(), |note| note.as_ptr()),
-            error: lent.error.as_ref().map_or(null(), |error| error.as_ptr()),
-        };
         // SAFETY: valid, by this function's contract.
-        unsafe { put(row_r, row) }?;
+        unsafe { put(row_r, admin.lent.row()) }?;
         Ok(1)
     };
     // SAFETY: as this function's contract says; there is nothing to say about an error.
@@ -476,7 +470,15 @@ unsafe fn text(text: *const c_char) -> String {
 }
 
 impl Lent {
-    fn new(row: &Row) -> Self {
+    pub(super) fn row(&self) -> mcrs_admin_row {
+        mcrs_admin_row {
+            cells: self.pointers.as_ptr(),
+            note: self.note.as_ref().map_or(null(), |note| note.as_ptr()),
+            error: self.error.as_ref().map_or(null(), |error| error.as_ptr()),
+        }
+    }
+
+    pub(super) fn new(row: &Row) -> Self {
         let text = |text: &String| CString::new(text.as_str()).unwrap_or_default();
         let cells: Vec<_> = row.cells.iter().map(|cell| ended(cell)).collect();
         let pointers = cells.iter().map(|cell| cell.as_ptr().cast());

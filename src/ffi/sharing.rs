@@ -238,7 +238,7 @@ fn missing() -> Error {
 
 /// # Safety
 /// `rights` is Dovecot's, or made as Dovecot makes it: its lists end with NULL, its texts with NUL.
-unsafe fn acl_entry(rights: &acl_rights) -> Result<Entry> {
+pub(super) unsafe fn acl_entry(rights: &acl_rights) -> Result<Entry> {
     // SAFETY: as this function's contract says.
     unsafe {
         Ok(Entry {
