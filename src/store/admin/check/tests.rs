@@ -40,16 +40,17 @@ impl Checked {
             session,
             check,
         };
-        assert!(checked.begin());
+        assert!(checked.begin("Work"));
         checked
     }
 
-    fn begin(&mut self) -> bool {
-        let mut work = Mailbox::new(&self.dict, "Work");
+    fn begin(&mut self, name: &str) -> bool {
+        let mut folder = Mailbox::new(&self.dict, name);
         let (ring, host) = (&mut self.ring, &mut self.session);
-        self.check
-            .begin_folder(ring, &mut work, host, &guid("Work"))
-            .unwrap()
+        let begun = self
+            .check
+            .begin_folder(ring, &mut folder, host, &guid(name));
+        begun.unwrap()
     }
 
     /// Looks at a mail whose file is `file`, in pieces of `piece` bytes.
@@ -198,23 +199,11 @@ fn a_check_changes_no_attribute_and_takes_no_lock() {
     for settings in [SECRET, &[]] {
         let mut checked = Checked::new(&dict, settings, true);
         checked.mail(1, &encrypted(&key, MAIL), 4096);
-        assert!(!checked.begin(), "the same folder twice");
-        assert!(checked.begin_again());
+        assert!(!checked.begin("Work"), "the same folder twice");
+        assert!(checked.begin("Other"));
         checked.end();
     }
     assert_eq!(dict.borrow().entries, before);
-}
-
-impl Checked {
-    /// Another folder, which has no key.
-    fn begin_again(&mut self) -> bool {
-        let mut other = Mailbox::new(&self.dict, "Other");
-        let (ring, host) = (&mut self.ring, &mut self.session);
-        let begun = self
-            .check
-            .begin_folder(ring, &mut other, host, &guid("Other"));
-        begun.unwrap()
-    }
 }
 
 #[test]
