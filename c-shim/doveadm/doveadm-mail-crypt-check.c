@@ -233,8 +233,10 @@ static void crypt_check_user(struct crypt_check_cmd *cmd, struct mail_user *user
 	if (mcrs_check_end_user(cmd->check, &error) < 0)
 		crypt_check_error(cmd, NULL, &error);
 	crypt_check_print_rows(cmd);
+	/* over HTTP an exit code comes in place of what was found */
 	if (mcrs_check_add_counts(cmd->check, counts) > 0 &&
-	    cmd->ctx.exit_code == 0)
+	    cmd->ctx.exit_code == 0 &&
+	    cmd->ctx.cctx->conn_type != DOVEADM_CONNECTION_TYPE_HTTP)
 		cmd->ctx.exit_code = EX_PROBLEMS;
 	if (cmd->summary)
 		crypt_check_print_counts(user->username, counts);

@@ -11,7 +11,7 @@ from harness import CryptConfig, Key, Mail, UserConfig, forge, words
 from harness.folder import Folder
 from harness.spoil import DAMAGED, GOOD, LATER, LOCKED, spoil
 from test_attachments import Letter
-from test_doveadm import cryptokey
+from test_doveadm import EXTRA, cryptokey, over_http
 from test_slots import summed
 
 pytestmark = pytest.mark.packaged_refuses("it has no such command")
@@ -24,7 +24,7 @@ PASSWORD = CryptConfig(password="of-her-key")
 @pytest.fixture(scope="module")
 def server(shared_dovecot):
     """One server for all; each test has a user of its own."""
-    return shared_dovecot(users={}, acl=True)
+    return shared_dovecot(users={}, acl=True, extra=EXTRA)
 
 
 @pytest.fixture
@@ -432,6 +432,20 @@ def test_people_get_sentences(server, user):
     for fmt in ("tab", "flow", "pager", "table"):
         code, out, _ = run(server, user=user, fmt=fmt)
         assert code == 0 and "encrypted to the active key" in out
+
+
+def test_a_server_and_the_http_api_tell_the_same(server, user):
+    put(server, user)
+    put(server, user)
+    server.store.stored(user)[0].flip(0)
+    code, direct, _ = run(server, "--full", user=user)
+    assert code == FINDINGS
+    path = str(server.places.base / "doveadm-server")
+    assert run(server, "--full", "-S", path, user=user)[:2] == (code, direct)
+    assert run(server, "--summary", "-S", path, user=user)[1][0]["problems"] == "1"
+    assert over_http(server, "mailboxCryptCheck", user=user, full=True, summary=False) == ("doveadmResponse", direct)
+    name, (row,) = over_http(server, "mailboxCryptCheck", user=user, summary=True)
+    assert (name, row["mails"], row["problems"]) == ("doveadmResponse", "2", "1")
 
 
 def test_all_users_are_a_line_each_and_a_total(dovecot):

@@ -629,4 +629,4 @@ def test_a_nightly_check(server, guide):
     assert [line.split(":")[0] for line in said] == ["jane", "TOTAL of 1 users"]
     done = guide.run("crypt check -u jane", check=False)
     assert done.returncode == 65
-    assert re.search(rb"^PROBLEM: INBOX: UID 1 \(GUID \S+\): .*Restore it from a backup$", done.stdout, re.MULTILINE)
+    assert re.search(rb"^PROBLEM: INBOX: UID 1 \(GUID \S+\): .*Restore it from a backup; ", done.stdout, re.MULTILINE)

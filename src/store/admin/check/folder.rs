@@ -249,7 +249,7 @@ impl Folder {
             ),
             (What::Twice, _) => ("encrypted twice".to_owned(), TWICE_ADVICE.to_owned()),
             (_, Some(opens)) if error.is_none() => (opens.words(), OPEN_ADVICE.to_owned()),
-            _ => (error_text(), "Restore it from a backup".to_owned()),
+            _ => (error_text(), DAMAGED_ADVICE.to_owned()),
         }
     }
 
@@ -363,6 +363,9 @@ impl Folder {
         lines
     }
 }
+
+const DAMAGED_ADVICE: &str =
+    "Restore it from a backup; where only its beginning is damaged, mail-crypt decrypt gets it";
 
 const TWICE_ADVICE: &str =
     "mail-crypt decrypt --twice gets the mail out of its file; save it anew, and expunge this one";
