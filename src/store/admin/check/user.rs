@@ -124,7 +124,7 @@ fn user_keys(
             Opens::Locked => (Bad::Note, OPEN_ADVICE),
             Opens::Yes | Opens::Untried if unneeded => (
                 Bad::Note,
-                "Nothing is under it: doveadm mailbox cryptokey delete -U deletes it, if it isn't shared folders' either",
+                "If nothing in others' folders is under it either (doveadm mailbox cryptokey list -U --needed), cryptokey delete -U deletes it",
             ),
             Opens::Yes | Opens::Untried => (Bad::Fact, ""),
         };
@@ -146,7 +146,7 @@ fn slots_of(
 ) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     if let Some(e) = &check.protections.error {
-        let advice = "Bring the attribute back from a backup, or remove it: it holds what opens the keys besides the password";
+        let advice = "Bring the attribute back from a backup: it holds what opens the keys besides the password";
         lines.push(Line::new(Bad::Problem, "slot", "", e.to_log(), advice));
     }
     for slot in check.protections.slots.slots() {
