@@ -144,7 +144,8 @@ crypt_check_folder(struct crypt_check_cmd *cmd, const struct mailbox_info *info)
 	else if (strcmp(box->storage->name, "maildir") == 0 &&
 		 mailbox_sync(box, 0) < 0)
 		crypt_check_box_error(cmd, box, "synced");
-	else
+	/* a virtual folder shows the mails of others */
+	else if (box->virtual_vfuncs == NULL)
 		crypt_check_open_folder(cmd, box);
 	crypt_check_print_rows(cmd);
 	mailbox_free(&box);

@@ -12,6 +12,7 @@ from harness.folder import Folder
 from harness.spoil import DAMAGED, GOOD, LATER, LOCKED, spoil
 from test_attachments import Letter
 from test_doveadm import EXTRA, cryptokey, over_http
+from test_index_cache import virtual_folder
 from test_slots import summed
 
 pytestmark = pytest.mark.packaged_refuses("it has no such command")
@@ -361,6 +362,15 @@ def test_attachments_outside_that_are_not_encrypted_are_a_problem(dovecot, stora
         assert not check(server, "alice")[0]
         (problem,), _, _ = check(server, "alice", "--full")
         assert (problem["record"], problem["uid"]) == ("mail", "1") and "attachment" in problem["reason"]
+
+
+def test_mail_is_not_counted_again_in_virtual_folders(dovecot):
+    server = dovecot(users={"alice": UserConfig(PASSWORD)}, extra=words.virtual_folders("~/virtual", 10))
+    put(server, "alice")
+    virtual_folder(server, "alice")
+    _, _, rows = check(server, "alice", "--full")
+    assert [(row["box"], row["mails"]) for row in of(rows, "folder")] == [("INBOX", "1")]
+    assert b"uid" in server.doveadm("fetch", "-u", "alice", "uid", "mailbox", "virtual/All").stdout
 
 
 # Ways to run it
