@@ -232,7 +232,10 @@ def test_passwords_secrets_and_those_who_have_not_asked_for_it(dovecot, store, p
 @pytest.mark.parametrize("backend", SERVERS)
 def test_the_same_from_a_server(dovecot, store, place, backend):
     with SERVERS[backend](place) as extra:
-        check(start(dovecot, store, extra))
+        server = start(dovecot, store, extra)
+        check(server)
+        # Before what it is connected to
+        server.stop()
 
 
 def check(server) -> None:
