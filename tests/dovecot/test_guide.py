@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.server
 import imaplib
 import json
@@ -45,6 +46,7 @@ RECIPES = {
         "driver = lua", "passdb lua", "slot remove -u jane phone", "openssl rand", "-g -n sso", "AS mail_crypt_private_password",
         "AS crypt_user_key_password", "pass_attrs", "driver = oauth2", "pattern = ", "dict_map", "metrics.conf",
         "check -A 2>&1", "crypt check -u jane", "check -A --full",
+        "--trees jane.fields",
     )
 }  # fmt: skip
 
@@ -611,6 +613,17 @@ def test_the_manual_has_every_command_with_its_options(source, manual, count):
         assert lines, name
         for flag, _ in re.findall(r"DOVEADM_CMD_PARAM\('(\w)', \"([\w-]+)\"", command):
             assert re.search(rf"\*(key )?-\w*{flag}\w*\*", " ".join(lines)), f"{name}: -{flag}"
+
+
+def test_a_mail_of_trees_from_a_backup(guide):
+    vectors = REPOSITORY / "tests" / "vectors" / "trees"
+    cur = guide.folder / "backup" / "cur"
+    cur.mkdir(parents=True)
+    shutil.copy(vectors / "chunk.trees", cur / "1700000000.M1P1.host:2,S")
+    shutil.copy(vectors / "argon2id.fields", guide.folder / "jane.fields")
+    guide.run("--trees jane.fields", passphrase="c0rrect-h0rse")
+    found = hashlib.sha256((guide.folder / "mail.eml").read_bytes()).hexdigest()
+    assert f"{found}  chunk" in (vectors / "SHA256SUMS").read_text().splitlines()
 
 
 def test_a_nightly_check(server, guide):

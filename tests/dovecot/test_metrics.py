@@ -158,6 +158,8 @@ def test_attachments_are_counted_apart(dovecot, store):
 
 
 def test_no_label_names_anybody_or_holds_a_secret(server):
+    server.deliver("open", Mail.make())
+    wait_for(server, ("mail_crypt_encrypted", "source=mail"))
     text = scrape(server)
     labels = {label for _, found, _ in SAMPLE.findall(text) for label in found.split(",") if label}
     assert labels
