@@ -845,7 +845,8 @@ int mcrs_convert_new(struct mcrs_user *user,
                      struct mcrs_error *error);
 
 /*
- Goes on to the mails of `mailbox`. Returns 0, or -1: nothing can be done with them.
+ Goes on to the mails of `mailbox`. Returns 0, 1 where new mail isn't encrypted, so that there is nothing to be done, or
+ -1: nothing can be done.
 
  # Safety
  `convert` is from `mcrs_convert_new`; `mailbox` is open; `error` is valid.

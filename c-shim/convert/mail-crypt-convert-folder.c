@@ -6,6 +6,7 @@
 #include "mail-cache.h"
 #include "mail-storage-private.h"
 
+#include "istream-mail-crypt.h"
 #include "mail-crypt-convert.h"
 
 #include <unistd.h>
@@ -294,15 +295,21 @@ int convert_folder_begin(struct convert_folder *folder)
 {
 	struct mcrs_convert_request request = convert_request(folder->cmd);
 	struct mcrs_error error;
+	int ret;
 
 	folder->pool = pool_alloconly_create("mail_crypt convert", 16*1024);
 	i_array_init(&folder->decrypting, 64);
 	i_array_init(&folder->decrypted, 64);
-	if (mcrs_convert_new(folder->cmd->user, &request, &folder->convert, &error) < 0 ||
-	    mcrs_convert_folder(folder->convert, folder->box, &error) < 0) {
+	ret = mcrs_convert_new(folder->cmd->user, &request, &folder->convert, &error);
+	if (ret == 0)
+		ret = mcrs_convert_folder(folder->convert, folder->box, &error);
+	/* of many users some may have no encryption */
+	if (ret > 0 && folder->cmd->ctx.iterate_single_user)
+		mail_crypt_error_set(&error, "", "new mail isn't encrypted, so mail can't become as new mail is");
+	if (ret < 0 || (ret > 0 && folder->cmd->ctx.iterate_single_user))
 		convert_error(folder->cmd, folder->box, &error);
+	if (ret != 0)
 		return -1;
-	}
 	if (!folder->cmd->dry_run && convert_folder_lock(folder) < 0)
 		return -1;
 	if (!folder->cmd->dry_run)

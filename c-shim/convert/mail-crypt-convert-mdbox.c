@@ -163,19 +163,25 @@ static int convert_mdbox_others(struct convert_mdbox *mdbox, struct mail_user *u
 	return ret;
 }
 
-/* Returns 0 if all folders are ready. */
+/* Returns 0 if there is a folder that can be converted. */
 static int convert_mdbox_begin(struct convert_mdbox *mdbox, struct mail_user *user)
 {
 	struct convert_folder *folder;
+	bool any = FALSE;
 	int ret = 0;
 
 	array_foreach_elem(&mdbox->folders, folder) {
 		folder->count = mail_index_view_get_messages_count(folder->box->view);
 		folder->counts.mails = folder->count;
-		if (convert_folder_begin(folder) < 0 ||
-		    convert_mdbox_refs(mdbox, folder->box, folder) < 0)
+		folder->begun = convert_folder_begin(folder) == 0;
+		any = any || folder->begun;
+		/* one that can't be converted is like those that aren't to be */
+		if (convert_mdbox_refs(mdbox, folder->box,
+				       folder->begun ? folder : NULL) < 0)
 			ret = -1;
 	}
+	if (!any)
+		return -1;
 	if (ret == 0 && !mdbox->cmd->dry_run) {
 		convert_mdbox_clean(mdbox);
 		/* what was deleted isn't copied */
@@ -239,7 +245,8 @@ void convert_mdbox_run(struct convert_cmd *cmd, struct mail_user *user)
 	}
 	array_foreach_elem(&mdbox->folders, folder) {
 		convert_folder_end(folder);
-		convert_print(folder->box, &folder->counts);
+		if (folder->begun)
+			convert_print(folder->box, &folder->counts);
 		mailbox_free(&folder->box);
 	}
 	array_free(&mdbox->file_ids);

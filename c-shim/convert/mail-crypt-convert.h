@@ -97,8 +97,8 @@ struct convert_folder {
 	const struct convert_storage *storage;
 	/* Nothing can be done with the rest of its mails. */
 	bool failed;
-	/* mdbox: mails of it are written to the file at hand. */
-	bool writes;
+	/* mdbox: it can be converted; mails of it are written to the file at hand. */
+	bool begun, writes;
 	struct convert_counts counts;
 	unsigned int count;
 

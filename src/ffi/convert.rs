@@ -134,7 +134,8 @@ pub unsafe extern "C" fn mcrs_convert_new(
     unsafe { entry(user, error, make) }
 }
 
-/// Goes on to the mails of `mailbox`. Returns 0, or -1: nothing can be done with them.
+/// Goes on to the mails of `mailbox`. Returns 0, 1 where new mail isn't encrypted, so that there is nothing to be done, or
+/// -1: nothing can be done.
 ///
 /// # Safety
 /// `convert` is from `mcrs_convert_new`; `mailbox` is open; `error` is valid.
@@ -152,6 +153,9 @@ pub unsafe extern "C" fn mcrs_convert_folder(
         let mut folder = unsafe { Mailbox::lent(mailbox) }?;
         let User { ring, session } = &mut *user;
         let current = Current::of(ring, &mut folder, session)?;
+        if convert.wish.is_pointless(&current) {
+            return Ok(1);
+        }
         convert.wish.check(&current, ring.settings())?;
         convert.current = Some(current);
         Ok(0)

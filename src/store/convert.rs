@@ -61,6 +61,11 @@ impl Wish {
         })
     }
 
+    /// Whether there is nothing that mail of a folder could become, since new mail isn't encrypted.
+    pub fn is_pointless(&self, current: &Current) -> bool {
+        self.to == Target::Encrypted && current.version == SaveVersion::ReadOnly
+    }
+
     /// Whether mail of a folder can become what is wanted.
     ///
     /// # Errors
@@ -318,7 +323,9 @@ mod tests {
         let mut check = |version: &str, wish: Wish| {
             let mut ring = keyring(&[("mail_crypt_save_version", version)]);
             let current = Current::of(&mut ring, &mut folder, &mut session).unwrap();
-            wish.check(&current, ring.settings())
+            let allowed = wish.check(&current, ring.settings());
+            assert!(!wish.is_pointless(&current) || allowed.is_err());
+            allowed
         };
         assert!(check("0", wish("", false)).is_err());
         check("0", wish("plain", false)).unwrap();
