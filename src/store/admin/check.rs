@@ -136,7 +136,6 @@ impl Check {
         }
         let begun = Folder::begin(self, ring, folder, host)?;
         self.folder = Some(begun);
-        self.counts.folder();
         Ok(true)
     }
 

@@ -23,11 +23,13 @@ pub(super) enum What {
     Twice,
     /// Under a key that was given up with `reset --abandon`.
     Locked,
+    /// Written by the plugin TREES.
+    Trees,
 }
 
 impl What {
     /// All of them, in the order of a report.
-    pub(super) const ALL: [What; 8] = [
+    pub(super) const ALL: [What; 9] = [
         What::Active,
         What::OtherForm,
         What::OldKey,
@@ -36,6 +38,7 @@ impl What {
         What::Unreadable,
         What::Twice,
         What::Locked,
+        What::Trees,
     ];
 
     /// For programs.
@@ -49,6 +52,7 @@ impl What {
             What::Unreadable => "unreadable",
             What::Twice => "twice",
             What::Locked => "locked",
+            What::Trees => "trees",
         }
     }
 
@@ -63,6 +67,7 @@ impl What {
             What::Unreadable => "not readable",
             What::Twice => "encrypted twice",
             What::Locked => "under a key that was given up",
+            What::Trees => "encrypted by TREES, which doesn't prove order and completeness",
         }
     }
 }
@@ -74,16 +79,14 @@ pub struct Counts(pub [u64; Counts::COUNT]);
 impl Counts {
     /// How many numbers there are.
     pub const COUNT: usize = 13;
-    const FOLDERS: usize = 0;
-    const MAILS: usize = 1;
-    const BYTES: usize = 2;
-    const FIRST_STATE: usize = 3;
+    const MAILS: usize = 0;
+    const BYTES: usize = 1;
+    const FIRST_STATE: usize = 2;
     const NOTES: usize = 11;
     const PROBLEMS: usize = 12;
 
     /// What the numbers are; behind them stands [`Counts::text`].
     pub const COLUMNS: [Column; Counts::COUNT + 1] = [
-        column(c"folders", c"Folders"),
         column(c"mails", c"Mails"),
         column(c"bytes", c"Bytes"),
         column(c"active", c"Active"),
@@ -94,14 +97,11 @@ impl Counts {
         column(c"unreadable", c"Unreadable"),
         column(c"twice", c"Twice"),
         column(c"locked", c"Locked"),
+        column(c"trees", c"TREES"),
         column(c"notes", c"Notes"),
         column(c"problems", c"Problems"),
         column(c"text", c"text"),
     ];
-
-    pub(super) fn folder(&mut self) {
-        self.0[Self::FOLDERS] += 1;
-    }
 
     pub(super) fn mail(&mut self, what: What, bytes: u64) {
         self.0[Self::MAILS] += 1;
@@ -130,14 +130,8 @@ impl Counts {
 
     /// A sentence for people.
     pub fn text(&self) -> String {
-        let [folders, mails, bytes] =
-            [Self::FOLDERS, Self::MAILS, Self::BYTES].map(|at| self.0[at]);
-        let mut text = format!(
-            "{}, {}, {}",
-            many(folders, "folder"),
-            many(mails, "mail"),
-            many(bytes, "byte")
-        );
+        let [mails, bytes] = [Self::MAILS, Self::BYTES].map(|at| self.0[at]);
+        let mut text = format!("{}, {}", many(mails, "mail"), many(bytes, "byte"));
         for what in What::ALL {
             match self.of(what) {
                 0 => {}

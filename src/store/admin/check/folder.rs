@@ -186,6 +186,9 @@ impl Folder {
         let found = self.mail.as_ref().and_then(|mail| mail.found.as_ref());
         let found = found.ok_or_else(no_mail)?;
         let what = match (found.state, &self.why) {
+            _ if self.mail.as_ref().is_some_and(|mail| mail.trees) => {
+                return Ok((What::Trees, Level::Note));
+            }
             (State::Unreadable, _) => What::Unreadable,
             (State::Twice, _) => What::Twice,
             (State::Plain, _) if self.current.version == SaveVersion::ReadOnly => {
@@ -290,6 +293,7 @@ impl Folder {
                     ),
                 ),
                 What::Locked => (Level::Note, OPEN_ADVICE.to_owned()),
+                What::Trees => (Level::Note, TREES_ADVICE.to_owned()),
                 _ => (Level::Fact, String::new()),
             };
             let mut line = Line::new(level, "folder", &self.name, text, advice);
@@ -366,6 +370,8 @@ impl Folder {
 
 const DAMAGED_ADVICE: &str =
     "Restore it from a backup; where only its beginning is damaged, mail-crypt decrypt gets it";
+
+const TREES_ADVICE: &str = "It is read with the user's trees_* fields, and wasn't verified here";
 
 const TWICE_ADVICE: &str =
     "mail-crypt decrypt --twice gets the mail out of its file; save it anew, and expunge this one";

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::stream::{MAX_HEADER, header_len};
+use crate::format::trees::is_trees;
 use crate::key::PrivateKey;
 use crate::store::state::{Current, Found, look};
 use crate::stream::{Body, Feed, Opener, SecretCache, Sizes, begins_as_text, is_encrypted};
@@ -20,6 +21,8 @@ pub(super) struct Mail {
     pub sizes: Sizes,
     /// It was encrypted when it was read before.
     pub was_encrypted: bool,
+    /// TREES has written it.
+    pub trees: bool,
     start: Vec<u8>,
     pub found: Option<Found>,
     verify: Option<Box<Opener>>,
@@ -33,6 +36,7 @@ impl Mail {
             bytes,
             sizes,
             was_encrypted,
+            trees: false,
             start: Vec::new(),
             found: None,
             verify: None,
@@ -44,6 +48,7 @@ impl Mail {
         if self.found.is_none() {
             self.start.extend_from_slice(data);
             if data.is_empty() || self.has_enough() {
+                self.trees = is_trees(&self.start);
                 self.found = Some(self.look_now(current));
             }
         }
@@ -64,7 +69,7 @@ impl Mail {
 
     fn look_now(&self, current: &Current) -> Found {
         let found = look(&self.start, self.sizes, current);
-        if self.was_encrypted && found.error.is_none() && !found.is_encrypted() {
+        if self.was_encrypted && !self.trees && found.error.is_none() && !found.is_encrypted() {
             let text = "it was encrypted when it was read before, and now it is not";
             return Found::unreadable(Error::new(ErrorKind::Tampered, text));
         }
@@ -135,6 +140,7 @@ impl Mail {
 
     /// Notes why it can't be read.
     pub(super) fn failed(&mut self, error: Error) {
+        self.trees = false;
         match &mut self.found {
             Some(found) => found.failed(error),
             None => self.found = Some(Found::unreadable(error)),

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::format::stream::Version;
+use crate::format::trees::MAGIC as TREES;
 use crate::key::PrivateKey;
 use crate::store::acl::Who;
 use crate::store::attributes::{Level as KeyLevel, Scope, shared_with};
@@ -135,6 +136,7 @@ fn each_state_is_counted_and_problems_are_named() {
         );
         checked.mail(6, &encrypted(&key, MAIL)[..40], piece);
         checked.mail(7, b"", piece);
+        checked.mail(8, &[&TREES[..], &[0; 600]].concat(), piece);
         let counts = *checked.check.counts();
         assert_eq!(counts.problems(), 6);
         assert_eq!(counts.plain(), 2);
@@ -150,6 +152,7 @@ fn each_state_is_counted_and_problems_are_named() {
             assert!(has(&said, ["mail", "problem", uid, state, ""]), "{said:?}");
         }
         assert!(has(&said, ["folder", "", "", "active", ""]));
+        assert!(has(&said, ["folder", "note", "", "trees", ""]));
         assert!(has(&said, ["key", "", "", "active", "yes"]));
         assert!(has(&said, ["key", "", "", "older", "missing"]));
     }
