@@ -86,7 +86,7 @@ impl Checked {
             assert_eq!(row.cells.len(), COLUMNS.len());
             let cell = |at: usize| row.cells[at].to_string();
             // record, level, uid, state, opens
-            if cell(1) != "" || cell(0) == "folder" || cell(0).ends_with("key") {
+            if !cell(1).is_empty() || cell(0) == "folder" || cell(0).ends_with("key") {
                 said.push([cell(0), cell(1), cell(3), cell(5), cell(9)]);
             }
         }
