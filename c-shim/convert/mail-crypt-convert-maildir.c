@@ -3,6 +3,7 @@
 #include "compat.h"
 #include "array.h"
 #include "maildir-storage.h"
+#include "maildir-settings.h"
 #include "maildir-filename.h"
 #include "maildir-uidlist.h"
 
@@ -45,14 +46,17 @@ convert_maildir_open_path(struct maildir_mailbox *mbox ATTR_UNUSED,
 }
 
 static void
-convert_maildir_sizes(const char *path, struct convert_source *source)
+convert_maildir_sizes(struct convert_folder *folder, const char *path,
+		      struct convert_source *source)
 {
+	struct maildir_mailbox *mbox = MAILDIR_MAILBOX(folder->box);
 	const char *name = strrchr(path, '/') + 1;
 	uoff_t size;
 
 	source->sizes.recorded = source->sizes.with_crlf = UINT64_MAX;
 	source->sizes.actual = source->size;
-	if (maildir_filename_get_size(name, MAILDIR_EXTRA_FILE_SIZE, &size))
+	if (!mbox->storage->set->maildir_broken_filename_sizes &&
+	    maildir_filename_get_size(name, MAILDIR_EXTRA_FILE_SIZE, &size))
 		source->sizes.recorded = size;
 	if (maildir_filename_get_size(name, MAILDIR_EXTRA_VIRTUAL_SIZE, &size))
 		source->sizes.with_crlf = size;
@@ -81,7 +85,7 @@ convert_maildir_open(struct convert_folder *folder, uint32_t uid,
 		return -1;
 	}
 	source_r->size = source_r->st.st_size;
-	convert_maildir_sizes(ctx.path, source_r);
+	convert_maildir_sizes(folder, ctx.path, source_r);
 	return 1;
 }
 

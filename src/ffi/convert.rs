@@ -14,11 +14,11 @@ use super::sharing::key_made;
 use super::user::{User, mcrs_user};
 use super::writer::mcrs_writer;
 use crate::error::{Error, Result};
-use crate::store::convert::{Action, Comparison, Wish, pause};
+use crate::store::convert::{Action, Comparison, Wish, check_name, pause};
 use crate::store::saved::Saves;
 use crate::store::state::{Current, LOOK_SIZE, look};
 use crate::store::{KeySource, Writer, in_use};
-use crate::stream::{ContentKey, is_packed};
+use crate::stream::{ContentKey, Sizes, is_packed};
 
 /// So many first bytes of a mail tell what is to be done with it.
 pub const MCRS_CONVERT_LOOK_SIZE: usize = 131_072;
@@ -183,7 +183,9 @@ pub unsafe extern "C" fn mcrs_convert_look(
         let start = unsafe { bytes(data, size) };
         let current = convert.current.as_ref();
         let current = current.ok_or_else(|| Error::internal("no folder"))?;
-        let found = look(start, sizes.into(), current);
+        let sizes = Sizes::from(sizes);
+        let found = look(start, sizes, current);
+        check_name(&found, stored, sizes.recorded)?;
         Ok(match convert.wish.action(&found, stored)? {
             Action::Leave => MCRS_CONVERT_LEAVE,
             Action::Older => MCRS_CONVERT_OLDER,

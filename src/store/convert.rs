@@ -10,6 +10,7 @@ use super::state::{Current, Found, State};
 use crate::crypto::digest::{Digest, Hmac};
 use crate::crypto::{self, Secret};
 use crate::error::{Error, Result};
+use crate::format::trees::plain_size;
 
 /// What mail is to become.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,6 +131,25 @@ fn bytes(text: &str) -> Option<u64> {
     };
     let number: u64 = digits.parse().ok()?;
     number.checked_mul(unit).filter(|rate| *rate > 0)
+}
+
+/// Makes sure that a mail of TREES with `stored` bytes is as large as its file's name says (`recorded`): Dovecot goes by
+/// that once the mail is converted, and TREES has counted the last chunk twice.
+///
+/// # Errors
+/// [`crate::ErrorKind::Setting`], with the setting that has Dovecot pass over names.
+pub fn check_name(found: &Found, stored: u64, recorded: Option<u64>) -> Result<()> {
+    let Some(recorded) = recorded.filter(|_| found.trees) else {
+        return Ok(());
+    };
+    let size = plain_size(stored)?;
+    if size == recorded {
+        return Ok(());
+    }
+    Err(Error::setting(format!(
+        "its file's name says {recorded} bytes, which TREES has miscounted: it has {size}. Set \
+         maildir_broken_filename_sizes = yes"
+    )))
 }
 
 /// What is to be done with a mail.
@@ -307,6 +327,11 @@ mod tests {
         let action = |to: &str| wish(to, false).action(&mail, 100).unwrap();
         assert_eq!(action("encrypted"), Action::Reencrypt);
         assert_eq!(action("plain"), Action::Decrypt);
+        // A header, and an empty chunk.
+        check_name(&mail, 55, None).unwrap();
+        check_name(&mail, 55, Some(0)).unwrap();
+        assert!(check_name(&mail, 155, Some(200)).is_err());
+        check_name(&found(State::OldKey), 155, Some(200)).unwrap();
     }
 
     #[test]

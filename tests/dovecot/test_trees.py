@@ -286,9 +286,22 @@ def test_it_is_converted_in_its_place(dovecot):
         assert session.uids() == uids
 
 
+def test_what_has_a_wrong_size_in_its_name_is_converted_only_where_dovecot_passes_over_that(dovecot):
+    """Else a client's session would end at the mail."""
+    server = dovecot(users={"alice": user()})
+    put(server, "alice")
+    done = server.doveadm("mailbox", "crypt", "convert", "-u", "alice", "INBOX", check=False)
+    assert done.returncode != 0
+    assert done.stderr.count(b"Set maildir_broken_filename_sizes = yes") == 3
+    # A mail of whole chunks has the right size.
+    assert sum(data.startswith(MAGIC) for data in on_disk(server, "alice")) == 1
+    with server.imap("alice") as session:
+        assert sums(session.bodies()) == expected()
+
+
 def test_what_cannot_be_read_is_left_as_it_is(dovecot):
     server = dovecot(users={"alice": user(fields(password="wr0ng"))})
-    put(server, "alice")
+    put(server, "alice", sizes=False)
     before = on_disk(server, "alice")
     server.log.expect("Error:")
     done = server.doveadm("mailbox", "crypt", "convert", "-u", "alice", "INBOX", check=False)
