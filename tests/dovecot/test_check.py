@@ -87,6 +87,9 @@ def settle(server, user):
         if path.name in ("cur", "new"):
             os.utime(path, (1_700_000_000, 1_700_000_000))
     server.doveadm("mailbox", "status", "-u", user, "all", "*")
+    if words.is_24():
+        # The first session that looks tidies the index cache up.
+        run(server, user=user)
 
 
 # Mails
@@ -325,7 +328,9 @@ def test_a_share_without_a_reader_is_a_problem_that_its_advice_solves(server, us
 @on_each_storage
 def test_what_the_index_cache_shows_is_a_note(server, user):
     mail = put(server, user)
-    assert not of(check(server, user)[1], "clear")
+    if not words.is_24():
+        # There saving keeps headers, too.
+        assert not of(check(server, user)[1], "clear")
     with server.imap(user) as session:
         session.folder()
         session.fetch_uids("ENVELOPE", "1")
