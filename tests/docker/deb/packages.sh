@@ -40,6 +40,8 @@ if [ "$suite" = bookworm ]; then
     fetch next -t "$suite-backports" install $(dovecot)
     rm /etc/apt/sources.list.d/backports.list
 else
+    # To sed a + is a plus sign, and \+ isn't.
+    quoted=$(sed 's/[.]/\\&/g' <<<"$version")
     for deb in /packages/own/*.deb; do
         /deb/repack.sh "$deb" /packages/next "s/$quoted/1:2.9.0-1/g; s/\(dovecot-abi-[0-9.]*\)\.abiv[0-9]*/\1.abiv99/g" \
             "$(case $deb in */dovecot-core_*) echo usr/lib/dovecot/modules/lib10_mail_crypt_plugin.so ;; esac)"
