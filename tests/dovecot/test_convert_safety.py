@@ -51,7 +51,7 @@ def server(shared_dovecot, store):
             fill(bare, user)
     users |= copied
     for storage in STORAGES:
-        for name in ("busy", "qresync", "full", "exchange", "eio", *KILLS):
+        for name in ("busy", "qresync", "full", "exchange", "eio", "order", *KILLS):
             users |= pair(f"{storage}-{name}", storage=storage)
         locked = pair(f"{storage}-locked", CryptConfig(password="secret"), storage=storage)
         users |= locked
@@ -61,12 +61,16 @@ def server(shared_dovecot, store):
     return shared_dovecot(users=users, store=store)
 
 
-def traced(server, user: str, inject: str, *args: str) -> subprocess.CompletedProcess:
-    """Runs it with something happening to its system calls."""
+def traced(
+    server, user: str, inject: str, *args: str, output: Path | str = os.devnull
+) -> subprocess.CompletedProcess:
+    """Runs it with something happening to its system calls; they are written to `output`."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
-    call = inject.split(":")[0]
-    argv = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={inject}"]
+    calls, *happens = inject.split(":", 1)
+    argv = ["strace", "-f", "-y", "-s", "4096", "-qq", "-o", str(output), "-e", f"trace={calls}"]
+    if happens:
+        argv += ["-e", f"inject={inject}"]
     argv += ["doveadm", "-c", str(server.places.config), "-f", "json"]
     done = server.run_program([*argv, "mailbox", "crypt", "convert", "-u", user, *args], check=False)
     if b"PTRACE" in done.stderr or b"attach" in done.stderr:
@@ -134,6 +138,32 @@ def test_killed_while_copies_get_messages_of_their_own_it_loses_nothing(server, 
             assert bodies(server, user) == before[2]
     assert everything(server, user) == before
     assert all(encrypted(server, user))
+
+
+@pytest.mark.parametrize("storage", ("maildir", "sdbox"))
+def test_a_new_file_is_on_the_disk_before_its_name_and_that_before_the_old_one_goes(server, tmp_path, storage):
+    user = f"{storage}-order"
+    fill(server, f"{user}-before")
+    new_keys(server, user)
+    calls = tmp_path / "calls"
+    traced(server, user, "fsync,fdatasync,renameat2,unlink", output=calls)
+    assert all(encrypted(server, user))
+    written, unsynced, exchanged = set(), set(), 0
+    call = re.compile(r'^\d+ +(\w+)\((?:\d+<([^>]*)>|.*?"([^"]*)"(?:, [^"]*"([^"]*)")?)')
+    for line in calls.read_text().splitlines():
+        if not (found := call.match(line)):
+            continue
+        name, synced, path, to = found.groups()
+        if name == "renameat2":
+            assert path in written, line
+            unsynced.add(os.path.dirname(to))
+            exchanged += 1
+        elif name == "unlink":
+            assert "mail-crypt-convert." not in path or not unsynced, line
+        else:
+            written.add(synced)
+            unsynced.discard(synced)
+    assert exchanged == len(encrypted(server, user)) and not unsynced
 
 
 @pytest.mark.parametrize("storage", STORAGES)
