@@ -199,7 +199,7 @@ def test_what_makes_no_sense_is_refused(server):
 @pytest.mark.parametrize("storage", ("sdbox", "mdbox"))
 def test_attachments_outside_and_mail_in_alternative_storage_stay_where_they_are(dovecot, storage):
     if words.is_24():
-        extra, alt = words.attachments("%{home}/attachments", "posix:"), ("mail_alt_path", "%{home}/alt")
+        extra, alt = words.attachments("%{home}/attachments", "posix:"), ("mail_alt_path", "~/alt")
     else:
         extra = "mail_attachment_dir = ~/attachments\nmail_attachment_fs = posix\n"
         alt = ("mail", f"{storage}:~/{storage}:ALT=~/alt")
