@@ -66,7 +66,11 @@ def test_mail_stays_as_old_as_it_is(server, storage):
     """Else autoexpunge would begin to count anew."""
     user = f"{storage}-date"
     fill(server, f"{user}-before")
-    saved = {int(path.stat().st_ctime) for path in server.store.mail_files(user)}
+    if storage == "mdbox":
+        # It notes the date itself.
+        saved = {int(date) for _, _, date in saved_dates(server, user)}
+    else:
+        saved = {int(path.stat().st_ctime) for path in server.store.mail_files(user)}
     next_second()
     convert(server, user)
     dates = saved_dates(server, user)

@@ -404,7 +404,9 @@ def test_a_name_that_doveconf_refuses_is_found(real, within):
 
 @pytest.mark.skipif(not words.is_24(), reason="2.3 takes any name in plugin {}")
 def test_a_setting_that_only_ours_knows_is_named_where_it_isnt_installed(real):
-    """This machine's own Dovecot has the packaged plugin."""
+    """Where this machine's own Dovecot has the packaged plugin."""
+    if (module_dir() / "settings" / "libmail_crypt_settings.so").exists():
+        pytest.skip("ours is installed here")
     ((check, about, fix),) = checks(real(conf(LINE, more="crypt_read_plain = no")))
     assert (check, about) == ("refused", "crypt_read_plain") and fix.startswith("take it out")
 

@@ -61,14 +61,6 @@ def alive(pid):
         return False
 
 
-def test_it_starts_in_less_than_a_second(plugin):
-    with Instance(plugin=plugin, users=dict(USERS)) as server:
-        server.stop()
-        begin = time.monotonic()
-        server.start()
-        assert time.monotonic() - begin < 1
-
-
 def test_a_wrong_plugin_is_noticed(plugin):
     with Instance(plugin=plugin, users=dict(USERS)) as server:
         server.options.plugin = "packaged" if plugin == "ours" else "ours"
