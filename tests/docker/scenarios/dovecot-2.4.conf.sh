@@ -4,7 +4,7 @@ set -eu
 
 user() { printf '%s:{PLAIN}secret:5000:5000::/mail/%s::%s\n' "$1" "$1" "$2"; }
 {
-    for name in alice carol dave erin; do
+    for name in alice carol dave erin grace; do
         user "$name" "userdb_crypt_user_key_password=of-the-key-of-$name"
     done
     user bob ""

@@ -36,14 +36,14 @@ def test_keys_made_on_one_are_used_on_the_other(scenario):
 
 def test_a_code_made_on_one_opens_on_the_other(scenario):
     one, two = scenario.hosts
-    one.deliver("carol", Mail.make())
-    scenario.sync("carol")
+    one.deliver("grace", Mail.make())
+    scenario.sync("grace")
     slot = "doveadm mailbox cryptokey slot"
-    code = one.run("sh", "-c", f"{slot} add -u carol recovery </dev/null").strip()
-    assert "recovery" in two.run("sh", "-c", f"echo {code} | {slot} test -u carol")
-    assert "recovery" not in two.run("sh", "-c", f"echo of-the-key-of-carol | {slot} test -u carol")
+    code = one.run("sh", "-c", f"{slot} add -u grace recovery </dev/null").strip()
+    assert "recovery" in two.run("sh", "-c", f"echo {code} | {slot} test -u grace")
+    assert "recovery" not in two.run("sh", "-c", f"echo of-the-key-of-grace | {slot} test -u grace")
     if scenario.dict_kind == "pgsql":
-        assert scenario.sql("SELECT count(*) FROM user_slots WHERE username = 'carol' AND name = 'slots'") == "2"
+        assert scenario.sql("SELECT count(*) FROM user_slots WHERE username = 'grace' AND name = 'slots'") == "2"
 
 
 def test_an_administrator_lists_and_deletes_keys(scenario):
