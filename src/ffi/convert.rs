@@ -58,6 +58,8 @@ pub struct Convert {
     comparison: Comparison,
     /// The stream that was written last, with its content key.
     written: Option<([u8; 32], ContentKey)>,
+    /// Whether the user's key opens; asked once, since each time takes another look at INBOX.
+    opens: Option<bool>,
 }
 
 /// A conversion of one user's mail.
@@ -125,6 +127,7 @@ pub unsafe extern "C" fn mcrs_convert_new(
             saves: Saves::default(),
             comparison: Comparison::new()?,
             written: None,
+            opens: None,
         };
         // SAFETY: valid, by the contract.
         unsafe { put(convert_r, mcrs_convert::give(convert)) }?;
@@ -299,7 +302,8 @@ pub unsafe extern "C" fn mcrs_convert_written(
             return Ok(0);
         };
         let mut user = convert.user.try_borrow_mut().map_err(|_| in_use())?;
-        if !user.opens_own() {
+        let opens = *convert.opens.get_or_insert_with(|| user.opens_own());
+        if !opens {
             user.memory().content_keys.insert(id, key);
         }
         Ok(0)
